@@ -1,0 +1,154 @@
+"""Run functions in a child process, so that a native crash is an error message and not a dead kernel.
+
+Converters and runtimes are native code: on a damaged file they may end the process, on a bad one they
+print to file descriptor 1 and exit with status 0, and MNN's converter cannot live in one process with
+TensorFlow. A `Child` is a fresh Python that imports only what the called functions import::
+
+    with Child("convert to MNN") as child:
+        log = child.call("helpers.convert.mnn:_convert_here", source="a.tflite", target="b.mnn")
+
+Arguments and results are JSON; arrays travel as files. The child ends when its parent does, however the
+parent ends, because its standard input closes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from helpers import errors
+
+_LOG_LINES = 8
+
+
+class ChildDied(errors.WorkbenchError):
+    """The child process ended, or did not answer in time, before it returned a result."""
+
+
+class Child:
+    """A fresh Python process that runs functions named ``"module:function"`` for its parent.
+
+    Parameters
+    ----------
+    purpose : what it is for, in the words of an error message ("open model.mnn").
+    environment : variables to set in the child, over the parent's own.
+    """
+
+    def __init__(self, purpose: str, environment: dict[str, str] | None = None):
+        self.purpose = purpose
+        self._log = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "helpers.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env={**os.environ, **(environment or {})},
+        )
+        self._unread = b""
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def call(self, function: str, *, timeout: float = 600.0, **arguments):
+        """Run ``module:function(**arguments)`` in the child and return its result.
+
+        Raises
+        ------
+        ChildDied : the process crashed, or gave no answer within `timeout` seconds (it is then killed).
+        WorkbenchError : whatever of `helpers.errors` the function raised; anything else it raised comes
+            as a plain WorkbenchError with the type's name.
+        """
+        request = json.dumps({"function": function, "arguments": arguments}) + "\n"
+        try:
+            self._process.stdin.write(request.encode())
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._died() from None
+        reply = json.loads(self._line(timeout))
+        if "error" in reply:
+            kind = getattr(errors, reply["error"], None)
+            if kind is None:
+                raise errors.WorkbenchError(f"could not {self.purpose}: {reply['error']}: {reply['message']}{self.log_tail()}")
+            raise kind(reply["message"])
+        return reply["result"]
+
+    def log_tail(self) -> str:
+        """The last lines that native code printed in the child, ready to append to a message."""
+        self._log.seek(0)
+        lines = [line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
+        return "".join(f"\n  | {line}" for line in lines[-_LOG_LINES:])
+
+    def close(self) -> None:
+        """End the child and wait for it; safe to call twice."""
+        if self._process.stdin and not self._process.stdin.closed:
+            try:
+                self._process.stdin.close()
+            except BrokenPipeError:
+                pass
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+        self._log.close()
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def _line(self, timeout: float) -> bytes:
+        deadline = time.monotonic() + timeout
+        pipe = self._process.stdout.fileno()
+        while b"\n" not in self._unread:
+            ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                self._process.kill()
+                raise ChildDied(f"could not {self.purpose}: no answer in {timeout:g} s, gave up{self.log_tail()}")
+            part = os.read(pipe, 65536)
+            if not part:
+                raise self._died()
+            self._unread += part
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line
+
+    def _died(self) -> ChildDied:
+        status = self._process.wait()
+        how = signal.strsignal(-status) if status < 0 else f"exit status {status}"
+        return ChildDied(f"could not {self.purpose}: the native code ended the process ({how}){self.log_tail()}")
+
+
+def run(purpose: str, function: str, *, timeout: float = 600.0, **arguments):
+    """One call in one child; see `Child.call`."""
+    with Child(purpose) as child:
+        return child.call(function, timeout=timeout, **arguments)
+
+
+def _serve() -> None:
+    """The child's loop: a request a line on stdin, a reply a line on what was stdout."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever prints on stdout goes to the log
+    for line in sys.stdin:
+        request = json.loads(line)
+        module, _, name = request["function"].partition(":")
+        try:
+            result = getattr(importlib.import_module(module), name)(**request["arguments"])
+            reply = {"result": result}
+        except Exception as error:
+            reply = {"error": type(error).__name__, "message": str(error)}
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,111 @@
+"""The ``workbench`` command: words on the command line to calls of `helpers.pipeline`, errors to one line."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import click
+
+from helpers import __version__
+from helpers.errors import WorkbenchError
+
+
+class _Group(click.Group):
+    """Show a `WorkbenchError` as one line with its exit status; the traceback only with --debug."""
+
+    def invoke(self, context: click.Context):
+        try:
+            return super().invoke(context)
+        except WorkbenchError as error:
+            if context.params.get("debug"):
+                traceback.print_exc()
+            click.echo(f"workbench: {error}", err=True)
+            context.exit(error.exit_status)
+        except KeyboardInterrupt:
+            click.echo("workbench: interrupted; the same command continues where it stopped", err=True)
+            context.exit(130)
+
+
+def _pairs(context, parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = [value.partition("=") for value in values]
+    for name, equals, _ in pairs:
+        if not equals or not name:
+            raise click.BadParameter(f"{name!r} is not NAME=VALUE, e.g. -p epochs=10")
+    return {name: value for name, _, value in pairs}
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="workbench")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    """Take a ranking model from data to the phone, and prove that it still ranks the same.
+
+    \b
+    workbench run ranking                        all stages with their defaults
+    workbench run ranking -p epochs=10           the same with another parameter
+    workbench run ranking --stages 05 --force    measure again
+    workbench studies                            what there is to run, and its parameters
+
+    A run is a folder, artifacts/STUDY/RUN. Stages that are finished are not executed again; after an
+    interruption the same command continues. Set WORKBENCH_HOME to keep data/ and artifacts/ elsewhere.
+    """
+
+
+@main.command()
+@click.argument("study")
+@click.option("--run", "name", metavar="NAME", help="Name of the run folder. [default: the parameters, or `default`]")
+@click.option("-p", "given", metavar="NAME=VALUE", multiple=True, callback=_pairs, help="Set a parameter in every stage that has it.")
+@click.option("--stages", "chosen", metavar="01-05", help="Only these stages: 03, 02-04 or 01,03-05.")
+@click.option("--force", is_flag=True, help="Execute the stages again even if they are finished.")
+def run(study: str, name: str | None, given: dict, chosen: str | None, force: bool) -> None:
+    """Execute the stages of STUDY that are not finished, then show the comparison table."""
+    import pandas as pd
+
+    from helpers import pipeline, report
+
+    work = pipeline.run(study, name, given, chosen=chosen, force=force, echo=click.echo)
+    comparison = work.folder / "comparison.csv"
+    if comparison.exists():
+        click.echo("\n" + report.readable(pd.read_csv(comparison)).to_string(index=False) + "\n")
+    click.echo(f"run folder  {work.folder}")
+    click.echo(f"report      {work.folder / 'report.html'}")
+
+
+@main.command("studies")
+def list_studies() -> None:
+    """List the studies with their scenarios, and the parameters that -p can set."""
+    from helpers import pipeline
+    from helpers import studies as registry
+
+    for name in registry.names():
+        study = registry.get(name)
+        click.echo(f"{name}: {study.title}")
+        for scenario in study.scenarios.values():
+            click.echo(f"  scenario {scenario.name:<14}{scenario.summary}")
+    click.echo("\nparameters, with the stages that have them:")
+    rows: dict[str, tuple[str, str, list[str]]] = {}
+    for number, notebook in pipeline.stages().items():
+        for parameter in pipeline.declared(notebook).values():
+            if parameter.name not in ("study", "run"):
+                rows.setdefault(parameter.name, (repr(parameter.default), parameter.help, []))[2].append(number)
+    for name, (default, text, numbers) in rows.items():
+        click.echo(f"  {name} = {default:<{max(1, 26 - len(name))}} {','.join(numbers):<9} {text}")
+
+
+@main.command()
+@click.option("--check", is_flag=True, help="Compare with the stored outputs (nbval) and change nothing.")
+def notebooks(check: bool) -> None:
+    """Execute all notebooks in a throw-away home and store their normalised outputs in place."""
+    from helpers import pipeline
+
+    if not check:
+        pipeline.refresh(echo=click.echo)
+        return
+    done = pipeline.check()
+    click.echo(done.stdout + done.stderr)
+    sys.exit(1 if done.returncode else 0)
+
+
+if __name__ == "__main__":
+    main()

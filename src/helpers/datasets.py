@@ -1,0 +1,276 @@
+"""Data sets on disk: Parquet parts made in chunks, the same bytes however many workers made them.
+
+A data set lives in ``data/<study>/<hash of its parameters>/``, is made once and shared by every run that asks
+for the same one. Each chunk of `CHUNK_ROWS` rows has its own random stream, derived from seed, split and
+chunk number, so its content depends neither on the workers nor on what was made before it, and a set of
+any size is made in bounded memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from helpers import runs
+from helpers.errors import BadInput, DamagedFile
+from helpers.studies import Scenario, Study, get
+
+CHUNK_ROWS = 100_000
+"""Rows a chunk and Parquet part: whole requests of 20, about 10 MB, some 40 MB while it is being made."""
+SPLITS = ("train", "validation", "test")
+LABEL, REQUEST, BAYES = "label", "request", "bayes_probability"
+"""Columns beside the features: 0 or 1; which rows are ranked together; P(label = 1), never a feature."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set that is whole on disk. `manifest` is the content of its ``dataset.json``."""
+
+    folder: Path
+    manifest: dict
+    _checked: set[str] = field(default_factory=set, compare=False, repr=False)
+
+    @property
+    def study(self) -> Study:
+        return get(self.manifest["parameters"]["study"])
+
+    def rows(self, split: str) -> int:
+        return self.manifest["rows"][split]
+
+    def read(self, split: str, columns: list[str] | None = None, limit: int | None = None):
+        """Rows of a split as a pandas DataFrame; only the parts that `limit` rows need are opened.
+
+        Raises
+        ------
+        DamagedFile : a part is gone or is not the bytes that were recorded.
+        """
+        import pandas as pd
+        import pyarrow.parquet as pq
+
+        frames, rows = [], 0
+        for part in self._parts(split):
+            if limit is not None and rows >= limit:
+                break
+            table = pq.ParquetFile(self._verified(part)).read(columns=columns)
+            frames.append(table.slice(0, None if limit is None else limit - rows).to_pandas())
+            rows += len(frames[-1])
+        return pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+
+    def arrays(self, split: str, limit: int | None = None) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+        """Named inputs, labels ``(n_rows,) int8`` and requests ``(n_rows,) int64`` of a split."""
+        schema = self.study.schema
+        frame = self.read(split, [*schema.columns, LABEL, REQUEST], limit)
+        return schema.arrays(frame), frame[LABEL].to_numpy(), frame[REQUEST].to_numpy()
+
+    def describe(self):
+        """Splits at a glance: DataFrame of rows, requests, parts, the label's threshold and share of ones.
+
+        The share is taken over the first part, so that this stays cheap for a set of any size.
+        """
+        import pandas as pd
+
+        per_request = self.study.scenario(self.manifest["parameters"]["scenario"]).candidates
+        return pd.DataFrame(
+            {
+                split: {
+                    "rows": f"{self.rows(split):,}",
+                    "requests": f"{-(-self.rows(split) // per_request):,}",
+                    "parts": len(self._parts(split)),
+                    "threshold": f"{self.manifest['threshold'][split]:.4f}",
+                    "label = 1": f"{self.read(split, [LABEL], CHUNK_ROWS)[LABEL].mean():.3f}",
+                }
+                for split in SPLITS
+            }
+        ).T
+
+    def save(self, path: Path) -> None:
+        """Write the record that `load` reads; it holds the SHA-256 of every part."""
+        path.write_text(json.dumps(self.manifest, indent=1) + "\n")
+
+    def verify(self) -> None:
+        """Check the SHA-256 of every part; raises DamagedFile for the first that differs."""
+        for split in SPLITS:
+            for part in self._parts(split):
+                self._verified(part)
+
+    def _parts(self, split: str) -> list[dict]:
+        if split not in self.manifest["parts"]:
+            raise BadInput(f"there is no split {split!r}; there is: {', '.join(self.manifest['parts'])}")
+        return self.manifest["parts"][split]
+
+    def _verified(self, part: dict) -> Path:
+        path = self.folder / part["file"]
+        if part["file"] not in self._checked:
+            if not path.exists() or runs.sha256(path) != part["sha256"]:
+                raise DamagedFile(
+                    f"{runs.shown(path)} is gone or is not the file that was made (its SHA-256 differs): "
+                    "run notebook 01 again, it makes the data set anew"
+                )
+            self._checked.add(part["file"])
+        return path
+
+
+def load(record: Path) -> Dataset:
+    """The data set that stage 01 recorded in `record` (``data.json`` of a run)."""
+    manifest = json.loads(record.read_text())
+    return Dataset(runs.home() / manifest["folder"], manifest)
+
+
+def make(
+    study: Study,
+    scenario: str,
+    *,
+    rows: int,
+    validation_rows: int,
+    test_rows: int,
+    seed: int,
+    workers: int | None = None,
+) -> Dataset:
+    """Make a data set, or return the one that is already there and whole.
+
+    Parameters
+    ----------
+    rows, validation_rows, test_rows : rows a split.
+    seed : start of every random stream; the same seed gives the same bytes.
+    workers : threads (NumPy and Arrow release the interpreter lock); default is one a core.
+
+    Raises
+    ------
+    BadInput : unknown scenario.
+    WorkbenchError : the disk is full or may not be written; nothing half-written stays behind.
+    """
+    chosen = study.scenario(scenario)
+    parameters = {
+        "study": study.name,
+        "scenario": scenario,
+        "rows": rows,
+        "validation_rows": validation_rows,
+        "test_rows": test_rows,
+        "seed": seed,
+        "source": hashlib.sha256(inspect.getsource(inspect.getmodule(chosen.utility)).encode()).hexdigest()[:16],
+    }
+    name = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:16]
+    folder = runs.home() / "data" / study.name / name
+    existing = _existing(folder)
+    if existing:
+        return existing
+
+    partial = folder.with_name(f".partial-{os.getpid()}-{name}")
+    counts = dict(zip(SPLITS, (rows, validation_rows, test_rows), strict=True))
+    manifest = {"folder": runs.shown(folder), "parameters": parameters, "rows": counts, "threshold": {}, "parts": {}}
+    with runs.writing(folder):
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            for code, (split, count) in enumerate(counts.items()):
+                maker = _Maker(chosen, study, split, count, (seed, code), workers or os.cpu_count() or 1)
+                manifest["threshold"][split], manifest["parts"][split] = maker.write(partial)
+            Dataset(partial, manifest).save(partial / "dataset.json")
+            if _existing(folder) is None:  # else another process made the same bytes meanwhile
+                shutil.rmtree(folder, ignore_errors=True)
+                os.replace(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return Dataset(folder, manifest)
+
+
+def sample(study: Study, scenario: str, *, rows: int, seed: int, split: str = "train"):
+    """The first rows that `make` would write of a split, as a DataFrame in memory: at most `CHUNK_ROWS` rows."""
+    if rows > CHUNK_ROWS:
+        raise BadInput(f"a sample has at most {CHUNK_ROWS:,} rows, not {rows:,}: make a data set")
+    maker = _Maker(study.scenario(scenario), study, split, rows, (seed, SPLITS.index(split)), workers=1)
+    return maker.table(0, maker.threshold()).to_pandas()
+
+
+def _existing(folder: Path) -> Dataset | None:
+    """The data set in `folder` if it is whole."""
+    try:
+        dataset = Dataset(folder, json.loads((folder / "dataset.json").read_text()))
+        dataset.verify()
+    except (OSError, json.JSONDecodeError, DamagedFile):
+        return None
+    return dataset
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Writes one split chunk by chunk."""
+
+    scenario: Scenario
+    study: Study
+    split: str
+    rows: int
+    stream: tuple[int, int]
+    workers: int
+
+    def threshold(self) -> float:
+        """Where the label flips: the scenario's own, or the median of this split (a pass of its own)."""
+        if self.scenario.threshold is not None:
+            return self.scenario.threshold
+        utilities = np.concatenate(list(self._map("median", self._utility)))
+        return float(np.median(utilities, overwrite_input=True))
+
+    def write(self, folder: Path) -> tuple[float, list[dict]]:
+        """Write the parts of the split; returns the threshold and what was written."""
+        threshold = self.threshold()
+        parts = list(self._map("write", lambda chunk: self._write_chunk(folder, chunk, threshold)))
+        return threshold, parts
+
+    def _map(self, step: str, work: Callable[[int], object]) -> Iterator:
+        """`work` on every chunk, results in order, never more chunks under way than two a worker."""
+        from tqdm import tqdm
+
+        chunks = iter(range(-(-self.rows // CHUNK_ROWS)))
+        bar = tqdm(total=self.rows, desc=f"{self.split}: {step}", unit=" rows", unit_scale=True, delay=1, leave=False)
+        with ThreadPoolExecutor(self.workers) as pool, bar:
+            waiting = [(chunk, pool.submit(work, chunk)) for chunk in islice(chunks, 2 * self.workers)]
+            while waiting:
+                chunk, future = waiting.pop(0)
+                yield future.result()
+                bar.update(self._count(chunk))
+                waiting.extend((chunk, pool.submit(work, chunk)) for chunk in islice(chunks, 1))
+
+    def _count(self, chunk: int) -> int:
+        return min(CHUNK_ROWS, self.rows - chunk * CHUNK_ROWS)
+
+    def _draw(self, chunk: int) -> dict[str, np.ndarray]:
+        return self.scenario.draw(np.random.default_rng([*self.stream, chunk, 0]), self._count(chunk))
+
+    def _utility(self, chunk: int) -> np.ndarray:
+        return self.scenario.utility(self._draw(chunk))
+
+    def table(self, chunk: int, threshold: float):
+        """One chunk as an Arrow table: features, label, request, Bayes probability."""
+        import pyarrow as pa
+
+        inputs = self._draw(chunk)
+        probability = self.scenario.probability(self.scenario.utility(inputs), threshold)
+        uniform = np.random.default_rng([*self.stream, chunk, 1]).random(len(probability))
+        columns = {
+            column: inputs[tensor.name][:, j]
+            for tensor in self.study.schema.inputs
+            for j, column in enumerate(tensor.columns)
+        }
+        first = chunk * CHUNK_ROWS
+        columns[LABEL] = (uniform < probability).astype(np.int8)
+        columns[REQUEST] = np.arange(first, first + len(probability)) // self.scenario.candidates
+        columns[BAYES] = probability
+        return pa.table(columns)
+
+    def _write_chunk(self, folder: Path, chunk: int, threshold: float) -> dict:
+        import pyarrow.parquet as pq
+
+        table = self.table(chunk, threshold)
+        path = folder / f"{self.split}-{chunk:05d}.parquet"
+        pq.write_table(table, path, compression="zstd", use_dictionary=[LABEL, REQUEST])
+        return {"file": path.name, "rows": table.num_rows, "sha256": runs.sha256(path)}

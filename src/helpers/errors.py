@@ -1,0 +1,29 @@
+"""The errors a user can meet. Each message says what is wrong, with the value, and the way out."""
+
+
+class WorkbenchError(Exception):
+    """Something could not be done; the command line shows the message and exits with `exit_status`."""
+
+    exit_status = 1
+
+
+class BadInput(WorkbenchError, ValueError):
+    """What the user asked for or handed in cannot be used as it is."""
+
+    exit_status = 2
+
+
+class MissingStage(WorkbenchError):
+    """A stage needs what an earlier stage has not made, or has made anew and not finished."""
+
+
+class DamagedFile(WorkbenchError):
+    """A recorded file is gone, cut short, or not the bytes that were recorded."""
+
+
+class ConversionFailed(WorkbenchError):
+    """A converter failed, whatever it reported, or wrote a file that is not the model it was given."""
+
+
+class ParityError(ConversionFailed):
+    """A model file runs but does not score as its reference does."""

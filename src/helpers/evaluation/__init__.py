@@ -1,0 +1,1 @@
+"""How well a model file ranks, how far it is from its reference, and what it costs in time."""

@@ -1,0 +1,86 @@
+"""What a notebook parameter may be: one meaning, type and range per name, in every stage.
+
+The notebooks declare their parameters, with defaults, in the cell tagged ``parameters``; this table says
+which values make sense. The command line checks it before anything starts, and a stage checks it again,
+so that a plain ``papermill`` or a notebook opened by hand refuses the same values with the same words.
+A notebook parameter that is not in the table is checked for its type only.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from helpers.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """Type and range of one parameter; `least` and `most` are inclusive, None is unbounded."""
+
+    kind: type
+    meaning: str
+    least: float | None = None
+    most: float | None = None
+
+
+TABLE: dict[str, Parameter] = {
+    "study": Parameter(str, "which model, data and task: one of `workbench studies`"),
+    "run": Parameter(str, "name of the run folder, artifacts/<study>/<run>"),
+    "seed": Parameter(int, "seed of data, initial weights and shuffling", 0, 2**31 - 1),
+    "scenario": Parameter(str, "which of the study's data scenarios"),
+    "rows": Parameter(int, "training rows", 20, 1_000_000_000),
+    "validation_rows": Parameter(int, "rows that training is watched on", 20, 10_000_000),
+    "test_rows": Parameter(int, "rows that every model file is judged on", 20, 10_000_000),
+    "workers": Parameter(int, "threads that make the data set; the bytes do not depend on it", 1, 256),
+    "hidden_units": Parameter(int, "width of the hidden layer", 1, 65_536),
+    "epochs": Parameter(int, "passes over the training set", 1, 100_000),
+    "batch_size": Parameter(int, "rows a training step", 1, 1_000_000),
+    "learning_rate": Parameter(float, "step size of Adam", 1e-9, 10.0),
+    "seeds": Parameter(int, "how many seeds the spread is taken over", 1, 1000),
+    "thorough": Parameter(bool, "time longer: more blocks, more fresh processes"),
+    "threads": Parameter(int, "threads a runtime may use", 1, 256),
+}
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+,-]{0,99}")
+_KINDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text", list: "a list"}
+
+
+def kind_name(kind: type) -> str:
+    """A type in words a user knows, for error messages and help."""
+    return _KINDS.get(kind, kind.__name__)
+
+
+def check(name: str, value: object, kind: type | None = None) -> object:
+    """Return `value` as the type that `name` has, or say why it cannot be used.
+
+    Parameters
+    ----------
+    name : parameter name, e.g. ``"epochs"``.
+    value : what the user gave, already a Python value.
+    kind : the type to hold it to where the table does not know the name.
+
+    Raises
+    ------
+    BadInput : wrong type, out of range, or a run name that cannot be a folder name.
+    """
+    rule = TABLE.get(name, Parameter(kind, "") if kind else None)
+    if rule is None:
+        return value
+    exact = type(value) is rule.kind or (rule.kind is float and type(value) is int)
+    if not exact:
+        raise BadInput(f"{name} must be {kind_name(rule.kind)}, not {value!r}")
+    value = rule.kind(value)
+    bounded = rule.least is not None or rule.most is not None
+    if bounded and not (rule.least <= value <= rule.most):  # written so that NaN fails too
+        raise BadInput(f"{name} must be between {rule.least:,} and {rule.most:,}, not {value!r} ({rule.meaning})")
+    if name in ("run", "study") and not _NAME.fullmatch(value):
+        raise BadInput(
+            f"{name} {value!r} cannot be a folder name: use letters, digits and . _ = + , - (at most 100)"
+        )
+    return value
+
+
+def check_all(values: dict[str, object]) -> dict[str, object]:
+    """`check` every parameter of a stage; returns them with their types settled."""
+    return {name: check(name, value) for name, value in values.items()}

@@ -1,0 +1,333 @@
+"""The notebooks as stages of a run: execute them through papermill, resume, and keep their stored outputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from helpers import parameters as parameter_table
+from helpers import report, runs, studies
+from helpers.errors import BadInput, WorkbenchError
+
+LAST_STAGE = "06"
+"""Notebooks 01 to 06 are the stages of a run; later numbers are read and run on their own."""
+_KINDS = {"int": int, "float": float, "bool": bool, "str": str, "list": list}
+
+
+class StageFailed(WorkbenchError):
+    """A notebook raised an error, or its kernel died."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A parameter as a notebook's parameters cell declares it."""
+
+    name: str
+    kind: type
+    default: object
+    help: str
+
+
+def folder() -> Path:
+    """The folder of the numbered notebooks."""
+    return runs.project() / "notebooks"
+
+
+def notebooks() -> dict[str, Path]:
+    """All numbered notebooks by number, in order."""
+    return {path.name[:2]: path for path in sorted(folder().glob("[0-9][0-9]_*.ipynb"))}
+
+
+def stages(chosen: str | None = None) -> dict[str, Path]:
+    """Stages by number: all of them, or ``"03"``, ``"02-04"``, ``"01,03-05"``.
+
+    Raises
+    ------
+    BadInput : not of that form, or a number that no stage has.
+    """
+    there = {number: path for number, path in notebooks().items() if number <= LAST_STAGE}
+    if chosen is None:
+        return there
+    numbers: set[str] = set()
+    for part in chosen.split(","):
+        match = re.fullmatch(r"(\d\d)(?:-(\d\d))?", part.strip())
+        first, last = (match[1], match[2] or match[1]) if match else ("", "")
+        if first not in there or last not in there or first > last:
+            raise BadInput(f"stages {chosen!r} are not like 03, 02-04 or 01,03-05, out of {', '.join(there)}")
+        numbers.update(number for number in there if first <= number <= last)
+    return {number: there[number] for number in sorted(numbers)}
+
+
+def declared(notebook: Path) -> dict[str, Declared]:
+    """The parameters that a notebook declares, by name."""
+    import papermill
+
+    found = papermill.inspect_notebook(str(notebook))
+    return {
+        name: Declared(name, _KINDS.get(entry["inferred_type_name"], str), json_value(entry["default"]), entry["help"])
+        for name, entry in found.items()
+    }
+
+
+def json_value(source: str) -> object:
+    """The Python value that a default in a parameters cell spells."""
+    import ast
+
+    return ast.literal_eval(source)
+
+
+def requested(study: str, given: Mapping[str, object]) -> dict[str, object]:
+    """Check parameters against what the stages declare; text is read as the declared type.
+
+    Raises
+    ------
+    BadInput : an unknown name (with the list of those there are), a wrong type, a value out of range, or a
+        scenario that the study does not have.
+    """
+    known: dict[str, Declared] = {}
+    for notebook in stages().values():
+        known |= declared(notebook)
+    result = {}
+    for name, value in given.items():
+        if name in ("study", "run"):
+            raise BadInput(f"{name} is not set with -p: write `workbench run STUDY --run NAME`")
+        if name not in known:
+            listing = "\n".join(f"  {p.name} = {p.default!r}  {p.help}" for p in known.values() if p.name not in ("study", "run"))
+            raise BadInput(f"there is no parameter {name!r}; there is:\n{listing}")
+        kind = known[name].kind
+        result[name] = parameter_table.check(name, _read(value, kind) if isinstance(value, str) else value, kind)
+    if "scenario" in result:
+        studies.get(study).scenario(result["scenario"])
+    return result
+
+
+def _read(text: str, kind: type) -> object:
+    """Text as a value of `kind`; the text itself where it is not one, for `check` to refuse with its words."""
+    if kind is bool:
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if kind is list:
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            return text
+    try:
+        return kind(text)
+    except ValueError:
+        return text
+
+
+def default_name(given: Mapping[str, object]) -> str:
+    """Name of a run that was given none: ``default``, or its parameters (``epochs=10,seed=3``)."""
+    name = ",".join(f"{key}={value}" for key, value in sorted(given.items())) or "default"
+    clean = re.sub(r"[^A-Za-z0-9._=+,-]", "-", name)
+    return clean if len(clean) <= 100 else f"{clean[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
+def run(
+    study: str,
+    name: str | None = None,
+    given: Mapping[str, object] | None = None,
+    *,
+    chosen: str | None = None,
+    force: bool = False,
+    echo: Callable[[str], None] = print,
+) -> runs.Run:
+    """Execute the stages of a run that are not finished, and write its report.
+
+    Parameters
+    ----------
+    name : the run; by default named after its parameters.
+    given : parameters by name, for every stage that has them. A run that exists keeps those it was started with.
+    chosen : which stages, see `stages`.
+    force : execute the chosen stages again even if they are finished, with the parameters given now.
+    echo : where a line about each stage goes.
+
+    Raises
+    ------
+    BadInput : before anything is executed.
+    StageFailed : a notebook failed; what it had done is in ``notebooks/NN_*.failed.ipynb`` of the run.
+    """
+    studies.get(study)
+    wanted = requested(study, given or {})
+    work = runs.Run(study, name or default_name(wanted))
+    todo = stages(chosen)
+    with _only_one(work):
+        wanted = _settle(work, wanted, force)
+        executed = 0
+        for number, notebook in todo.items():
+            parameters = {k: v for k, v in wanted.items() if k in declared(notebook)}
+            defaults = {k: d.default for k, d in declared(notebook).items() if k not in ("study", "run")}
+            source = code_sha256(notebook)
+            reason = "forced" if force else work.unfinished(number, {**defaults, **parameters}, source)
+            if reason is None:
+                echo(f"{notebook.stem}  finished before, nothing to do")
+                continue
+            if reason not in ("forced", "has not been run"):
+                echo(f"{notebook.stem}  {reason}: executing it again")
+            started = time.monotonic()
+            _execute(work, notebook, parameters, source)
+            executed += 1
+            echo(f"{notebook.stem}  done in {time.monotonic() - started:.1f} s")
+        page = work.folder / "report.html"
+        if executed or not page.exists():
+            with runs.atomic(page) as temporary:
+                report.write(work, temporary)
+    return work
+
+
+def _settle(work: runs.Run, wanted: dict, force: bool) -> dict:
+    """The parameters of the run: those it was started with and those given now, which must not contradict."""
+    if force:
+        try:
+            work.record()
+        except WorkbenchError:
+            work.record_file.unlink()
+    record = work.record()
+    before = record["requested"]
+    if record["stages"] and not force:
+        defaults = {name: d.default for notebook in stages().values() for name, d in declared(notebook).items()}
+        for name, value in wanted.items():
+            old = before.get(name, defaults[name])
+            if old != value:
+                raise BadInput(
+                    f"run {work.name!r} was made with {name}={old}, not {value}: give another name with --run, "
+                    "or --force to start it over"
+                )
+        wanted = {**before, **wanted}
+    with work.edit() as record:
+        record["requested"] = wanted
+    return wanted
+
+
+@contextmanager
+def _only_one(work: runs.Run):
+    """Refuse to execute a run that another process is executing."""
+    import fcntl
+
+    with runs.writing(work.folder):
+        work.folder.mkdir(parents=True, exist_ok=True)
+        lock = open(work.folder / ".executing", "w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WorkbenchError(f"run {work.name!r} is being executed by another process: wait for it, or end it") from None
+        yield
+
+
+def _execute(work: runs.Run, notebook: Path, parameters: dict, source: str) -> None:
+    """One stage through papermill, in a kernel of its own; the notebook in notebooks/ is only read."""
+    import logging
+
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    target = work.folder / "notebooks" / notebook.name
+    failed = target.with_suffix(".failed.ipynb")
+    terminal = sys.stderr.isatty()
+    with runs.atomic(target) as temporary, _environment(WORKBENCH_HOME=str(runs.home()), **({} if terminal else {"TQDM_DISABLE": "1"})):
+        failed.unlink(missing_ok=True)
+        try:
+            papermill.execute_notebook(
+                str(notebook),
+                str(temporary),
+                parameters={"study": work.study, "run": work.name, **parameters},
+                progress_bar={"desc": notebook.stem, "leave": False} if terminal else False,
+                stderr_file=sys.stderr if terminal else None,
+            )
+        except papermill.PapermillExecutionError as error:
+            os.replace(temporary, failed)
+            raise StageFailed(f"stage {notebook.stem} failed: {error.ename}: {error.evalue}\n  see {failed}") from error
+        except DeadKernelError as error:
+            raise StageFailed(f"stage {notebook.stem} failed: its kernel died ({error})") from error
+    with work.edit() as record:
+        stage = record["stages"].get(notebook.stem)
+        if stage is None or stage["status"] != "done":
+            raise StageFailed(f"stage {notebook.stem} ran to its end but did not record itself: its last cell must call finish()")
+        stage["notebook_sha256"] = source
+
+
+@contextmanager
+def _environment(**values: str):
+    """Set environment variables for the body, for the kernels that start in it."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+def code_sha256(notebook: Path) -> str:
+    """SHA-256 of a notebook's code cells: what it does, whatever its prose and stored outputs are."""
+    cells = json.loads(notebook.read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return hashlib.sha256(json.dumps(code).encode()).hexdigest()
+
+
+def refresh(echo: Callable[[str], None] = print) -> None:
+    """Execute every notebook in a throw-away home and store its normalised outputs in place.
+
+    Raises
+    ------
+    StageFailed : a notebook raised an error; it is left as it was, as are those after it.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+    with tempfile.TemporaryDirectory() as home, _environment(WORKBENCH_HOME=home, TQDM_DISABLE="1"):
+        for notebook in notebooks().values():
+            started = time.monotonic()
+            content = nbformat.read(notebook, as_version=4)
+            client = NotebookClient(
+                content, timeout=None, record_timing=False, coalesce_streams=True, resources={"metadata": {"path": str(folder())}}
+            )
+            try:
+                client.execute()
+            except (CellExecutionError, DeadKernelError) as error:
+                raise StageFailed(f"{notebook.name} failed and was left as it was: {error}") from error
+            with runs.atomic(notebook) as temporary:
+                nbformat.write(normalised(content), temporary)
+            echo(f"{notebook.stem}  stored in {time.monotonic() - started:.1f} s")
+
+
+def normalised(content):
+    """A notebook without what differs from one execution or machine to the next but means nothing."""
+    content.metadata = {
+        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for cell in content.cells:
+        cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+    return content
+
+
+def check(paths: list[Path] | None = None, arguments: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
+    """Execute notebooks in a throw-away home and compare with their stored outputs (nbval).
+
+    Times are sanitised by ``notebooks/sanitize.cfg``; nothing else is. The notebooks run one after the other
+    in one home, because each needs what the one before recorded.
+
+    Returns
+    -------
+    The finished pytest process, with its output as text; status 0 if all outputs are as stored.
+    """
+    chosen = [str(path) for path in paths or notebooks().values()]
+    sanitize = folder() / "sanitize.cfg"
+    with tempfile.TemporaryDirectory() as home, _environment(WORKBENCH_HOME=home, TQDM_DISABLE="1"):
+        command = [sys.executable, "-m", "pytest", "-q", "--nbval", "--nbval-sanitize-with", str(sanitize)]
+        command += ["-p", "no:cacheprovider", "-p", "no:xdist", "-c", os.devnull, "--rootdir", str(Path(chosen[0]).parent)]
+        return subprocess.run([*command, *arguments, *chosen], capture_output=True, text=True)

@@ -1,0 +1,195 @@
+"""The figures: each function takes data and returns the matplotlib Figure, so that a test can read what it draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from helpers.schema import Schema
+
+COLOURS = ("#33658a", "#d1603d", "#5b8c5a", "#8e6c8a", "#c2a13e", "#5f6b73")
+RUNTIME_COLOURS = {"keras": COLOURS[5], "litert": COLOURS[0], "mnn": COLOURS[1]}
+_STYLE = {
+    "figure.dpi": 100,
+    "savefig.dpi": 100,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+
+
+def _axes(rows: int = 1, columns: int = 1, *, size: tuple[float, float], **options) -> tuple[Figure, np.ndarray]:
+    """A styled figure that is closed for pyplot, so that a notebook shows it once, where it is returned."""
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
+    plt.close(figure)
+    return figure, axes
+
+
+def distributions(samples: Mapping[str, object], schema: Schema) -> Figure:
+    """Histogram of every feature, one colour a scenario; `samples` maps scenario to a DataFrame."""
+    columns, wide = schema.columns, 5
+    figure, axes = _axes(-(-len(columns) // wide), wide, size=(10, 1.5 * -(-len(columns) // wide)))
+    for ax, column in zip(axes.flat, columns, strict=False):
+        for colour, (scenario, frame) in zip(COLOURS, samples.items(), strict=False):
+            ax.hist(frame[column], bins=30, density=True, histtype="stepfilled", alpha=0.5, color=colour, label=scenario)
+        ax.set_title(column, fontsize=8)
+        ax.set_yticks([])
+        ax.tick_params(labelsize=7)
+        ax.grid(False)
+    for ax in axes.flat[len(columns) :]:
+        ax.set_axis_off()
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(samples))
+    return figure
+
+
+def label_correlations(correlations) -> Figure:
+    """Correlation of each feature with the label: DataFrame with a row a feature and a column a scenario."""
+    figure, axes = _axes(1, len(correlations.columns), size=(9, 0.19 * len(correlations) + 0.8), sharey=True)
+    place = np.arange(len(correlations))
+    for ax, colour, scenario in zip(axes.flat, COLOURS, correlations.columns, strict=False):
+        ax.barh(place, correlations[scenario], color=colour)
+        ax.set_title(scenario)
+        ax.set_xlabel("correlation with the label")
+        ax.axvline(0, color="black", linewidth=0.6)
+        ax.set_yticks(place, correlations.index)
+        ax.set_ylim(len(correlations) - 0.4, -0.6)
+    return figure
+
+
+def personal_ranks(utilities: Mapping[str, np.ndarray]) -> Figure:
+    """Rank of each item for each user, a line an item; `utilities` maps scenario to ``(n_users, n_items)``.
+
+    Level lines: everybody's order is the same. Crossing lines: taste is personal.
+    """
+    figure, axes = _axes(1, len(utilities), size=(10, 3.6), sharey=True)
+    for ax, (scenario, utility) in zip(axes.flat, utilities.items(), strict=True):
+        ranks = (-utility).argsort(axis=1).argsort(axis=1) + 1
+        for item in range(utility.shape[1]):
+            colour = plt.get_cmap("viridis")((ranks[0, item] - 1) / max(1, utility.shape[1] - 1))
+            ax.plot(np.arange(1, len(ranks) + 1), ranks[:, item], "o-", color=colour, markersize=5, linewidth=1.6)
+        ax.set_title(f"{scenario}: {utility.shape[1]} items in the eyes of {len(utility)} users")
+        ax.set_xlabel("user")
+        ax.set_xticks(np.arange(1, len(ranks) + 1))
+        ax.set_yticks(np.arange(1, utility.shape[1] + 1))
+    axes.flat[0].set_ylabel("place in the user's own order")
+    axes.flat[0].invert_yaxis()
+    return figure
+
+
+def auc_ladder(table) -> Figure:
+    """AUC of simple scorers beside the best possible: DataFrame with a row a scorer and a column a scenario."""
+    figure, axes = _axes(size=(7.5, 0.55 * len(table) + 1.1))
+    ax = axes[0, 0]
+    for i, (colour, scenario) in enumerate(zip(COLOURS, table.columns, strict=False)):
+        place = np.arange(len(table)) + (i - (len(table.columns) - 1) / 2) * 0.36
+        bars = ax.barh(place, table[scenario], height=0.34, color=colour, label=scenario)
+        ax.bar_label(bars, fmt="%.3f", padding=3, fontsize=8)
+    ax.set_yticks(np.arange(len(table)), table.index)
+    ax.invert_yaxis()
+    ax.set_xlim(0.5, 1.04)
+    ax.set_xlabel("AUC (0.5 is chance)")
+    figure.legend(loc="outside upper right", ncols=len(table.columns))
+    return figure
+
+
+def learning_curves(history, published: tuple[float, ...] | None = None) -> Figure:
+    """Loss and accuracy by epoch, with the published validation accuracy where there is one."""
+    figure, axes = _axes(1, 2, size=(9, 3.2))
+    for ax, measure in zip(axes.flat, ("loss", "accuracy"), strict=True):
+        ax.plot(history.index, history[measure], "o-", color=COLOURS[5], markersize=4, label="training")
+        ax.plot(history.index, history[f"val_{measure}"], "o-", color=COLOURS[0], markersize=4, label="validation")
+        ax.set_title(measure)
+        ax.set_xlabel("epoch")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    if published:
+        epochs = np.arange(1, len(published) + 1)
+        axes[0, 1].plot(epochs, published, "s--", color=COLOURS[1], markersize=4, label="published validation")
+    axes[0, 1].legend(loc="lower right")
+    return figure
+
+
+def seed_spread(curves: Mapping[str, np.ndarray], target: float) -> Figure:
+    """Validation accuracy by epoch of many seeds, a panel a setting ``(n_seeds, n_epochs)``, and the target."""
+    figure, axes = _axes(1, len(curves), size=(3.3 * len(curves), 3.2), sharey=True)
+    for ax, (setting, values) in zip(axes.flat, curves.items(), strict=True):
+        epochs = np.arange(1, values.shape[1] + 1)
+        for seed in values:
+            ax.plot(epochs, seed, color=COLOURS[0], alpha=0.35, linewidth=1)
+        ax.plot(epochs, values.mean(axis=0), color=COLOURS[0], linewidth=2, label=f"mean of {len(values)} seeds")
+        ax.axhline(target, color=COLOURS[1], linestyle="--", linewidth=1.2, label=f"published {target:.3f}")
+        ax.set_title(setting)
+        ax.set_xlabel("epoch")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    axes.flat[0].set_ylabel("validation accuracy")
+    axes.flat[0].set_ylim(bottom=max(0.5, min(values[:, 0].min() for values in curves.values()) - 0.02), top=1.0)
+    axes.flat[-1].legend(loc="lower right")
+    return figure
+
+
+def calibration(tables: Mapping[str, object]) -> Figure:
+    """Observed rate against mean score by bin; `tables` maps a scorer to `metrics.calibration`'s table."""
+    figure, axes = _axes(size=(4.6, 4))
+    ax = axes[0, 0]
+    ax.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":")
+    for colour, (name, table) in zip(COLOURS, tables.items(), strict=False):
+        ax.plot(table["score"], table["observed"], "o-", color=colour, markersize=4, label=name)
+    ax.set_xlabel("mean score of the bin")
+    ax.set_ylabel("observed rate of the label")
+    ax.set_aspect("equal")
+    ax.legend(loc="upper left")
+    return figure
+
+
+def score_agreement(reference: np.ndarray, scores: Mapping[str, np.ndarray], runtimes: Mapping[str, str]) -> Figure:
+    """Each file's scores against the reference's, and below, their difference on a logarithmic scale.
+
+    `runtimes` maps the names in `scores` to a runtime, for the colour.
+    """
+    figure, axes = _axes(2, len(scores), size=(3.3 * max(2, len(scores)), 5), sharex=True, sharey="row", height_ratios=(3, 2))
+    reference = reference.reshape(-1)
+    for (name, values), above, below in zip(scores.items(), axes[0], axes[1], strict=True):
+        values = values.reshape(-1)
+        colour = RUNTIME_COLOURS.get(runtimes[name], COLOURS[2])
+        above.plot([0, 1], [0, 1], color="black", linewidth=0.6)
+        above.plot(reference, values, ".", color=colour, markersize=2, alpha=0.4, rasterized=True)
+        above.set_title(name)
+        difference = np.maximum(np.abs(values.astype(np.float64) - reference), 1e-9)
+        below.plot(reference, difference, ".", color=colour, markersize=2, alpha=0.4, rasterized=True)
+        below.set_yscale("log")
+        below.set_ylim(5e-10, 1)
+        below.set_xlabel("score of the trained model")
+    axes[0, 0].set_ylabel("score of the file")
+    axes[1, 0].set_ylabel("difference (1e-9: none)")
+    return figure
+
+
+def latency(summary, mode: str = "copy_and_run") -> Figure:
+    """Median time a call by batch size, bars to the 90th percentile; `summary` is `latency.summarise`'s table."""
+    table = summary.xs(mode, level="mode")
+    variants = [v for v in table.index.unique("variant") if v != "reference again"]
+    batches = sorted(table.index.unique("batch"))
+    figure, axes = _axes(1, len(batches), size=(3.4 * len(batches), 0.4 * len(variants) + 1.4), sharey=True)
+    for ax, batch in zip(axes.flat, batches, strict=True):
+        for place, variant in enumerate(variants):
+            row = table.loc[(variant, batch)]
+            colour = RUNTIME_COLOURS.get(variant.split()[0], COLOURS[2])
+            ax.plot([row["microseconds"], row["p90"]], [place, place], color=colour, linewidth=3, alpha=0.5)
+            ax.plot(row["microseconds"], place, "o", color=colour, markersize=7)
+            ax.annotate(f"{row['microseconds']:,.3g}", (row["microseconds"], place), (0, 7), textcoords="offset points", ha="center", fontsize=8)
+        ax.set_xscale("log")
+        ax.margins(x=0.25, y=0.25)
+        ax.set_title(f"batch {batch:,}")
+        ax.set_xlabel("microseconds a call")
+        ax.set_yticks(np.arange(len(variants)), variants)
+    axes.flat[0].invert_yaxis()
+    return figure

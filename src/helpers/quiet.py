@@ -1,0 +1,66 @@
+"""Import native libraries without the lines they print, and set them up to repeat.
+
+TensorFlow and MNN print on file descriptors 1 and 2 when they are imported, in ways that no setting
+silences; with those lines in the way, the stored output of a notebook would never compare.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from contextlib import contextmanager
+
+
+@contextmanager
+def native_output():
+    """Catch what native code prints on file descriptors 1 and 2; yields a function that reads it so far.
+
+    If the body raises, what was caught is printed on standard error after all.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with tempfile.TemporaryFile() as log:
+
+        def read() -> str:
+            log.seek(0)
+            return log.read().decode(errors="replace")
+
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        failed = True
+        try:
+            yield read
+            failed = False
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, copy in enumerate(saved, start=1):
+                os.dup2(copy, number)
+                os.close(copy)
+            if failed:
+                sys.stderr.write(read())
+
+
+def tensorflow():
+    """Import TensorFlow, on the CPU and with the same kernels on every processor.
+
+    oneDNN picks its kernels by the processor's vector units, which changes last digits from machine to
+    machine, so it is switched off.
+    """
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    with native_output():
+        import tensorflow as tf
+
+        tf.constant(0.0)  # the first operation prints too
+    return tf
+
+
+def mnn():
+    """Import MNN's runtime (not its tools, which install packages and report usage when imported)."""
+    with native_output():
+        import MNN
+    return MNN

@@ -1,0 +1,328 @@
+"""The run folder: where files go, what was recorded of them, and that none is half-written or stale.
+
+A run is a folder ``artifacts/<study>/<run>/`` with a ``run.json``. Each stage (numbered notebook) opens
+itself as a `Stage`, takes its inputs from what earlier stages recorded (their SHA-256 is checked), writes
+every output under a temporary name that is renamed when whole, and records itself at its end. Killed at
+any moment, a run therefore holds whole files only, and its record says which of them count.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+
+from helpers import parameters as parameter_table
+from helpers.errors import DamagedFile, MissingStage, WorkbenchError
+
+_PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "MNN", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow")
+_REASONS = {
+    errno.ENOSPC: "the disk is full: free some space and run the stage again",
+    errno.EDQUOT: "the disk quota is used up: free some space and run the stage again",
+    errno.EACCES: "this user may not write there: change its permissions, or set WORKBENCH_HOME to another folder",
+    errno.EPERM: "this user may not write there: change its permissions, or set WORKBENCH_HOME to another folder",
+    errno.EROFS: "it is on a read-only file system: set WORKBENCH_HOME to a folder that can be written",
+    errno.ENOTDIR: "a file stands where a folder is needed: move it away, or set WORKBENCH_HOME to another folder",
+    errno.EEXIST: "a file stands where a folder is needed: move it away, or set WORKBENCH_HOME to another folder",
+}
+
+
+def project() -> Path:
+    """The folder of the project, where ``notebooks/`` is; the current folder if the package stands alone."""
+    root = Path(__file__).resolve().parents[2]
+    return root if (root / "pyproject.toml").exists() else Path.cwd()
+
+
+def home() -> Path:
+    """The folder that holds ``data/`` and ``artifacts/``: WORKBENCH_HOME, or the project."""
+    given = os.environ.get("WORKBENCH_HOME")
+    return Path(given).expanduser().resolve() if given else project()
+
+
+def shown(path: Path) -> str:
+    """`path` as a reader should see it: relative to `home`, the same on every machine."""
+    try:
+        return path.relative_to(home()).as_posix()
+    except ValueError:
+        return str(path)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals while writing `path` into errors that say what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REASONS:
+            raise
+        raise WorkbenchError(f"cannot write {path}: {_REASONS[error.errno]}") from error
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; rename it to `path` when the body is done, remove it if it fails.
+
+    The temporary name keeps the suffix, because writers choose their format by it. If the file already
+    stands at `path`, it stays whole until the new one replaces it.
+    """
+    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as indented JSON, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n")
+
+
+def _commit() -> str | None:
+    """The project's git commit, with ``+changes`` if files differ from it; None outside a checkout."""
+    if not (project() / ".git").exists():
+        return None
+    git = ["git", "-C", str(project())]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + ("+changes" if status.stdout.strip() else "")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def environment() -> dict:
+    """What a result depends on besides its parameters: packages, commit, host."""
+    return {
+        "packages": {"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
+        "commit": _commit(),
+        "host": {
+            "system": platform.platform(),
+            "machine": platform.machine(),
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+        },
+    }
+
+
+class Run:
+    """One run folder and its record, ``run.json``."""
+
+    def __init__(self, study: str, name: str):
+        self.study = parameter_table.check("study", study)
+        self.name = parameter_table.check("run", name)
+        self.folder = home() / "artifacts" / study / name
+
+    @property
+    def record_file(self) -> Path:
+        return self.folder / "run.json"
+
+    def record(self) -> dict:
+        """The record as it is on disk; an empty one if there is none yet."""
+        try:
+            return json.loads(self.record_file.read_text())
+        except FileNotFoundError:
+            return {"study": self.study, "run": self.name, "requested": {}, "parameters": {}, "stages": {}}
+        except NotADirectoryError as error:
+            raise WorkbenchError(f"cannot read {self.record_file}: {_REASONS[errno.ENOTDIR]}") from error
+        except json.JSONDecodeError as error:
+            raise DamagedFile(
+                f"{self.record_file} is not readable JSON ({error}): start the run over with "
+                f"`workbench run {self.study} --run {self.name} --force`"
+            ) from error
+
+    @contextmanager
+    def edit(self) -> Iterator[dict]:
+        """Change the record under a lock, so that two processes cannot lose each other's entries."""
+        import fcntl
+
+        with writing(self.record_file):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with open(self.folder / ".lock", "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                record = self.record()
+                yield record
+                write_json(self.record_file, record)
+
+    def files(self, *suffixes: str, stage: str = "") -> list[str]:
+        """Recorded outputs that end in one of `suffixes`, of all finished stages or of one, in order of making."""
+        return [
+            path
+            for name, entry in sorted(self.record()["stages"].items())
+            if name.startswith(stage) and entry["status"] == "done"
+            for path in entry["outputs"]
+            if path.endswith(suffixes)
+        ]
+
+    def verified(self, stage: str, file: str) -> Path:
+        """The path of what `stage` recorded as `file`, after its SHA-256 has been checked.
+
+        Raises
+        ------
+        MissingStage : the stage has not finished in this run, or ran before one of its inputs was made anew.
+        DamagedFile : the file is gone or is not the bytes that were recorded.
+        """
+        record = self.record()
+        reason = self._stale(stage, record)
+        entry = record["stages"].get(self._full_name(stage, record), {})
+        if not reason and file not in entry["outputs"]:
+            reason = f"did not make {file}"
+        number = stage[:2]
+        again = f"run notebook {number} for it, or `workbench run {self.study} --run {self.name} --stages {number}`"
+        if reason:
+            raise MissingStage(f"stage {number} of run {self.name!r} {reason}: {again}")
+        path = self.folder / file
+        if not path.exists():
+            raise DamagedFile(f"{shown(path)} is gone, although stage {number} recorded it: {again}")
+        if sha256(path) != entry["outputs"][file]:
+            raise DamagedFile(f"{shown(path)} is not the file that stage {number} recorded (its SHA-256 differs): {again}")
+        return path
+
+    def unfinished(self, stage: str, requested: dict, notebook_sha256: str) -> str | None:
+        """Why `stage` must be executed (again), in words; None when it is finished and all of it is there."""
+        record = self.record()
+        reason = self._stale(stage, record)
+        if reason:
+            return reason
+        entry = record["stages"][self._full_name(stage, record)]
+        for name, value in requested.items():
+            if entry["parameters"].get(name, value) != value:
+                return f"was executed with {name}={entry['parameters'][name]!r}, not {value!r}"
+        if entry.get("notebook_sha256") is None:
+            return "was executed by hand"
+        if entry["notebook_sha256"] != notebook_sha256:
+            return "was executed from another version of its notebook"
+        for file, recorded in entry["outputs"].items():
+            path = self.folder / file
+            if not path.exists():
+                return f"has lost {file}"
+            if sha256(path) != recorded:
+                return f"recorded {file}, which has been changed since"
+        return None
+
+    @staticmethod
+    def _full_name(stage: str, record: dict) -> str | None:
+        """``"02"`` or the whole name, as the key in the record."""
+        return next((name for name in record["stages"] if name[:2] == stage[:2]), None)
+
+    def _stale(self, stage: str, record: dict) -> str | None:
+        entry = record["stages"].get(self._full_name(stage, record))
+        if entry is None:
+            return "has not been run"
+        if entry["status"] != "done":
+            return "was started and did not finish"
+        for file, used in entry["inputs"].items():
+            maker = next((n for n, other in record["stages"].items() if file in other["outputs"]), None)
+            if maker is None or record["stages"][maker]["outputs"][file] != used:
+                return f"used an earlier {file}, which has been made anew since"
+            if self._stale(maker, record):
+                return f"used {file} of stage {maker[:2]}, which {self._stale(maker, record)}"
+        return None
+
+
+class Stage:
+    """One notebook at work in a run.
+
+    Parameters
+    ----------
+    name : the notebook's name without suffix, ``"02_keras_training"``.
+    study, run : which run folder.
+    **parameters : the notebook's other parameters; checked against `helpers.parameters` and recorded.
+
+    Examples
+    --------
+    >>> stage = Stage("03_tflite_conversion", study=study, run=run)
+    >>> model = stage.input("02", "model/model.keras")
+    >>> with stage.output("tflite/fp32.tflite") as path:
+    ...     tflite.convert(model, path)
+    >>> stage.finish()
+    """
+
+    def __init__(self, name: str, *, study: str, run: str, **parameters):
+        self.name = name
+        self.parameters = parameter_table.check_all({"study": study, "run": run, **parameters})
+        self.run = Run(study, run)
+        self.inputs: dict[str, str] = {}
+        self.outputs: dict[str, str] = {}
+        self.metrics: dict[str, float] = {}
+        self._started = time.time()
+        with self.run.edit() as record:
+            record.update(environment())
+            record["stages"][name] = self._entry("running")
+
+    def input(self, stage: str, file: str) -> Path:
+        """The path of what an earlier stage recorded; see `Run.verified` for what is refused."""
+        path = self.run.verified(stage, file)
+        self.inputs[file] = sha256(path)
+        return path
+
+    def made(self, stage: str, *suffixes: str) -> list[str]:
+        """Names of the files that an earlier stage recorded and that end in one of `suffixes`."""
+        return self.run.files(*suffixes, stage=stage)
+
+    @contextmanager
+    def output(self, file: str) -> Iterator[Path]:
+        """A temporary path to write; it becomes `file` of the run when the body ends without an error.
+
+        Whatever is checked inside the body is checked before the file counts.
+        """
+        path = self.run.folder / file
+        with atomic(path) as temporary:
+            yield temporary
+        self.outputs[file] = sha256(path)
+
+    def figure(self, name: str, figure):
+        """Save a figure as ``figures/<name>.png`` of the run, and return it for the notebook to show."""
+        with self.output(f"figures/{name}.png") as path:
+            figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
+        return figure
+
+    def finish(self, **metrics: float) -> str:
+        """Record the stage as done, with `metrics` to be found again in run.json; returns a line to show."""
+        self.metrics = {name: float(value) for name, value in metrics.items()}
+        with self.run.edit() as record:
+            record["stages"][self.name] = self._entry("done")
+            ordered = [record["stages"][stage] for stage in sorted(record["stages"])]
+            record["parameters"] = {k: v for stage in ordered for k, v in stage["parameters"].items()}
+            record["seed"] = record["parameters"].get("seed")
+        return f"stage {self.name} recorded {len(self.outputs)} files in {shown(self.run.folder)}"
+
+    def _entry(self, status: str) -> dict:
+        return {
+            "status": status,
+            "started": datetime.fromtimestamp(self._started, timezone.utc).isoformat(timespec="seconds"),
+            "seconds": round(time.time() - self._started, 3),
+            "parameters": self.parameters,
+            "inputs": self.inputs,
+            "outputs": self.outputs,
+            "metrics": self.metrics,
+        }
+

@@ -1,0 +1,91 @@
+"""MNN: ``.mnn`` files through the session API, the one that phone apps use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from helpers.errors import DamagedFile
+from helpers.quiet import mnn, native_output
+from helpers.runtimes import Steps, check_interface, check_rows
+from helpers.schema import Schema
+
+_DTYPES = {"float32": "Halide_Type_Float", "int32": "Halide_Type_Int"}
+
+
+class Model:
+    """An open ``.mnn`` file; see `helpers.runtimes.Runtime`.
+
+    Values travel through host tensors of TensorFlow (NHWC) layout that this object owns and that
+    ``copyFrom`` and ``copyToHostTensor`` translate to the session's own layout, as an app does.
+    """
+
+    def __init__(self, path: Path, schema: Schema, threads: int):
+        self._mnn = mnn()
+        self.path, self.schema = path, schema
+        with native_output() as log:
+            self._interpreter = self._mnn.Interpreter(str(path))
+            self._session = self._interpreter.createSession({"backend": "CPU", "numThread": threads})
+            inputs = self._interpreter.getSessionInputAll(self._session)
+            outputs = self._interpreter.getSessionOutputAll(self._session)
+            if not inputs or not outputs:
+                raise DamagedFile(f"{path.name} is not a usable MNN file: {log().strip()[-200:] or 'no inputs'}")
+        shapes = {name: ([int(n) for n in tensor.getShape()], None) for name, tensor in inputs.items()}
+        check_interface(path, schema, shapes, ", ".join(outputs))
+        self._inputs = {name: inputs[name] for name in schema.input_names}
+        self._rows = None
+
+    def score(self, inputs):
+        rows = self.schema.check(inputs)
+        if rows != self._rows:
+            self._resize(rows)
+        for tensor, host, view, name in self._feeds:
+            view[...] = inputs[name]
+            tensor.copyFrom(host)
+        self._run()
+        self._output.copyToHostTensor(self._result)
+        return self._result_view.copy()  # the view is the runtime's memory, the next call overwrites it
+
+    def steps(self, inputs) -> Steps:
+        self._resize(self.schema.check(inputs))
+        feeds = [(tensor, host, view, inputs[name]) for tensor, host, view, name in self._feeds]
+        run_session, session = self._interpreter.runSession, self._session
+        output, result, result_view = self._output, self._result, self._result_view
+
+        def copy_and_run():
+            for tensor, host, view, array in feeds:
+                view[...] = array
+                tensor.copyFrom(host)
+            run_session(session)
+            output.copyToHostTensor(result)
+            return result_view.copy()
+
+        copy_and_run()
+        return Steps(copy_and_run, lambda: run_session(session))
+
+    def _run(self) -> None:
+        code = self._interpreter.runSession(self._session)
+        if code != 0:  # a shape error is 3; the output then holds garbage
+            raise DamagedFile(f"{self.path.name}: runSession failed with code {code}")
+
+    def _resize(self, rows: int) -> None:
+        """Another batch size needs resizeTensor and resizeSession, or the session answers old rows or crashes."""
+        self._rows = None
+        for tensor in self.schema.inputs:
+            self._interpreter.resizeTensor(self._inputs[tensor.name], (rows, tensor.width))
+        self._interpreter.resizeSession(self._session)
+        self._output = self._interpreter.getSessionOutput(self._session, self.schema.output.name)
+        self._feeds = []
+        for tensor in self.schema.inputs:
+            host, view = self._host((rows, tensor.width), tensor.dtype)
+            self._feeds.append((self._inputs[tensor.name], host, view, tensor.name))
+        self._run()
+        check_rows(self.path, rows, self._output.getShape())
+        self._result, self._result_view = self._host((rows, 1), self.schema.output.dtype)
+        self._rows = rows
+
+    def _host(self, shape: tuple[int, int], dtype: str):
+        kind = getattr(self._mnn, _DTYPES[dtype])
+        host = self._mnn.Tensor(shape, kind, np.zeros(shape, dtype), self._mnn.Tensor_DimensionType_Tensorflow)
+        return host, host.getNumpyData().reshape(shape)

@@ -1,0 +1,119 @@
+"""Studies: a model with its data and its task. Every module in this package is one.
+
+Adding a study is adding a module here that defines ``STUDY = Study(...)``: the stages, runtimes and reports
+find it by its name and learn everything else from its fields. Nothing here knows files or runtimes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from helpers.errors import BadInput
+from helpers.schema import Schema
+
+Inputs = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One way to make the study's data: how features are drawn and what a user then prefers.
+
+    A row is one user, one context and one candidate item; `candidates` rows in a row form a request. The
+    label is 1 where ``utility + noise * e > threshold`` with e standard logistic, so that
+    ``P(label = 1) = sigmoid((utility - threshold) / noise)`` is known exactly for every row.
+
+    Attributes
+    ----------
+    summary : one sentence for tables and help.
+    draw : ``(rng, n_rows) -> named inputs``, `n_rows` a multiple of `candidates` or the tail of a set.
+    utility : ``inputs -> (n_rows,) float64``.
+    threshold : where the label flips; None is the median of the set that is made (train, validation and
+        test each have their own).
+    noise : scale of the logistic noise; 0 makes the label a function of the features.
+    candidates : rows a request.
+    """
+
+    name: str
+    summary: str
+    draw: Callable[[np.random.Generator, int], dict[str, np.ndarray]]
+    utility: Callable[[Inputs], np.ndarray]
+    threshold: float | None
+    noise: float
+    candidates: int = 20
+
+    def probability(self, utility: np.ndarray, threshold: float) -> np.ndarray:
+        """P(label = 1) of rows with this utility, ``(n_rows,) float64``: the score no model can beat."""
+        if self.noise == 0:
+            return (utility > threshold).astype(np.float64)
+        return 1.0 / (1.0 + np.exp((threshold - utility) / self.noise))
+
+
+@dataclass(frozen=True)
+class Published:
+    """Figures that somebody printed for this model, to be held against what is measured."""
+
+    source: str
+    scenario: str
+    rows: int
+    validation_rows: int
+    validation_accuracy: tuple[float, ...]
+    file_bytes: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything the stages need to know of a model and its data.
+
+    `build_model` takes ``hidden_units`` and returns an uncompiled Keras model whose inputs and output have the
+    names, order and shapes of `schema`; it imports Keras itself, so that knowing a study costs nothing.
+    """
+
+    name: str
+    title: str
+    schema: Schema
+    scenarios: Mapping[str, Scenario]
+    build_model: Callable
+    published: Published | None = None
+
+    def scenario(self, name: str) -> Scenario:
+        """The scenario of that name, or a BadInput that lists those there are."""
+        if name not in self.scenarios:
+            raise BadInput(f"study {self.name!r} has no scenario {name!r}; it has: {', '.join(self.scenarios)}")
+        return self.scenarios[name]
+
+
+def cross_utility(study: Study, scenario: str, *, users: int, items: int, seed: int) -> np.ndarray:
+    """Utility of the same items for different users in one context, ``(users, items) float64``.
+
+    If its rows sort alike, the scenario is not personal: one popularity list serves everybody.
+    """
+    chosen = study.scenario(scenario)
+    rng = np.random.default_rng(seed)
+    people = chosen.draw(rng, users * chosen.candidates)
+    things = chosen.draw(rng, items)
+    crossed = {}
+    for tensor in study.schema.inputs:
+        if tensor.role == "user":
+            crossed[tensor.name] = np.repeat(people[tensor.name][:: chosen.candidates], items, axis=0)
+        elif tensor.role == "item":
+            crossed[tensor.name] = np.tile(things[tensor.name], (users, 1))
+        else:
+            crossed[tensor.name] = np.repeat(things[tensor.name][:1], users * items, axis=0)
+    return chosen.utility(crossed).reshape(users, items)
+
+
+def names() -> list[str]:
+    """Names of all studies, sorted."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def get(name: str) -> Study:
+    """The study of that name, or a BadInput that lists those there are."""
+    if name not in names():
+        raise BadInput(f"there is no study {name!r}; there is: {', '.join(names())}")
+    return importlib.import_module(f"{__name__}.{name}").STUDY

@@ -1,0 +1,191 @@
+"""Deterministic Keras training, and the baselines a network has to beat."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from helpers import datasets
+from helpers.quiet import tensorflow
+from helpers.schema import Schema
+from helpers.studies import Inputs, Study
+
+_SCORE_ROWS = 65_536
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def train(
+    study: Study,
+    training: tuple[Inputs, np.ndarray],
+    validation: tuple[Inputs, np.ndarray],
+    *,
+    seed: int = 42,
+    hidden_units: int = 16,
+    epochs: int = 5,
+    batch_size: int = 64,
+    learning_rate: float = 0.001,
+    progress: bool = True,
+):
+    """Train the study's model with Adam on binary cross-entropy; the same arguments give the same weights.
+
+    XLA is off, because the code it generates depends on the processor.
+
+    Parameters
+    ----------
+    training, validation : named inputs and labels ``(n_rows,)``.
+    seed : initial weights and shuffling.
+    progress : show a bar when it takes longer than two seconds.
+
+    Returns
+    -------
+    model : the trained Keras model.
+    history : DataFrame by epoch (from 1): accuracy, loss, val_accuracy, val_loss.
+    """
+    tensorflow()
+    import keras
+    import pandas as pd
+    from tqdm import tqdm
+
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    model = study.build_model(hidden_units=hidden_units)
+    model.compile(
+        keras.optimizers.Adam(learning_rate),
+        loss="binary_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=False,
+        steps_per_execution=16,
+    )
+    bar = tqdm(total=epochs, desc="training", unit=" epochs", delay=2, leave=False, disable=not progress or None)
+    with bar:
+        step = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: bar.update())
+        fitted = model.fit(
+            training[0],
+            training[1].astype(np.float32),
+            validation_data=(validation[0], validation[1].astype(np.float32)),
+            epochs=epochs,
+            batch_size=batch_size,
+            callbacks=[step],
+            verbose=0,
+        )
+    history = pd.DataFrame(fitted.history).sort_index(axis=1)
+    history.index = pd.RangeIndex(1, epochs + 1, name="epoch")
+    return model, history
+
+
+def seed_spread(study: Study, settings: Mapping[str, Mapping[str, float]], *, seeds: int, first_seed: int = 42):
+    """Train the published model with other seeds and settings; each seed draws its own data too.
+
+    Parameters
+    ----------
+    settings : by name, what differs from the published settings: arguments of `train`, ``rows``,
+        ``validation_rows``. The name is free.
+    seeds : how many, from `first_seed` on.
+
+    Returns
+    -------
+    DataFrame, one row an epoch: setting, seed, epoch, accuracy (validation), best_possible (accuracy of the
+        true preference with the training set's threshold: what no model can be expected to pass).
+    """
+    import pandas as pd
+    from tqdm import tqdm
+
+    published = study.published
+    scenario = study.scenario(published.scenario)
+    rows = []
+    with tqdm(total=len(settings) * seeds, desc="seeds", unit=" trainings", delay=2, leave=False) as bar:
+        for setting, changes in settings.items():
+            options = {"epochs": len(published.validation_accuracy), **changes}
+            sizes = {
+                "train": options.pop("rows", published.rows),
+                "validation": options.pop("validation_rows", published.validation_rows),
+            }
+            for seed in range(first_seed, first_seed + seeds):
+                splits = {}
+                for split, size in sizes.items():
+                    frame = datasets.sample(study, scenario.name, rows=size, seed=seed, split=split)
+                    splits[split] = study.schema.arrays(frame), frame[datasets.LABEL].to_numpy()
+                utility = {split: scenario.utility(inputs) for split, (inputs, _) in splits.items()}
+                threshold = np.median(utility["train"]) if scenario.threshold is None else scenario.threshold
+                best = scenario.probability(utility["validation"], threshold) > 0.5
+                _, history = train(study, splits["train"], splits["validation"], seed=seed, progress=False, **options)
+                possible = float((best == splits["validation"][1]).mean())
+                rows += [(setting, seed, epoch, value, possible) for epoch, value in history["val_accuracy"].items()]
+                bar.update()
+    return pd.DataFrame(rows, columns=["setting", "seed", "epoch", "accuracy", "best_possible"])
+
+
+def config(model, schema: Schema) -> dict:
+    """What the published pipeline keeps beside a model: name, shapes, parameters, layers; and the schema."""
+    return {
+        "model_name": model.name,
+        "input_shapes": {tensor.name: list(tensor.shape) for tensor in model.inputs},
+        "output_shape": list(model.output_shape),
+        "total_parameters": model.count_params(),
+        "architecture": [{"layer": layer.name, "type": type(layer).__name__} for layer in model.layers],
+        "schema": schema.to_json(),
+    }
+
+
+def scores(model, inputs: Inputs) -> np.ndarray:
+    """The Keras model's scores ``(n_rows, 1) float32``: the reference for every converted file."""
+    rows = len(next(iter(inputs.values())))
+    parts = [
+        np.asarray(model({name: array[i : i + _SCORE_ROWS] for name, array in inputs.items()}, training=False))
+        for i in range(0, rows, _SCORE_ROWS)
+    ]
+    return np.concatenate(parts)
+
+
+def save(model, path: Path) -> None:
+    """Save as ``.keras`` so that the same weights are the same bytes.
+
+    Keras writes the time of day and memory addresses (as ids of shared objects) into the archive; the first
+    is dropped, the second are numbered in order of appearance.
+    """
+    raw = path.with_name(f"raw-{path.name}")
+    try:
+        model.save(raw)
+        with zipfile.ZipFile(raw) as source, zipfile.ZipFile(path, "w") as target:
+            for name in sorted(source.namelist()):
+                content = source.read(name)
+                if name == "metadata.json":
+                    content = json.dumps({"keras_version": json.loads(content)["keras_version"]}).encode()
+                elif name == "config.json":
+                    content = _numbered_ids(content)
+                target.writestr(zipfile.ZipInfo(name, _ZIP_DATE), content)
+    finally:
+        raw.unlink(missing_ok=True)
+
+
+def _numbered_ids(config: bytes) -> bytes:
+    numbers: dict[bytes, int] = {}
+    pattern = rb'("shared_object_id": )(\d+)'
+    return re.sub(pattern, lambda m: m[1] + str(numbers.setdefault(m[2], len(numbers))).encode(), config)
+
+
+def baseline_scores(
+    schema: Schema, training: tuple[Inputs, np.ndarray], inputs: Inputs
+) -> dict[str, np.ndarray]:
+    """Scores ``(n_rows,)`` of what any ranking model has to beat.
+
+    ``popularity only`` is a logistic regression on the item features alone: the same order for every
+    user. ``logistic regression`` sees all features, but no interactions between them.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    every = schema.input_names
+    items = [tensor.name for tensor in schema.inputs if tensor.role == "item"]
+    result = {}
+    for name, used in {"popularity only": items, "logistic regression": every}.items():
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        model.fit(np.hstack([training[0][n] for n in used]), training[1])
+        result[name] = model.predict_proba(np.hstack([inputs[n] for n in used]))[:, 1]
+    return result
