@@ -192,6 +192,21 @@ def sample(study: Study, scenario: str, *, rows: int, seed: int, split: str = "t
     return maker.table(0, maker.threshold()).to_pandas()
 
 
+def best_possible(study: Study, scenario: str, *, rows: int, validation_rows: int, seed: int) -> float:
+    """Validation accuracy of the true preference with the training set's threshold.
+
+    No training can be expected to pass it: what is missing to 1 is label noise and, for a scenario whose
+    threshold is each set's own median, the distance between the two medians.
+    """
+    chosen = study.scenario(scenario)
+    sizes = {"train": rows, "validation": validation_rows}
+    makers = {s: _Maker(chosen, study, s, n, (seed, SPLITS.index(s)), workers=1) for s, n in sizes.items()}
+    frame = makers["validation"].table(0, makers["validation"].threshold())
+    utility = chosen.utility(study.schema.arrays(frame.to_pandas()))
+    best = chosen.probability(utility, makers["train"].threshold()) > 0.5
+    return float((best == frame[LABEL].to_numpy()).mean())
+
+
 def _existing(folder: Path) -> Dataset | None:
     """The data set in `folder` if it is whole."""
     try:

@@ -24,6 +24,10 @@ LAST_STAGE = "06"
 _KINDS = {"int": int, "float": float, "bool": bool, "str": str, "list": list}
 
 
+_KERNEL = {"KernelManager": {"transport_encryption": "auto"}}
+"""Traitlets configuration of the kernels: messages between here and them are encrypted, as ipykernel asks for."""
+
+
 class StageFailed(WorkbenchError):
     """A notebook raised an error, or its kernel died."""
 
@@ -231,6 +235,7 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict, source: str) -> N
 
     import papermill
     from nbclient.exceptions import DeadKernelError
+    from traitlets.config import Config
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
     target = work.folder / "notebooks" / notebook.name
@@ -245,6 +250,7 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict, source: str) -> N
                 parameters={"study": work.study, "run": work.name, **parameters},
                 progress_bar={"desc": notebook.stem, "leave": False} if terminal else False,
                 stderr_file=sys.stderr if terminal else None,
+                config=Config(_KERNEL),
             )
         except papermill.PapermillExecutionError as error:
             os.replace(temporary, failed)
@@ -287,14 +293,15 @@ def refresh(echo: Callable[[str], None] = print) -> None:
     import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, DeadKernelError
+    from traitlets.config import Config
 
     with tempfile.TemporaryDirectory() as home, _environment(WORKBENCH_HOME=home, TQDM_DISABLE="1"):
         for notebook in notebooks().values():
             started = time.monotonic()
             content = nbformat.read(notebook, as_version=4)
-            client = NotebookClient(
-                content, timeout=None, record_timing=False, coalesce_streams=True, resources={"metadata": {"path": str(folder())}}
-            )
+            resources = {"metadata": {"path": str(folder())}}
+            options = {"timeout": None, "record_timing": False, "coalesce_streams": True, "config": Config(_KERNEL)}
+            client = NotebookClient(content, resources=resources, **options)
             try:
                 client.execute()
             except (CellExecutionError, DeadKernelError) as error:

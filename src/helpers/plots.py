@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from helpers.evaluation.latency import AGAIN
 from helpers.schema import Schema
 
 COLOURS = ("#33658a", "#d1603d", "#5b8c5a", "#8e6c8a", "#c2a13e", "#5f6b73")
@@ -35,20 +36,20 @@ def _axes(rows: int = 1, columns: int = 1, *, size: tuple[float, float], **optio
     return figure, axes
 
 
-def distributions(samples: Mapping[str, object], schema: Schema) -> Figure:
-    """Histogram of every feature, one colour a scenario; `samples` maps scenario to a DataFrame."""
-    columns, wide = schema.columns, 5
-    figure, axes = _axes(-(-len(columns) // wide), wide, size=(10, 1.5 * -(-len(columns) // wide)))
+def distributions(frame, schema: Schema, title: str, colour: str = COLOURS[0]) -> Figure:
+    """Histogram of every feature of a DataFrame, each on its own range."""
+    columns, wide = schema.columns, 7
+    rows = -(-len(columns) // wide)
+    figure, axes = _axes(rows, wide, size=(10, 1.15 * rows + 0.4))
     for ax, column in zip(axes.flat, columns, strict=False):
-        for colour, (scenario, frame) in zip(COLOURS, samples.items(), strict=False):
-            ax.hist(frame[column], bins=30, density=True, histtype="stepfilled", alpha=0.5, color=colour, label=scenario)
+        ax.hist(frame[column], bins=30, color=colour)
         ax.set_title(column, fontsize=8)
         ax.set_yticks([])
         ax.tick_params(labelsize=7)
         ax.grid(False)
     for ax in axes.flat[len(columns) :]:
         ax.set_axis_off()
-    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(samples))
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     return figure
 
 
@@ -71,7 +72,7 @@ def personal_ranks(utilities: Mapping[str, np.ndarray]) -> Figure:
 
     Level lines: everybody's order is the same. Crossing lines: taste is personal.
     """
-    figure, axes = _axes(1, len(utilities), size=(10, 3.6), sharey=True)
+    figure, axes = _axes(1, len(utilities), size=(9, 3.1), sharey=True)
     for ax, (scenario, utility) in zip(axes.flat, utilities.items(), strict=True):
         ranks = (-utility).argsort(axis=1).argsort(axis=1) + 1
         for item in range(utility.shape[1]):
@@ -176,9 +177,9 @@ def score_agreement(reference: np.ndarray, scores: Mapping[str, np.ndarray], run
 def latency(summary, mode: str = "copy_and_run") -> Figure:
     """Median time a call by batch size, bars to the 90th percentile; `summary` is `latency.summarise`'s table."""
     table = summary.xs(mode, level="mode")
-    variants = [v for v in table.index.unique("variant") if v != "reference again"]
+    variants = [v for v in table.index.unique("variant") if v != AGAIN]
     batches = sorted(table.index.unique("batch"))
-    figure, axes = _axes(1, len(batches), size=(3.4 * len(batches), 0.4 * len(variants) + 1.4), sharey=True)
+    figure, axes = _axes(1, len(batches), size=(3.4 * len(batches), 0.4 * len(variants) + 1.4), sharex=True, sharey=True)
     for ax, batch in zip(axes.flat, batches, strict=True):
         for place, variant in enumerate(variants):
             row = table.loc[(variant, batch)]

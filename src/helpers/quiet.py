@@ -9,33 +9,37 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 
 @contextmanager
 def native_output():
-    """Catch what native code prints on file descriptors 1 and 2; yields a function that reads it so far.
+    """Catch what native and Python code prints on standard output and error; yields a function that reads it.
 
     If the body raises, what was caught is printed on standard error after all.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile() as log, open(log.fileno(), "w", closefd=False) as text:
 
         def read() -> str:
+            text.flush()
+            position = log.tell()
             log.seek(0)
-            return log.read().decode(errors="replace")
+            caught = log.read().decode(errors="replace")
+            log.seek(position)
+            return caught
 
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         failed = True
         try:
-            yield read
+            with redirect_stdout(text), redirect_stderr(text):
+                yield read
             failed = False
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            text.flush()
             for number, copy in enumerate(saved, start=1):
                 os.dup2(copy, number)
                 os.close(copy)
@@ -56,6 +60,7 @@ def tensorflow():
         import tensorflow as tf
 
         tf.constant(0.0)  # the first operation prints too
+        tf.get_logger().setLevel("ERROR")
     return tf
 
 

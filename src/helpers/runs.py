@@ -302,7 +302,7 @@ class Stage:
     def figure(self, name: str, figure):
         """Save a figure as ``figures/<name>.png`` of the run, and return it for the notebook to show."""
         with self.output(f"figures/{name}.png") as path:
-            figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
+            figure.savefig(path, dpi=100, metadata={"Software": None})
         return figure
 
     def finish(self, **metrics: float) -> str:

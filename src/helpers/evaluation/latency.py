@@ -144,6 +144,9 @@ def summarise(blocks, *, reference: str, seed: int = 0):
     return pd.DataFrame(rows).set_index(["variant", "batch", "mode"]).sort_index()
 
 
+_CELL_WIDTH = 42
+
+
 def table(summary, mode: str = "copy_and_run"):
     """Medians and ratios to read: DataFrame of text, a row a variant and a column a batch size.
 
@@ -152,7 +155,8 @@ def table(summary, mode: str = "copy_and_run"):
     import pandas as pd
 
     def cell(row) -> str:
-        return f"{row['microseconds']:9.2f} us ({row['ratio']:7.2f}x, {row['ratio_low']:7.2f}-{row['ratio_high']:7.2f}x)"
+        ratio = f"{row['ratio']:.2f}x, {row['ratio_low']:.2f}-{row['ratio_high']:.2f}x"
+        return f"{row['microseconds']:.2f} us ({ratio})".rjust(_CELL_WIDTH)
 
     part = summary.xs(mode, level="mode")
     variants = [v for v in part.index.unique("variant") if v != AGAIN] + [AGAIN]
