@@ -322,19 +322,24 @@ def normalised(content):
     return content
 
 
-def check(paths: list[Path] | None = None, arguments: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
-    """Execute notebooks in a throw-away home and compare with their stored outputs (nbval).
+def check(paths: list[Path] | None = None, arguments: tuple[str, ...] = (), home: Path | None = None) -> subprocess.CompletedProcess:
+    """Execute notebooks and compare with their stored outputs (nbval).
 
     Times are sanitised by ``notebooks/sanitize.cfg``; nothing else is. The notebooks run one after the other
     in one home, because each needs what the one before recorded.
+
+    Parameters
+    ----------
+    paths : notebooks, in order; default all.
+    arguments : further arguments for pytest.
+    home : where they work; default a throw-away folder.
 
     Returns
     -------
     The finished pytest process, with its output as text; status 0 if all outputs are as stored.
     """
-    chosen = [str(path) for path in paths or notebooks().values()]
-    sanitize = folder() / "sanitize.cfg"
-    with tempfile.TemporaryDirectory() as home, _environment(WORKBENCH_HOME=home, TQDM_DISABLE="1"):
-        command = [sys.executable, "-m", "pytest", "-q", "--nbval", "--nbval-sanitize-with", str(sanitize)]
-        command += ["-p", "no:cacheprovider", "-p", "no:xdist", "-c", os.devnull, "--rootdir", str(Path(chosen[0]).parent)]
-        return subprocess.run([*command, *arguments, *chosen], capture_output=True, text=True)
+    chosen = paths or list(notebooks().values())
+    command = [sys.executable, "-m", "pytest", "-q", "--nbval", "--nbval-sanitize-with", str(folder() / "sanitize.cfg")]
+    command += ["-p", "no:cacheprovider", "-p", "no:xdist", "-c", os.devnull, "--rootdir", str(chosen[0].parent)]
+    with tempfile.TemporaryDirectory() as throw_away, _environment(WORKBENCH_HOME=str(home or throw_away), TQDM_DISABLE="1"):
+        return subprocess.run([*command, *arguments, *map(str, chosen)], capture_output=True, text=True)

@@ -18,7 +18,6 @@ _STYLE = {
     "savefig.dpi": 100,
     "font.size": 9,
     "axes.titlesize": 10,
-    "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -43,7 +42,7 @@ def distributions(frame, schema: Schema, title: str, colour: str = COLOURS[0]) -
     figure, axes = _axes(rows, wide, size=(10, 1.15 * rows + 0.4))
     for ax, column in zip(axes.flat, columns, strict=False):
         ax.hist(frame[column], bins=30, color=colour)
-        ax.set_title(column, fontsize=8)
+        ax.set_title(column, fontsize=8, loc="left")
         ax.set_yticks([])
         ax.tick_params(labelsize=7)
         ax.grid(False)
@@ -59,7 +58,7 @@ def label_correlations(correlations) -> Figure:
     place = np.arange(len(correlations))
     for ax, colour, scenario in zip(axes.flat, COLOURS, correlations.columns, strict=False):
         ax.barh(place, correlations[scenario], color=colour)
-        ax.set_title(scenario)
+        ax.set_title(scenario, loc="left")
         ax.set_xlabel("correlation with the label")
         ax.axvline(0, color="black", linewidth=0.6)
         ax.set_yticks(place, correlations.index)
@@ -78,7 +77,7 @@ def personal_ranks(utilities: Mapping[str, np.ndarray]) -> Figure:
         for item in range(utility.shape[1]):
             colour = plt.get_cmap("viridis")((ranks[0, item] - 1) / max(1, utility.shape[1] - 1))
             ax.plot(np.arange(1, len(ranks) + 1), ranks[:, item], "o-", color=colour, markersize=5, linewidth=1.6)
-        ax.set_title(f"{scenario}: {utility.shape[1]} items in the eyes of {len(utility)} users")
+        ax.set_title(f"{scenario}: {utility.shape[1]} items in the eyes of {len(utility)} users", loc="left")
         ax.set_xlabel("user")
         ax.set_xticks(np.arange(1, len(ranks) + 1))
         ax.set_yticks(np.arange(1, utility.shape[1] + 1))
@@ -109,7 +108,7 @@ def learning_curves(history, published: tuple[float, ...] | None = None) -> Figu
     for ax, measure in zip(axes.flat, ("loss", "accuracy"), strict=True):
         ax.plot(history.index, history[measure], "o-", color=COLOURS[5], markersize=4, label="training")
         ax.plot(history.index, history[f"val_{measure}"], "o-", color=COLOURS[0], markersize=4, label="validation")
-        ax.set_title(measure)
+        ax.set_title(measure, loc="left")
         ax.set_xlabel("epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)
     if published:
@@ -128,7 +127,7 @@ def seed_spread(curves: Mapping[str, np.ndarray], target: float) -> Figure:
             ax.plot(epochs, seed, color=COLOURS[0], alpha=0.35, linewidth=1)
         ax.plot(epochs, values.mean(axis=0), color=COLOURS[0], linewidth=2, label=f"mean of {len(values)} seeds")
         ax.axhline(target, color=COLOURS[1], linestyle="--", linewidth=1.2, label=f"published {target:.3f}")
-        ax.set_title(setting)
+        ax.set_title(setting, loc="left")
         ax.set_xlabel("epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)
     axes.flat[0].set_ylabel("validation accuracy")
@@ -163,7 +162,7 @@ def score_agreement(reference: np.ndarray, scores: Mapping[str, np.ndarray], run
         colour = RUNTIME_COLOURS.get(runtimes[name], COLOURS[2])
         above.plot([0, 1], [0, 1], color="black", linewidth=0.6)
         above.plot(reference, values, ".", color=colour, markersize=2, alpha=0.4, rasterized=True)
-        above.set_title(name)
+        above.set_title(name, loc="left")
         difference = np.maximum(np.abs(values.astype(np.float64) - reference), 1e-9)
         below.plot(reference, difference, ".", color=colour, markersize=2, alpha=0.4, rasterized=True)
         below.set_yscale("log")
@@ -189,7 +188,7 @@ def latency(summary, mode: str = "copy_and_run") -> Figure:
             ax.annotate(f"{row['microseconds']:,.3g}", (row["microseconds"], place), (0, 7), textcoords="offset points", ha="center", fontsize=8)
         ax.set_xscale("log")
         ax.margins(x=0.25, y=0.25)
-        ax.set_title(f"batch {batch:,}")
+        ax.set_title(f"batch {batch:,}", loc="left")
         ax.set_xlabel("microseconds a call")
         ax.set_yticks(np.arange(len(variants)), variants)
     axes.flat[0].invert_yaxis()

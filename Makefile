@@ -1,0 +1,54 @@
+# make run, make test, make lab: each makes the environment in .venv first if it is not there.
+# With an environment of your own (conda): make run VENV=$CONDA_PREFIX
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.workbench-ready
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+LAB ?=
+
+.PHONY: help run test test-slow lab notebooks bench lock
+
+help:
+	@echo "make run        environment, then notebooks 01-05 headless; prints the comparison table"
+	@echo "make test       pytest and nbval, under five minutes"
+	@echo "make test-slow  the tests that take longer"
+	@echo "make lab        JupyterLab on localhost, with its token"
+	@echo "make notebooks  execute the notebooks in place and normalise their stored outputs"
+	@echo "make bench      benchmarks: ratios measured in one run"
+	@echo "make lock       resolve requirements.lock anew from pyproject.toml"
+
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 found (TensorFlow has no wheels for others): install one, or make PYTHON=/path/to/python"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: $(READY)
+	$(BIN)/workbench run ranking
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+lab: $(READY)
+	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks \
+	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.news_url=None \
+	  --LabApp.extension_manager=readonly $(LAB)
+
+notebooks: $(READY)
+	$(BIN)/workbench notebooks
+
+bench: $(READY)
+	$(BIN)/python tests/benchmarks/runtime_overhead.py
+
+lock: $(READY)
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --fork-strategy fewest --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --only-binary :all: --custom-compile-command "make lock" --upgrade -q -o requirements.lock
+	for platform in x86_64-manylinux_2_28 aarch64-apple-darwin; do for version in 3.11 3.12 3.13; do \
+	  $(BIN)/uv pip compile requirements.lock --no-deps --only-binary :all: --python-platform $$platform \
+	    --python-version $$version -q -o /dev/null && echo "wheels for $$platform, Python $$version" || exit 1; done; done

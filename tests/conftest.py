@@ -1,0 +1,88 @@
+"""Fixtures: a home of its own for every test, one small trained model, one finished run."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from support import STRACE, workbench
+
+from helpers import datasets, runs, studies
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch) -> Path:
+    """WORKBENCH_HOME of the test, so that nobody's runs are touched."""
+    monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def ranking():
+    return studies.get("ranking")
+
+
+@pytest.fixture(scope="session")
+def trained(ranking, tmp_path_factory):
+    """The published model after two epochs, as Keras, TFLite and MNN files, with its reference scores."""
+    from helpers import training
+    from helpers.convert import mnn, tflite
+    from helpers.evaluation import parity
+
+    folder = tmp_path_factory.mktemp("trained")
+    splits = {}
+    for split in datasets.SPLITS:
+        frame = datasets.sample(ranking, "simple", rows=4200, seed=7, split=split)
+        splits[split] = ranking.schema.arrays(frame), frame[datasets.LABEL].to_numpy(), frame[datasets.REQUEST].to_numpy()
+    model, history = training.train(ranking, splits["train"][:2], splits["validation"][:2], seed=7, epochs=2)
+    files = {name: folder / name for name in ("model.keras", "fp32.tflite", "fp32.mnn", "reference.npz")}
+    training.save(model, files["model.keras"])
+    tflite.convert(model, ranking.schema, files["fp32.tflite"])
+    mnn.convert(files["fp32.tflite"], ranking.schema, files["fp32.mnn"])
+    inputs, labels, requests = splits["test"]
+    reference = parity.Reference(inputs, training.scores(model, inputs), labels, requests)
+    reference.save(files["reference.npz"])
+    return SimpleNamespace(model=model, history=history, reference=reference, splits=splits, folder=folder, files=files)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """Home of a run ``default`` that `workbench run` finished, and the connections it made if strace is there.
+
+    Made once, also for several pytest-xdist workers. Tests must not change it: see `finished_copy`.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+    folder.mkdir(exist_ok=True)
+    made = SimpleNamespace(home=folder / "home", output=folder / "output.txt", trace=folder / "connect.txt")
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.output.exists():
+            traced = [*STRACE, f"--output={made.trace}"] if shutil.which("strace") else []
+            done = workbench("run", "ranking", "--run", "default", "-p", "seeds=1", home=made.home, before=traced)
+            assert done.returncode == 0, done.stdout + done.stderr
+            made.output.write_text(done.stdout)
+    return made
+
+
+@pytest.fixture
+def finished_copy(finished, home, monkeypatch) -> runs.Run:
+    """The finished run in the test's own home, to be changed at will."""
+    shutil.copytree(finished.home, home)
+    return runs.Run("ranking", "default")
+
+
+@pytest.fixture
+def small_tmpfs(tmp_path):
+    """A file system of 256 KiB, to be full soon."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small tmpfs needs root and the right to mount")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

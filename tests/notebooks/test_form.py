@@ -1,0 +1,79 @@
+"""What a stored notebook must be: executed, in order, small, of this project and of no machine."""
+
+import base64
+import json
+import re
+import statistics
+
+import nbformat
+from support import code_cells
+
+from helpers import parameters, pipeline
+
+
+def test_every_code_cell_was_executed_in_order_without_an_error(notebook):
+    counts = [cell["execution_count"] for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+    assert not any(output["output_type"] == "error" for cell in code_cells(notebook) for output in cell["outputs"])
+
+
+def test_it_is_valid_and_normalised(notebook):
+    content = nbformat.read(notebook, as_version=4)
+    nbformat.validate(content)
+    before = json.dumps(content, sort_keys=True)
+    assert json.dumps(pipeline.normalised(content), sort_keys=True) == before
+
+
+def test_it_reads_as_prose_with_short_cells(notebook):
+    cells = json.loads(notebook.read_text())["cells"]
+    lengths = [len("".join(cell["source"]).splitlines()) for cell in code_cells(notebook)]
+    assert len(cells) <= 30 and statistics.median(lengths) <= 6 and max(lengths) <= 20
+    assert cells[0]["cell_type"] == "markdown"
+    first = "".join(cells[0]["source"])
+    assert "**In:**" in first and "**Out:**" in first and "**Question:**" in first
+    assert "stage.finish(" in "".join(cells[-1]["source"])
+
+
+def test_figures_are_small(notebook):
+    for cell in code_cells(notebook):
+        for output in cell["outputs"]:
+            png = output.get("data", {}).get("image/png")
+            assert png is None or len(base64.b64decode(png)) < 100_000
+
+
+def test_it_shows_pictures_and_no_place_of_a_machine(notebook):
+    text = notebook.read_text()
+    assert "image/png" in text
+    assert not re.search(r"/(home|root|tmp|work|Users|var)/", re.sub(r'"image/png": "[^"]*"', "", text))
+
+
+def test_parameters_are_typed_commented_and_known(notebook):
+    cell = code_cells(notebook)[0]
+    assert cell["metadata"]["tags"] == ["parameters"]
+    for line in cell["source"]:
+        assert re.fullmatch(r"\w+: (int|float|str|bool) = \S.*  # \S.*\n?", line), line
+    declared = pipeline.declared(notebook)
+    assert {"study", "run"} <= set(declared)
+    for name, parameter in declared.items():
+        assert parameters.TABLE[name].kind is parameter.kind and parameter.help
+        parameters.check(name, parameter.default)
+
+
+def test_one_name_has_one_default_and_one_meaning():
+    seen: dict[str, tuple] = {}
+    for notebook in pipeline.stages().values():
+        for name, parameter in pipeline.declared(notebook).items():
+            assert seen.setdefault(name, (parameter.default, parameter.help)) == (parameter.default, parameter.help)
+
+
+def test_only_training_and_tflite_conversion_import_tensorflow(notebook, finished_copy):
+    """Every code cell of a stage that should not need TensorFlow, run as a script where importing it is an error."""
+    import subprocess
+    import sys
+
+    if notebook.name[:2] in ("02", "03"):
+        return
+    source = "\n".join("".join(cell["source"]) for cell in code_cells(notebook))
+    blocked = "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\nfrom IPython.display import display\n"
+    done = subprocess.run([sys.executable, "-c", blocked + source], capture_output=True, text=True, cwd=notebook.parent)
+    assert done.returncode == 0, done.stderr

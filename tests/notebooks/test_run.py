@@ -1,0 +1,260 @@
+"""`workbench run` and plain papermill, as a user calls them."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+from support import PROJECT, workbench
+
+from helpers import pipeline, runs
+from helpers.datasets import load
+from helpers.evaluation import comparison
+
+CONTRACT = [
+    "run.json",
+    "notebooks/05_accuracy_latency.ipynb",
+    "model/model.keras",
+    "model/config.json",
+    "model/history.csv",
+    "model/reference.npz",
+    "tflite/fp32.tflite",
+    "mnn/fp32.mnn",
+    "comparison.csv",
+    "latency.csv",
+    "figures/latency.png",
+    "report.html",
+]
+
+
+def _only_words(error: str) -> bool:
+    return error.startswith("workbench: ") and "Traceback" not in error
+
+
+def test_a_finished_run_is_the_folder_of_the_contract(finished):
+    folder = finished.home / "artifacts/ranking/default"
+    assert all((folder / file).is_file() for file in CONTRACT)
+    record = json.loads((folder / "run.json").read_text())
+    assert [stage["status"] for stage in record["stages"].values()] == ["done"] * 5
+    assert record["parameters"]["epochs"] == 5 and record["requested"] == {"seeds": 1} and record["seed"] == 42
+    for stage in record["stages"].values():
+        assert stage["seconds"] > 0
+        assert all(runs.sha256(folder / file) == digest for file, digest in stage["outputs"].items())
+    table = pd.read_csv(folder / "comparison.csv")
+    assert tuple(table.columns) == comparison.COLUMNS and list(table["runtime"]) == ["keras", "litert", "mnn"]
+    assert not [path for path in finished.home.rglob("*partial*")], "nothing half-written stays behind"
+
+
+def test_it_prints_the_table_and_where_things_are(finished):
+    assert re.search(r"mnn +fp32 .* same", finished.output.read_text())
+    assert f"run folder  {finished.home}/artifacts/ranking/default" in finished.output.read_text()
+    assert "report.html" in finished.output.read_text()
+
+
+def test_no_connection_leaves_the_machine(finished):
+    """Every connect() of every process of a whole run, kernels and converters included, as strace saw it."""
+    if not finished.trace.exists():
+        pytest.skip("strace is not installed: connections were not traced (.ci/run installs it)")
+    calls = [line for line in finished.trace.read_text().splitlines() if "connect(" in line]
+    assert any("127.0.0.1" in call for call in calls), "the kernels' own messages must have been seen"
+    assert [call for call in calls if leaves(call)] == []
+
+
+def leaves(call: str) -> bool:
+    """Whether a traced connect() goes to another machine: neither a Unix or netlink socket nor loopback."""
+    return "sa_family=AF_INET" in call and not re.search(r'inet_addr\("127\.|inet_pton\(AF_INET6, "::1"', call)
+
+
+def test_the_trace_reader_knows_the_difference():
+    assert leaves('1 connect(3, {sa_family=AF_INET, sin_port=htons(443), sin_addr=inet_addr("192.0.2.1")}, 16) = 0')
+    assert leaves('1 connect(3, {sa_family=AF_INET6, inet_pton(AF_INET6, "2001:db8::1", &x)}, 28) = -1 ENETUNREACH')
+    assert not leaves('1 connect(3, {sa_family=AF_INET, sin_port=htons(99), sin_addr=inet_addr("127.0.0.1")}, 16) = 0')
+    assert not leaves('1 connect(3, {sa_family=AF_UNIX, sun_path="/run/x"}, 110) = -1 ENOENT')
+
+
+def test_a_second_run_does_nothing_and_says_so(finished_copy, home):
+    before = {path: path.stat().st_mtime_ns for path in finished_copy.folder.rglob("*.*") if path.suffix != ".json"}
+    done = workbench("run", "ranking", "--run", "default", home=home)
+    assert done.returncode == 0 and done.stdout.count("finished before, nothing to do") == 5
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_other_parameters_for_a_run_that_exists_are_refused(finished_copy, home):
+    done = workbench("run", "ranking", "--run", "default", "-p", "epochs=10", home=home)
+    assert done.returncode == 2 and _only_words(done.stderr)
+    assert "made with epochs=5, not 10" in done.stderr and "--run" in done.stderr and "--force" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nope"], "there is no study 'nope'; there is: ranking"),
+        (["ranking", "-p", "epoch=3"], "there is no parameter 'epoch'; there is:\n  seed = 42"),
+        (["ranking", "-p", "epochs=many"], "epochs must be a whole number, not 'many'"),
+        (["ranking", "-p", "epochs=0"], "epochs must be between 1"),
+        (["ranking", "-p", "rows=0"], "rows must be between 20"),
+        (["ranking", "-p", "rows=-4"], "not -4"),
+        (["ranking", "-p", "learning_rate=nan"], "learning_rate must be between"),
+        (["ranking", "-p", "thorough=perhaps"], "thorough must be True or False, not 'perhaps'"),
+        (["ranking", "-p", "scenario=hard"], "no scenario 'hard'; it has: simple, personalised"),
+        (["ranking", "-p", "run=x"], "--run NAME"),
+        (["ranking", "--run", "../x"], "folder name"),
+        (["ranking", "--stages", "07"], "out of 01, 02, 03, 04, 05"),
+        (["ranking", "--stages", "04-02"], "stages '04-02' are not like"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_starts(home, arguments, message):
+    done = workbench("run", *arguments, home=home)
+    assert done.returncode == 2 and message in done.stderr and _only_words(done.stderr)
+    assert not home.exists()
+
+
+def test_debug_shows_the_traceback(home):
+    done = workbench("--debug", "run", "nope", home=home)
+    assert done.returncode == 2 and "Traceback" in done.stderr
+
+
+def test_a_missing_stage_is_named(home):
+    done = workbench("run", "ranking", "--run", "new", "--stages", "03", home=home)
+    assert done.returncode == 1 and _only_words(done.stderr)
+    assert "stage 03_tflite_conversion failed: MissingStage: stage 02 of run 'new' has not been run" in done.stderr
+    failed = home / "artifacts/ranking/new/notebooks/03_tflite_conversion.failed.ipynb"
+    assert str(failed) in done.stderr and failed.exists()
+
+
+def test_an_unwritable_home_is_an_error_in_words(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = workbench("run", "ranking", home=tmp_path / "file" / "home")
+    assert done.returncode == 1 and _only_words(done.stderr) and "WORKBENCH_HOME" in done.stderr
+
+
+def test_a_run_on_a_full_disk_fails_in_words(small_tmpfs):
+    done = workbench("run", "ranking", "--stages", "01", "-p", "rows=50000", home=small_tmpfs)
+    assert done.returncode == 1 and "disk is full" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("file", ["mnn/fp32.mnn", "figures/mnn_agreement.png"])
+def test_a_changed_artifact_is_made_again(finished_copy, home, file):
+    path = finished_copy.folder / file
+    good = path.read_bytes()
+    damaged = bytearray(good)
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+    done = workbench("run", "ranking", "--run", "default", home=home)
+    assert done.returncode == 0, done.stderr
+    assert f"04_mnn_conversion  recorded {file}, which has been changed since: executing it again" in done.stdout
+    assert done.stdout.count("nothing to do") == 4, "the same bytes came out, so what used them still holds"
+    assert path.read_bytes() == good
+
+
+def test_the_notebooks_folder_is_only_read(home):
+    before = {path: path.read_bytes() for path in pipeline.folder().iterdir() if path.is_file()}
+    done = workbench("run", "ranking", "-p", "rows=400", "--run", "small", "--stages", "01", home=home)
+    assert done.returncode == 0, done.stderr
+    assert {path: path.read_bytes() for path in pipeline.folder().iterdir() if path.is_file()} == before
+    assert load(home / "artifacts/ranking/small/data.json").rows("train") == 400
+    again = workbench("run", "ranking", "--run", "small", "--stages", "01", home=home)
+    assert "nothing to do" in again.stdout, "a run keeps the parameters it was started with"
+
+
+def test_a_run_is_named_after_its_parameters(home):
+    assert pipeline.default_name({}) == "default"
+    assert pipeline.default_name({"seed": 3, "epochs": 10}) == "epochs=10,seed=3"
+    assert len(pipeline.default_name({"scenario": "x" * 200})) <= 100
+
+
+def test_plain_papermill_from_any_folder(finished_copy, home, tmp_path):
+    papermill = [sys.executable, "-m", "papermill", str(PROJECT / "notebooks/02_keras_training.ipynb"), "out.ipynb"]
+    parameters = ["-p", "epochs", "3", "-p", "seeds", "1"]
+    environment = {**os.environ, "WORKBENCH_HOME": str(home)}
+    done = subprocess.run([*papermill, *parameters], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.ipynb").exists()
+    assert len(pd.read_csv(finished_copy.folder / "model/history.csv")) == 3
+    again = workbench("run", "ranking", "--run", "default", "--stages", "01", home=home)
+    assert again.returncode == 0
+    assert "epochs=3, not 5" in finished_copy.unfinished("02", {"epochs": 5}, "")
+
+
+def test_plain_papermill_refuses_the_same_values(tmp_path, home):
+    papermill = [sys.executable, "-m", "papermill", str(PROJECT / "notebooks/01_synthetic_data.ipynb"), "out.ipynb", "-p", "rows", "0"]
+    done = subprocess.run(papermill, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0 and "rows must be between 20" in done.stderr
+    assert not list(home.rglob("*.parquet"))
+
+
+def test_two_processes_cannot_execute_one_run(home):
+    with pipeline._only_one(runs.Run("ranking", "busy")):
+        done = workbench("run", "ranking", "--run", "busy", home=home)
+    assert done.returncode == 1 and "being executed by another process" in done.stderr
+
+
+def _children(pid: int) -> list[int]:
+    listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in listing.splitlines()]
+    found = [pid]
+    for parent in found:
+        found += [child for child, of in pairs if of == parent]
+    return found[1:]
+
+
+def _kill_after(seconds: float, home) -> None:
+    environment = {**os.environ, "WORKBENCH_HOME": str(home)}
+    command = [sys.executable, "-m", "helpers.cli", "run", "ranking", "--run", "killed", "-p", "seeds=1"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(seconds)
+    orphans = _children(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    deadline = time.time() + 30
+    while orphans and time.time() < deadline:
+        orphans = [pid for pid in orphans if os.path.exists(f"/proc/{pid}")]
+        time.sleep(0.2)
+    assert not orphans, "kernels end with the process that started them"
+
+
+def _check_killed(home) -> None:
+    run = runs.Run("ranking", "killed")
+    for stage, entry in run.record()["stages"].items():
+        if entry["status"] == "done":
+            for file in entry["outputs"]:
+                run.verified(stage, file)
+
+
+def test_a_killed_stage_is_executed_again(home):
+    _kill_after(4, home)
+    _check_killed(home)
+    done = workbench("run", "ranking", "--run", "killed", "--stages", "01", home=home)
+    assert done.returncode == 0, done.stderr
+    assert runs.Run("ranking", "killed").record()["requested"] == {"seeds": 1}
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_finishes(finished, home):
+    rng = random.Random(20)
+    for _ in range(6):
+        _kill_after(rng.uniform(1, 25), home)
+        _check_killed(home)
+    done = workbench("run", "ranking", "--run", "killed", home=home)
+    assert done.returncode == 0, done.stderr
+    same = ["model/model.keras", "model/reference.npz", "tflite/fp32.tflite", "mnn/fp32.mnn"]
+    whole = finished.home / "artifacts/ranking/default"
+    assert all((home / "artifacts/ranking/killed" / f).read_bytes() == (whole / f).read_bytes() for f in same)
+    shutil.rmtree(home)
+
+
+@pytest.mark.slow
+def test_other_parameters_all_the_way(home):
+    done = workbench("run", "ranking", "-p", "scenario=personalised", "-p", "seeds=1", "-p", "rows=20000", "-p", "epochs=10", home=home)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (home / "artifacts/ranking").iterdir()
+    assert folder.name == "epochs=10,rows=20000,scenario=personalised,seeds=1"
+    table = pd.read_csv(folder / "comparison.csv")
+    assert (table["verdict"] == "same").all() and table["auc"].min() > 0.7

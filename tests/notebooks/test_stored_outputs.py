@@ -1,0 +1,99 @@
+"""nbval: executing the notebooks gives the outputs that are stored in them, and planted changes are noticed."""
+
+import json
+import re
+
+import pytest
+from support import replace_recorded
+
+from helpers import pipeline, runtimes
+from helpers.convert import mnn
+
+THREADS = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+OTHER_PROCESSOR = {
+    "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR AVX2 FMA3",
+    "OPENBLAS_CORETYPE": "Nehalem",
+    "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX2,-FMA",
+    "TF_ENABLE_ONEDNN_OPTS": "1",
+}
+
+
+def test_executing_all_notebooks_gives_their_stored_outputs():
+    done = pipeline.check()
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert re.search(r"\d+ passed", done.stdout) and "failed" not in done.stdout
+
+
+def _planted(notebook: str, tmp_path, *changes: tuple[str, str]):
+    """A copy of a stored notebook with its code changed and its outputs kept."""
+    path = pipeline.stages()[notebook]
+    content = json.loads(path.read_text())
+    for old, new in changes:
+        hits = 0
+        for cell in content["cells"]:
+            source = "".join(cell["source"])
+            if cell["cell_type"] == "code" and old in source:
+                cell["source"], hits = source.replace(old, new), hits + 1
+        assert hits == 1, f"{old!r} stands in {hits} cells"
+    copy = tmp_path / path.name
+    copy.write_text(json.dumps(content))
+    return copy
+
+
+def _first_failure(done) -> str:
+    assert done.returncode == 1, done.stdout[-5000:]
+    return done.stdout
+
+
+def test_a_changed_label_rule_is_noticed(tmp_path):
+    """The context no longer counts."""
+    patch = (
+        'chosen = studies.get(study)\nimport dataclasses\nchosen.scenarios["simple"] = dataclasses.replace(chosen.scenarios["simple"], '
+        'utility=lambda x: x["user_features"].mean(axis=1) + x["item_features"].mean(axis=1))'
+    )
+    copy = _planted("01", tmp_path, ("chosen = studies.get(study)", patch))
+    assert "mismatch" in _first_failure(pipeline.check([copy], ("-x",)))
+
+
+def test_a_lower_training_rate_is_noticed(tmp_path, finished_copy, home):
+    copy = _planted("02", tmp_path, ("learning_rate: float = 0.001", "learning_rate: float = 0.0009"))
+    assert "mismatch" in _first_failure(pipeline.check([copy], ("-x",), home=home))
+
+
+def test_two_swapped_inputs_are_noticed_where_the_file_is_made(tmp_path, finished_copy, home):
+    patch = (
+        "from helpers.convert import tflite\n_named = tflite.named\n"
+        "tflite.named = lambda content, schema: _named(content, schema).replace(b'user_features', b'USER_FEATURES')"
+        ".replace(b'item_features', b'user_features').replace(b'USER_FEATURES', b'item_features')"
+    )
+    copy = _planted("03", tmp_path, ("from helpers.convert import tflite", patch))
+    assert "ParityError: tflite/fp32.tflite does not score as its reference: wrong order" in _first_failure(
+        pipeline.check([copy], ("-x",), home=home)
+    )
+
+
+@pytest.mark.parametrize("stage", ["04", "05"])
+def test_two_swapped_inputs_are_noticed_downstream(finished_copy, home, stage):
+    file = "tflite/fp32.tflite"
+    content = (finished_copy.folder / file).read_bytes()
+    swapped = content.replace(b"user_features", b"USER_FEATURES").replace(b"item_features", b"user_features")
+    replace_recorded(finished_copy, file, swapped.replace(b"USER_FEATURES", b"item_features"))
+    output = _first_failure(pipeline.check([pipeline.stages()[stage]], ("-x",), home=home))
+    assert "wrong order" in output or "broken" in output
+
+
+def test_a_quantised_file_in_place_of_fp32_is_noticed(finished_copy, home, tmp_path, ranking):
+    quantised = tmp_path / "quantised.mnn"
+    mnn.convert(finished_copy.folder / "tflite/fp32.tflite", ranking.schema, quantised, options=["--weightQuantBits", "8"])
+    runtimes.open_model(quantised, ranking.schema)  # a good file of another precision: only its scores tell
+    replace_recorded(finished_copy, "mnn/fp32.mnn", quantised.read_bytes())
+    assert "ships with loss" in _first_failure(pipeline.check([pipeline.stages()["05"]], ("-x",), home=home))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("environment", [THREADS, OTHER_PROCESSOR], ids=["one thread", "without newer vector units"])
+def test_stored_outputs_hold_elsewhere(monkeypatch, environment):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    done = pipeline.check()
+    assert done.returncode == 0, done.stdout[-5000:]

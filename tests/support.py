@@ -1,0 +1,42 @@
+"""What several test modules use and no fixture is."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from helpers import runs
+
+PROJECT = Path(__file__).resolve().parents[1]
+STRACE = ["strace", "--follow-forks", "--seccomp-bpf", "--trace=connect"]
+
+
+def workbench(*arguments: str, home: Path | None = None, before: list[str] = ()) -> subprocess.CompletedProcess:
+    """The command line in a process of its own; `before` is what runs it (strace)."""
+    environment = {**os.environ, **({"WORKBENCH_HOME": str(home)} if home else {})}
+    command = [*before, sys.executable, "-m", "helpers.cli", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def code_cells(notebook: Path) -> list[dict]:
+    """The code cells of a stored notebook."""
+    return [cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"]
+
+
+def replace_recorded(run: runs.Run, file: str, content: bytes) -> None:
+    """Put other bytes in place of a recorded file and make the record believe them, as a wrong converter would."""
+    path = run.folder / file
+    old, _ = runs.sha256(path), path.write_bytes(content)
+    with run.edit() as record:
+        for stage in record["stages"].values():
+            for kind in ("inputs", "outputs"):
+                if stage[kind].get(file) == old:
+                    stage[kind][file] = runs.sha256(path)
+
+
+def random_inputs(schema, rows: int, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {t.name: rng.standard_normal((rows, t.width), dtype=np.float32) for t in schema.inputs}

@@ -1,0 +1,121 @@
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from helpers import datasets, runs
+from helpers.errors import BadInput, DamagedFile, WorkbenchError
+
+SIZES = {"rows": 250_000, "validation_rows": 1000, "test_rows": 1000}
+SMALL = {"rows": 400, "validation_rows": 100, "test_rows": 100}
+
+
+def _bytes(data: datasets.Dataset) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(data.folder.iterdir())}
+
+
+@pytest.mark.parametrize("scenario", ["simple", "personalised"])
+def test_same_bytes_however_many_workers(ranking, scenario):
+    made = {}
+    for workers in (1, 2, 5):
+        data = datasets.make(ranking, scenario, seed=3, workers=workers, **SIZES)
+        made[workers] = _bytes(data)
+        shutil.rmtree(data.folder)
+    assert len(made[1]) == 3 + 1 + 1 + 1  # parts of train, validation, test; dataset.json
+    assert made[1] == made[2] == made[5]
+
+
+def test_other_seed_other_rows(ranking):
+    first, second = (datasets.make(ranking, "simple", seed=seed, **SMALL) for seed in (1, 2))
+    assert first.folder != second.folder
+    assert not np.array_equal(first.read("train")["user_age"], second.read("train")["user_age"])
+    train, test = first.read("train", limit=100), first.read("test")
+    assert not np.isin(train["user_age"], test["user_age"]).any(), "no row of the training set is in the test set"
+
+
+def test_a_sample_is_the_start_of_the_set(ranking):
+    data = datasets.make(ranking, "simple", seed=1, **SMALL)
+    for split in datasets.SPLITS:
+        sample = datasets.sample(ranking, "simple", rows=data.rows(split), seed=1, split=split)
+        assert data.read(split).equals(sample)
+
+
+def test_made_once_and_shared(ranking):
+    data = datasets.make(ranking, "simple", seed=1, **SMALL)
+    before = {path: path.stat().st_mtime_ns for path in data.folder.iterdir()}
+    again = datasets.make(ranking, "simple", seed=1, **SMALL)
+    assert again.folder == data.folder and {p: p.stat().st_mtime_ns for p in data.folder.iterdir()} == before
+
+
+def test_limit_and_columns(ranking):
+    data = datasets.make(ranking, "simple", seed=1, **SIZES)
+    frame = data.read("train", ["label"], limit=150_000)
+    assert list(frame) == ["label"] and len(frame) == 150_000
+    assert len(data.read("train")) == 250_000
+    with pytest.raises(BadInput, match="train, validation, test"):
+        data.read("tset")
+
+
+def test_a_changed_byte_is_refused_and_the_set_is_made_anew(ranking, tmp_path):
+    data = datasets.make(ranking, "simple", seed=1, **SMALL)
+    good = _bytes(data)
+    data.save(tmp_path / "data.json")
+    part = data.folder / "test-00000.parquet"
+    damaged = bytearray(part.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    part.write_bytes(damaged)
+    with pytest.raises(DamagedFile, match="test-00000.parquet is gone or is not the file.*notebook 01"):
+        datasets.load(tmp_path / "data.json").read("test")
+    assert _bytes(datasets.make(ranking, "simple", seed=1, **SMALL)) == good
+
+
+def test_a_changed_study_is_another_data_set(ranking, monkeypatch):
+    data = datasets.make(ranking, "simple", seed=1, **SMALL)
+    monkeypatch.setattr(datasets.inspect, "getsource", lambda module: "other source")
+    assert datasets.make(ranking, "simple", seed=1, **SMALL).folder != data.folder
+
+
+def test_full_disk_is_an_error_and_leaves_nothing(ranking, small_tmpfs, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_HOME", str(small_tmpfs))
+    with pytest.raises(WorkbenchError, match="disk is full"):
+        datasets.make(ranking, "simple", seed=1, **{**SMALL, "rows": 20_000})
+    assert [name for _, _, files in os.walk(small_tmpfs) for name in files] == []
+    data = datasets.make(ranking, "simple", seed=1, **SMALL)
+    data.verify()
+
+
+def test_best_possible_is_label_noise_and_the_distance_of_the_medians(ranking):
+    train, validation = (datasets.sample(ranking, "simple", rows=n, seed=5, split=s) for s, n in (("train", 5000), ("validation", 1000)))
+    total = {}
+    for split, frame in (("train", train), ("validation", validation)):
+        parts = [frame.filter(regex=f"^{role}_").to_numpy(np.float64).mean(axis=1) for role in ("user", "item", "context")]
+        total[split] = sum(parts)
+    expected = ((total["validation"] > np.median(total["train"])) == validation["label"]).mean()
+    assert datasets.best_possible(ranking, "simple", rows=5000, validation_rows=1000, seed=5) == expected < 1
+
+
+TEN_MILLION = """
+import resource
+from helpers import datasets, studies
+data = datasets.make(studies.get("ranking"), "simple", rows=10_000_000, validation_rows=1000, test_rows=1000, seed=1, workers=2)
+unit = 1 if __import__("sys").platform == "darwin" else 1024
+print(data.rows("train"), len(data.manifest["parts"]["train"]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+"""
+
+
+@pytest.mark.slow
+def test_ten_million_rows_in_bounded_memory_with_a_progress_bar(monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE")
+    done = subprocess.run([sys.executable, "-c", TEN_MILLION], capture_output=True, text=True, check=True)
+    assert "train: write:" in done.stderr and "rows/s" in done.stderr
+    rows, parts, memory = map(int, done.stdout.split())
+    assert (rows, parts) == (10_000_000, 100)
+    assert memory < 1e9, f"{memory / 1e6:.0f} MB"
+
+
+def test_home_moves_the_data(ranking, home):
+    data = datasets.make(ranking, "simple", seed=1, **SMALL)
+    assert data.folder.is_relative_to(home / "data" / "ranking") and runs.home() == home.resolve()

@@ -1,0 +1,86 @@
+"""What is imported when, and that imports run downwards."""
+
+import ast
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "helpers"
+NOTEBOOKS = SOURCE.parents[1] / "notebooks"
+FLOORS = [
+    {"errors", "quiet"},
+    {"child", "parameters", "schema"},
+    {"runs"},
+    {"studies", "runtimes"},
+    {"datasets"},
+    {"training", "convert", "evaluation"},
+    {"plots", "report"},
+    {"pipeline"},
+    {"cli"},
+]
+"""Ground floor first; a module imports from floors below, and from its own package."""
+
+
+def _python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def _seconds(code: str) -> float:
+    def once() -> float:
+        start = time.perf_counter()
+        _python(code)
+        return time.perf_counter() - start
+
+    return min(once() for _ in range(5))
+
+
+def test_importing_helpers_takes_under_three_tenths_of_a_second():
+    assert _seconds("import helpers") - _seconds("pass") < 0.3
+
+
+@pytest.mark.parametrize("module", ["runs", "studies", "datasets", "training", "convert.tflite", "convert.mnn", "evaluation.parity", "evaluation.latency", "pipeline", "cli"])
+def test_no_module_imports_tensorflow_or_mnn_when_imported(module):
+    code = f"import helpers.{module}, sys; print([m for m in ('tensorflow', 'keras', 'MNN', '_tools', 'sklearn') if m in sys.modules])"
+    assert _python(code).strip() == "[]"
+
+
+def _floor(module: str) -> int:
+    return next(i for i, names in enumerate(FLOORS) if module in names)
+
+
+def test_every_module_has_a_floor():
+    found = {path.stem if path.is_file() else path.name for path in SOURCE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert found - {"__init__"} == set().union(*FLOORS)
+
+
+def test_imports_run_downwards():
+    wrong = []
+    for path in SOURCE.rglob("*.py"):
+        here = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+        if here == "__init__":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "helpers":
+                parts = node.module.split(".")
+                targets = [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names if not alias.name.startswith("__")]
+                wrong += [f"{path.name} imports {t}" for t in targets if t != here and _floor(t) >= _floor(here)]
+    assert wrong == []
+
+
+def test_no_stage_runtime_or_report_names_a_study():
+    from helpers import studies
+
+    for path in SOURCE.rglob("*.py"):
+        if "studies" not in path.parts and path.name != "cli.py":
+            words = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+            assert not words & set(studies.names()), path
+    for path in NOTEBOOKS.glob("0[1-6]_*.ipynb"):
+        cells = [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
+        for cell in cells:
+            if "parameters" not in cell["metadata"].get("tags", []):
+                assert not any(f'"{name}"' in "".join(cell["source"]) for name in studies.names()), path
+

@@ -1,0 +1,39 @@
+import pytest
+
+from helpers import parameters
+from helpers.errors import BadInput
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("rows", 0, "rows must be between 20 and 1,000,000,000, not 0"),
+        ("rows", -5, "not -5"),
+        ("epochs", 0, "epochs must be between 1"),
+        ("epochs", 2.5, "epochs must be a whole number, not 2.5"),
+        ("epochs", True, "whole number"),
+        ("epochs", "five", "whole number"),
+        ("learning_rate", float("nan"), "learning_rate must be between"),
+        ("learning_rate", 0.0, "learning_rate"),
+        ("thorough", 1, "True or False"),
+        ("run", "../elsewhere", "folder name"),
+        ("run", "", "folder name"),
+        ("run", ".hidden", "folder name"),
+        ("run", "a" * 101, "folder name"),
+        ("seed", 2**31, "seed"),
+    ],
+)
+def test_refused_with_name_value_and_limit(name, value, message):
+    with pytest.raises(BadInput, match=message):
+        parameters.check(name, value)
+
+
+def test_a_whole_number_serves_as_a_number():
+    value = parameters.check("learning_rate", 1)
+    assert (value, type(value)) == (1.0, float)
+
+
+def test_a_name_the_table_does_not_know_is_held_to_its_declared_type():
+    assert parameters.check("unheard_of", 3, int) == 3
+    with pytest.raises(BadInput, match="unheard_of must be a whole number"):
+        parameters.check("unheard_of", "3", int)

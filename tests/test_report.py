@@ -1,0 +1,35 @@
+from pathlib import Path
+
+import pandas as pd
+
+from helpers import report, runs
+
+
+def test_the_page_is_one_file_that_needs_no_network(finished):
+    page = (finished.home / "artifacts/ranking/default/report.html").read_text()
+    assert "http:" not in page and "https:" not in page and "src=\"data:image/png" in page
+    figures = list((finished.home / "artifacts/ranking/default/figures").glob("*.png"))
+    assert page.count("<figure>") == len(figures) > 8
+    assert "workbench run ranking --run default -p seeds=1" in page
+    for word in ("litert", "mnn", "Kendall tau", "learning_rate", "05_accuracy_latency"):
+        assert word in page
+
+
+def test_values_are_escaped(finished_copy, tmp_path):
+    with finished_copy.edit() as record:
+        record["parameters"]["scenario"] = "<script>alert(1)</script>"
+    report.write(finished_copy, tmp_path / "page.html")
+    assert "<script>" not in (tmp_path / "page.html").read_text()
+
+
+def test_a_run_without_a_comparison_has_a_page_too(home, tmp_path):
+    stage = runs.Stage("01_synthetic_data", study="ranking", run="early", seed=1)
+    stage.finish(bayes_auc=0.9)
+    report.write(stage.run, tmp_path / "page.html")
+    assert "bayes_auc 0.9" in Path(tmp_path / "page.html").read_text()
+
+
+def test_readable_shows_units_and_hides_meaningless_digits(finished):
+    table = report.readable(pd.read_csv(finished.home / "artifacts/ranking/default/comparison.csv"))
+    assert list(table["largest difference"]) == ["under 1e-05"] * 3
+    assert table["latency"].str.fullmatch(r" *\d+\.\d\d us").all() and table["ratio"].iloc[1].strip() == "1.00x"

@@ -1,0 +1,124 @@
+import shutil
+
+import numpy as np
+import pytest
+from support import random_inputs
+
+from helpers import runtimes
+from helpers.errors import BadInput, DamagedFile
+from helpers.schema import Dimension, Schema, Tensor
+
+CONVERTED = ("fp32.tflite", "fp32.mnn")
+EVERY = ("model.keras", *CONVERTED)
+
+
+@pytest.fixture(params=EVERY)
+def model(request, trained, ranking):
+    return runtimes.open_model(trained.files[request.param], ranking.schema, trusted=True)
+
+
+def test_scores_equal_the_trained_model_at_every_batch_size(model, trained):
+    for rows in (1, 2, 7, 64, 1000, 3, 1):  # up and down: a runtime that keeps an old shape shows it
+        inputs = {name: array[:rows] for name, array in trained.reference.inputs.items()}
+        scores = model.score(inputs)
+        assert scores.shape == (rows, 1) and scores.dtype == np.float32
+        np.testing.assert_allclose(scores, trained.reference.scores[:rows], rtol=0, atol=1e-6)
+
+
+def test_scores_against_the_formula(model, trained, ranking):
+    """concatenate, Dense 16 relu, Dense 1 sigmoid in float64, from the weights alone."""
+    inputs = random_inputs(ranking.schema, 100)
+    w1, b1, w2, b2 = (w.astype(np.float64) for w in trained.model.get_weights())
+    joined = np.hstack([inputs[name] for name in ("user_features", "item_features", "context_features")])
+    expected = 1 / (1 + np.exp(-(np.maximum(joined @ w1 + b1, 0) @ w2 + b2)))
+    np.testing.assert_allclose(model.score(inputs), expected, rtol=0, atol=1e-6)
+
+
+def test_binds_by_name_whatever_the_order_of_the_mapping(model, ranking):
+    inputs = random_inputs(ranking.schema, 20)
+    backwards = dict(reversed(list(inputs.items())))
+    np.testing.assert_array_equal(model.score(inputs), model.score(backwards))
+
+
+def test_permuting_rows_permutes_scores(model, ranking):
+    inputs = random_inputs(ranking.schema, 64)
+    order = np.random.default_rng(1).permutation(64)
+    shuffled = {name: array[order] for name, array in inputs.items()}
+    np.testing.assert_allclose(model.score(shuffled), model.score(inputs)[order], rtol=0, atol=1e-6)
+
+
+def test_an_answer_does_not_change_with_the_next_call(model, ranking):
+    first = model.score(random_inputs(ranking.schema, 5, seed=1))
+    kept = first.copy()
+    model.score(random_inputs(ranking.schema, 5, seed=2))
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_memory_layout_does_not_matter(model, ranking):
+    inputs = random_inputs(ranking.schema, 16)
+    strided = {name: np.asfortranarray(array) for name, array in inputs.items()}
+    np.testing.assert_allclose(model.score(strided), model.score(inputs), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("change", ["float64", "width", "nan", "missing"])
+def test_bad_inputs_never_reach_the_runtime(model, ranking, change):
+    inputs = random_inputs(ranking.schema, 8)
+    items = inputs["item_features"]
+    if change == "missing":
+        del inputs["item_features"]
+    else:
+        inputs["item_features"] = {"float64": items.astype("float64"), "width": items[:, :5], "nan": items * np.nan}[change]
+    with pytest.raises(BadInput):
+        model.score(inputs)
+    assert model.score(random_inputs(ranking.schema, 8)).shape == (8, 1), "still usable afterwards"
+
+
+def test_steps_score_as_score_does(model, ranking):
+    inputs = random_inputs(ranking.schema, 32)
+    steps = model.steps(inputs)
+    np.testing.assert_array_equal(steps.copy_and_run(), model.score(inputs))
+    steps.run()
+
+
+@pytest.mark.parametrize("file", CONVERTED)
+@pytest.mark.parametrize("keep", [0, 4, 100, 2000, 0.9])
+def test_a_truncated_file_is_an_error_and_not_a_crash(trained, ranking, tmp_path, file, keep):
+    content = trained.files[file].read_bytes()
+    damaged = tmp_path / file
+    damaged.write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
+    with pytest.raises(DamagedFile, match=file):
+        runtimes.open_model(damaged, ranking.schema)
+
+
+def test_a_missing_file_and_an_unknown_suffix(ranking, tmp_path):
+    with pytest.raises(DamagedFile, match="there is no file"):
+        runtimes.open_model(tmp_path / "none.mnn", ranking.schema)
+    with pytest.raises(BadInput, match="known: .keras, .tflite, .mnn"):
+        runtimes.open_model(tmp_path / "model.onnx", ranking.schema)
+
+
+@pytest.mark.parametrize("file", CONVERTED)
+def test_a_file_of_another_format_under_this_suffix(trained, ranking, tmp_path, file):
+    shutil.copyfile(trained.files["reference.npz"], tmp_path / file)
+    with pytest.raises(DamagedFile, match=file):
+        runtimes.open_model(tmp_path / file, ranking.schema)
+
+
+@pytest.mark.parametrize("file", EVERY)
+@pytest.mark.parametrize("fault", ["input name", "width", "output name"])
+def test_a_file_that_is_not_the_schema_is_refused(trained, ranking, file, fault):
+    user, item, context = ranking.schema.inputs
+    output = ranking.schema.output
+    if fault == "input name":
+        user = Tensor("users", "user", user.dimensions)
+    elif fault == "width":
+        user = Tensor(user.name, "user", user.dimensions[:9])
+    else:
+        output = Tensor("score", "score", (Dimension("score", ""),))
+    with pytest.raises(DamagedFile, match="users|user_features|'ranking_score', the model gives 'score'"):
+        runtimes.open_model(trained.files[file], Schema("m", (user, item, context), output), trusted=True)
+
+
+def test_variant_names():
+    assert runtimes.variant_of("model/model.keras") == ("keras", "fp32")
+    assert runtimes.variant_of("tflite/dynamic_int8.tflite") == ("litert", "dynamic_int8")

@@ -1,0 +1,71 @@
+import json
+
+import numpy as np
+import pytest
+from support import random_inputs
+
+from helpers.errors import BadInput
+from helpers.schema import Schema
+
+
+def test_published_interface(ranking):
+    schema = ranking.schema
+    assert [(t.name, t.width, t.dtype) for t in schema.inputs] == [
+        ("user_features", 10, "float32"),
+        ("item_features", 10, "float32"),
+        ("context_features", 5, "float32"),
+    ]
+    assert (schema.output.name, schema.output.width) == ("ranking_score", 1)
+    assert len(set(schema.columns)) == 25
+
+
+def test_json_round_trip(ranking):
+    assert Schema.from_json(json.loads(json.dumps(ranking.schema.to_json()))) == ranking.schema
+
+
+@pytest.mark.parametrize("rows", [1, 64, 5000])
+def test_good_inputs_pass_and_are_counted(ranking, rows):
+    assert ranking.schema.check(random_inputs(ranking.schema, rows)) == rows
+
+
+def _broken(inputs, change):
+    inputs = dict(inputs)
+    change(inputs)
+    return inputs
+
+
+BAD = {
+    "missing name": (lambda x: x.pop("item_features"), "missing item_features"),
+    "unknown name": (lambda x: x.update(extra=x["item_features"]), "unknown extra"),
+    "renamed": (lambda x: x.update(items=x.pop("item_features")), "missing item_features; unknown items"),
+    "float64": (lambda x: x.update(item_features=x["item_features"].astype("float64")), "float64.*takes float32"),
+    "int64": (lambda x: x.update(item_features=x["item_features"].astype("int64")), "int64.*takes float32"),
+    "big endian": (lambda x: x.update(item_features=x["item_features"].astype(">f4")), "takes float32"),
+    "width": (lambda x: x.update(item_features=x["item_features"][:, :9]), r"\(8, 9\)"),
+    "one dimension": (lambda x: x.update(item_features=x["item_features"][0]), r"\(10,\)"),
+    "rows": (lambda x: x.update(item_features=x["item_features"][:3]), "3 rows"),
+    "no rows": (lambda x: x.update({k: v[:0] for k, v in x.items()}), "no rows"),
+    "a list": (lambda x: x.update(item_features=x["item_features"].tolist()), "list"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_bad_inputs_are_refused_with_the_reason(ranking, fault):
+    change, message = BAD[fault]
+    with pytest.raises(BadInput, match=message):
+        ranking.schema.check(_broken(random_inputs(ranking.schema, 8), change))
+
+
+@pytest.mark.parametrize("rows", [2, 5000], ids=["dot product path", "exact path"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_value_that_is_not_finite_is_found_and_named(ranking, rows, value):
+    inputs = random_inputs(ranking.schema, rows)
+    inputs["item_features"][rows - 1, 2] = value
+    with pytest.raises(BadInput, match=rf"item_features has 1 values.*row {rows - 1}, user_rating"):
+        ranking.schema.check(inputs)
+
+
+def test_large_finite_values_pass_although_their_squares_overflow(ranking):
+    inputs = random_inputs(ranking.schema, 4)
+    inputs["user_features"][:] = 3e38
+    assert ranking.schema.check(inputs) == 4

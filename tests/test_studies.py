@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from helpers import datasets, studies
+from helpers.errors import BadInput
+from helpers.evaluation import metrics
+
+
+def test_registry_finds_modules_and_names_them_when_asked_for_another():
+    assert "ranking" in studies.names()
+    with pytest.raises(BadInput, match="no study 'rankin'; there is: ranking"):
+        studies.get("rankin")
+    with pytest.raises(BadInput, match="'hard'; it has: simple, personalised"):
+        studies.get("ranking").scenario("hard")
+
+
+def test_simple_is_the_published_rule(ranking):
+    """Twenty lines that know nothing of the helpers: standard normal features, label above the set's median."""
+    frame = datasets.sample(ranking, "simple", rows=5000, seed=0)
+    parts = {role: frame.filter(regex=f"^{role}_").to_numpy(np.float64) for role in ("user", "item", "context")}
+    assert [parts[role].shape[1] for role in parts] == [10, 10, 5]
+    total = sum(part.mean(axis=1) for part in parts.values())
+    np.testing.assert_array_equal(frame["label"], total > np.median(total))
+    for part in parts.values():
+        assert abs(part.mean()) < 0.02 and abs(part.std() - 1) < 0.02
+    assert frame["label"].mean() == 0.5
+
+
+def test_personalised_stays_in_its_ranges_and_shares_user_and_context_within_a_request(ranking):
+    frame = datasets.sample(ranking, "personalised", rows=4000, seed=0)
+    columns = ranking.schema.columns
+    assert frame[columns].min().min() >= 0 and frame[columns].max().max() <= 1
+    shared = [c for c in columns if not c.startswith("item_")]
+    assert (frame.groupby("request")[shared].nunique() == 1).all().all()
+    assert (frame.groupby("request").size() == 20).all()
+    assert set(frame["user_gender"]) == {0.0, 1.0}
+
+
+def test_labels_follow_the_stated_probability(ranking):
+    frame = datasets.sample(ranking, "personalised", rows=100_000, seed=1)
+    for _, part in frame.groupby(np.digitize(frame["bayes_probability"], np.linspace(0, 1, 11))):
+        p = part["bayes_probability"]
+        deviation = (part["label"] - p).sum() / np.sqrt((p * (1 - p)).sum())
+        assert abs(deviation) < 4.5  # standard deviations: one in 100,000 for each of ten bins
+
+
+def test_bayes_auc_is_what_the_true_probability_reaches(ranking):
+    frame = datasets.sample(ranking, "personalised", rows=100_000, seed=2)
+    reached = roc_auc_score(frame["label"], frame["bayes_probability"])
+    assert abs(reached - metrics.bayes_auc(frame["bayes_probability"].to_numpy())) < 0.004
+    assert metrics.bayes_auc(np.array([0.0, 1.0, 1.0])) == 1.0
+
+
+def test_simple_is_not_personal_and_personalised_is(ranking):
+    agreement = {
+        name: metrics.mean_agreement(studies.cross_utility(ranking, name, users=40, items=20, seed=0))
+        for name in ranking.scenarios
+    }
+    assert agreement["simple"] == 1.0
+    assert agreement["personalised"] < 0.5
+
+
+def test_model_is_the_published_one(trained):
+    model = trained.model
+    assert model.count_params() == 433 and model.name == "ultra_simple_ranking_model"
+    assert [layer.name for layer in model.layers if layer.count_params()] == ["hidden_layer", "ranking_score"]
+    assert [tensor.name for tensor in model.inputs] == ["user_features", "item_features", "context_features"]

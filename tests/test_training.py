@@ -1,0 +1,100 @@
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from helpers import datasets, training
+
+FINGERPRINT = """
+import sys
+from helpers import datasets, studies, training
+from pathlib import Path
+study = studies.get("ranking")
+splits = {}
+for split in ("train", "validation"):
+    frame = datasets.sample(study, "simple", rows=1000, seed=1, split=split)
+    splits[split] = study.schema.arrays(frame), frame["label"].to_numpy()
+model, _ = training.train(study, splits["train"], splits["validation"], seed=1, epochs=2)
+training.save(model, Path(sys.argv[1]))
+"""
+
+
+def _train(ranking, trained, **options):
+    return training.train(ranking, trained.splits["train"][:2], trained.splits["validation"][:2], **{"seed": 7, "epochs": 2, **options})
+
+
+def _same(first, second) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_same_seed_same_weights_other_seed_other_weights(ranking, trained):
+    weights = trained.model.get_weights()
+    again, history = _train(ranking, trained)
+    assert _same(again.get_weights(), weights)
+    assert history.equals(trained.history)
+    other, _ = _train(ranking, trained, seed=8)
+    assert not _same(other.get_weights(), weights)
+
+
+def test_reusing_a_compiled_model_gives_the_same_weights(ranking, trained):
+    used, _ = _train(ranking, trained, seed=99)
+    again, history = _train(ranking, trained, reuse=used)
+    assert again is used and _same(again.get_weights(), trained.model.get_weights())
+    assert history.equals(trained.history)
+
+
+def test_same_file_in_another_process_with_another_thread_count(tmp_path):
+    digests = set()
+    for threads in ("1", "2", "4"):
+        limits = {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads, "OMP_NUM_THREADS": threads}
+        target = tmp_path / f"{threads}.keras"
+        subprocess.run([sys.executable, "-c", FINGERPRINT, str(target)], check=True, env={**os.environ, **limits}, capture_output=True)
+        digests.add(hashlib.sha256(target.read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+def test_history_is_what_the_model_reaches(trained):
+    inputs, labels, _ = trained.splits["validation"]
+    reached = ((training.scores(trained.model, inputs)[:, 0] > 0.5) == labels).mean()
+    assert trained.history["val_accuracy"].iloc[-1] == pytest.approx(reached, abs=1e-6)  # Keras keeps float32
+    assert list(trained.history.index) == [1, 2]
+
+
+def test_saved_and_loaded_scores_are_the_same_bits(trained, tmp_path):
+    import keras
+
+    loaded = keras.models.load_model(trained.files["model.keras"], compile=False)
+    np.testing.assert_array_equal(training.scores(loaded, trained.reference.inputs), trained.reference.scores)
+    assert sorted(os.listdir(trained.folder)) == sorted(trained.files), "no raw archive stays behind"
+
+
+def test_config_is_what_the_published_pipeline_keeps(trained, ranking):
+    config = json.loads(json.dumps(training.config(trained.model, ranking.schema)))
+    assert config["model_name"] == "ultra_simple_ranking_model" and config["total_parameters"] == 433
+    assert config["input_shapes"] == {"user_features": [None, 10], "item_features": [None, 10], "context_features": [None, 5]}
+    assert config["output_shape"] == [None, 1]
+
+
+def test_baselines_see_what_they_are_said_to_see(ranking, trained):
+    train, (inputs, _, _) = trained.splits["train"][:2], trained.splits["test"]
+    scores = training.baseline_scores(ranking.schema, train, inputs)
+    other_user = {**inputs, "user_features": inputs["user_features"][::-1].copy()}
+    moved = training.baseline_scores(ranking.schema, train, other_user)
+    np.testing.assert_array_equal(scores["popularity only"], moved["popularity only"])
+    assert np.abs(scores["logistic regression"] - moved["logistic regression"]).max() > 0.1
+
+
+def test_seed_spread_is_what_single_trainings_give(ranking):
+    spread = training.seed_spread(ranking, {"two epochs": {"epochs": 2, "rows": 600, "validation_rows": 200}}, seeds=2, first_seed=5)
+    for seed, part in spread.groupby("seed"):
+        splits = {}
+        for split, rows in (("train", 600), ("validation", 200)):
+            frame = datasets.sample(ranking, "simple", rows=rows, seed=seed, split=split)
+            splits[split] = ranking.schema.arrays(frame), frame["label"].to_numpy()
+        _, history = training.train(ranking, splits["train"], splits["validation"], seed=seed, epochs=2)
+        assert part["accuracy"].tolist() == history["val_accuracy"].tolist()
+    assert sorted(spread["seed"].unique()) == [5, 6]
