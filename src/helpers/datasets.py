@@ -157,7 +157,7 @@ def make(
         "validation_rows": validation_rows,
         "test_rows": test_rows,
         "seed": seed,
-        "source": hashlib.sha256(inspect.getsource(inspect.getmodule(chosen.utility)).encode()).hexdigest()[:16],
+        "source": _fingerprint(chosen),
     }
     name = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:16]
     folder = runs.home() / "data" / study.name / name
@@ -182,6 +182,16 @@ def make(
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return Dataset(folder, manifest)
+
+
+def _fingerprint(scenario: Scenario) -> str:
+    """Of the code that makes the rows: a study's whole module, or just the function if a notebook defined it."""
+
+    def source(function: Callable) -> str:
+        module = inspect.getmodule(function)
+        return inspect.getsource(function if module.__name__ == "__main__" else module)
+
+    return hashlib.sha256((source(scenario.draw) + source(scenario.utility)).encode()).hexdigest()[:16]
 
 
 def sample(study: Study, scenario: str, *, rows: int, seed: int, split: str = "train"):

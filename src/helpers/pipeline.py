@@ -339,7 +339,7 @@ def check(paths: list[Path] | None = None, arguments: tuple[str, ...] = (), home
     The finished pytest process, with its output as text; status 0 if all outputs are as stored.
     """
     chosen = paths or list(notebooks().values())
-    command = [sys.executable, "-m", "pytest", "-q", "--nbval", "--nbval-sanitize-with", str(folder() / "sanitize.cfg")]
+    command = [sys.executable, "-m", "pytest", "-vv", "--nbval", "--nbval-sanitize-with", str(folder() / "sanitize.cfg")]
     command += ["-p", "no:cacheprovider", "-p", "no:xdist", "-c", os.devnull, "--rootdir", str(chosen[0].parent)]
     with tempfile.TemporaryDirectory() as throw_away, _environment(WORKBENCH_HOME=str(home or throw_away), TQDM_DISABLE="1"):
         return subprocess.run([*command, *arguments, *map(str, chosen)], capture_output=True, text=True)

@@ -80,7 +80,8 @@ def test_the_trace_reader_knows_the_difference():
 
 
 def test_a_second_run_does_nothing_and_says_so(finished_copy, home):
-    before = {path: path.stat().st_mtime_ns for path in finished_copy.folder.rglob("*.*") if path.suffix != ".json"}
+    files = [path for path in finished_copy.folder.rglob("*.*") if path.name != "run.json" and not path.name.startswith(".")]
+    before = {path: path.stat().st_mtime_ns for path in files}
     done = workbench("run", "ranking", "--run", "default", home=home)
     assert done.returncode == 0 and done.stdout.count("finished before, nothing to do") == 5
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -140,8 +141,8 @@ def test_a_run_on_a_full_disk_fails_in_words(small_tmpfs):
     assert done.returncode == 1 and "disk is full" in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("file", ["mnn/fp32.mnn", "figures/mnn_agreement.png"])
-def test_a_changed_artifact_is_made_again(finished_copy, home, file):
+def test_a_changed_artifact_is_made_again(finished_copy, home):
+    file = "mnn/fp32.mnn"
     path = finished_copy.folder / file
     good = path.read_bytes()
     damaged = bytearray(good)
