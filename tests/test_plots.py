@@ -80,6 +80,9 @@ def test_score_agreement_draws_every_row_and_its_difference():
     above, below = plots.score_agreement(reference, {"mnn fp32": other}, {"mnn fp32": "mnn"}).axes
     assert _points(above.lines[1])[1].tolist() == [0.1, 0.7]
     np.testing.assert_allclose(_points(below.lines[0])[1], [1e-9, 0.2])
+    many = np.linspace(0, 1, 5000)
+    (above, _) = plots.score_agreement(many, {"mnn fp32": many}, {"mnn fp32": "mnn"}).axes
+    assert _points(above.lines[1])[0].tolist() == many[::3].tolist()
 
 
 def test_latency_draws_medians_up_to_p90():

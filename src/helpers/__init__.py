@@ -2,12 +2,15 @@
 
 The modules stand on floors and import downwards only:
 
-1. ``errors``, ``child``, ``parameters``, ``schema``, ``runs``: words and the run folder
-2. ``studies``, ``runtimes``: what is ranked, and what scores it
-3. ``datasets``, ``training``, ``convert``, ``evaluation``: what is done with them
-4. ``plots``, ``report``: what is shown
-5. ``pipeline``: the notebooks as stages of a run
-6. ``cli``: the ``workbench`` command
+1. ``errors``, ``quiet``: what can go wrong, and imports without noise
+2. ``child``, ``parameters``, ``schema``: a process to crash in, what a parameter and a model's inputs may be
+3. ``runs``: the run folder
+4. ``studies``, ``runtimes``: what is ranked, and what scores it
+5. ``datasets``: a study's data on disk
+6. ``training``, ``convert``, ``evaluation``: what is done with them
+7. ``plots``, ``report``: what is shown
+8. ``pipeline``: the notebooks as stages of a run
+9. ``cli``: the ``workbench`` command
 
 Importing ``helpers`` imports none of them, so that it costs nothing; TensorFlow is only ever imported
 inside the functions that need it.

@@ -13,6 +13,7 @@ from helpers.schema import Schema
 
 COLOURS = ("#33658a", "#d1603d", "#5b8c5a", "#8e6c8a", "#c2a13e", "#5f6b73")
 RUNTIME_COLOURS = {"keras": COLOURS[5], "litert": COLOURS[0], "mnn": COLOURS[1]}
+MOST_POINTS = 2000
 _STYLE = {
     "figure.dpi": 100,
     "savefig.dpi": 100,
@@ -42,7 +43,7 @@ def distributions(frame, schema: Schema, title: str, colour: str = COLOURS[0]) -
     figure, axes = _axes(rows, wide, size=(10, 1.15 * rows + 0.4))
     for ax, column in zip(axes.flat, columns, strict=False):
         ax.hist(frame[column], bins=30, color=colour)
-        ax.set_title(column, fontsize=8, loc="left")
+        ax.set_title(column, fontsize=7, loc="left")
         ax.set_yticks([])
         ax.tick_params(labelsize=7)
         ax.grid(False)
@@ -153,18 +154,21 @@ def calibration(tables: Mapping[str, object]) -> Figure:
 def score_agreement(reference: np.ndarray, scores: Mapping[str, np.ndarray], runtimes: Mapping[str, str]) -> Figure:
     """Each file's scores against the reference's, and below, their difference on a logarithmic scale.
 
-    `runtimes` maps the names in `scores` to a runtime, for the colour.
+    `runtimes` maps the names in `scores` to a runtime, for the colour. Of many rows, every so-many-th is drawn: at
+    most `MOST_POINTS`.
     """
-    figure, axes = _axes(2, len(scores), size=(3.3 * max(2, len(scores)), 5), sharex=True, sharey="row", height_ratios=(3, 2))
     reference = reference.reshape(-1)
+    every = slice(None, None, -(-len(reference) // MOST_POINTS))
+    figure, axes = _axes(2, len(scores), size=(3.3 * max(2, len(scores)), 5), sharex=True, sharey="row", height_ratios=(3, 2))
+    drawn = reference[every]
     for (name, values), above, below in zip(scores.items(), axes[0], axes[1], strict=True):
-        values = values.reshape(-1)
+        values = values.reshape(-1)[every]
         colour = RUNTIME_COLOURS.get(runtimes[name], COLOURS[2])
         above.plot([0, 1], [0, 1], color="black", linewidth=0.6)
-        above.plot(reference, values, ".", color=colour, markersize=2, alpha=0.4, rasterized=True)
+        above.plot(drawn, values, ".", color=colour, markersize=2, alpha=0.4, rasterized=True)
         above.set_title(name, loc="left")
-        difference = np.maximum(np.abs(values.astype(np.float64) - reference), 1e-9)
-        below.plot(reference, difference, ".", color=colour, markersize=2, alpha=0.4, rasterized=True)
+        difference = np.maximum(np.abs(values.astype(np.float64) - drawn), 1e-9)
+        below.plot(drawn, difference, ".", color=colour, markersize=2, alpha=0.4, rasterized=True)
         below.set_yscale("log")
         below.set_ylim(5e-10, 1)
         below.set_xlabel("score of the trained model")

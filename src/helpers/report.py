@@ -53,7 +53,8 @@ def write(run: runs.Run, target: Path) -> None:
     comparison = run.folder / "comparison.csv"
     figures = {
         Path(file).stem.replace("_", " "): base64.b64encode((run.folder / file).read_bytes()).decode()
-        for file in run.files(".png")
+        for stage in sorted(record["stages"], reverse=True)  # what was asked first: the comparison's figures
+        for file in run.files(".png", stage=stage)
     }
     requested = "".join(f" -p {name}={value}" for name, value in record["requested"].items())
     environment = jinja2.Environment(

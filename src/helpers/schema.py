@@ -6,15 +6,16 @@ names in it, never by position; batch (the first dimension) is always free.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite as _isfinite
 
 import numpy as np
 
 from helpers.errors import BadInput
 
+_ndarray = np.ndarray
 _DOT_LIMIT = 8192
 """Elements up to which a dot product is the cheapest finiteness test (one BLAS call, no temporary)."""
 
@@ -77,8 +78,8 @@ class Schema:
         }
 
     @cached_property
-    def _expected(self) -> list[tuple[str, np.dtype, int, bool]]:
-        return [(t.name, np.dtype(t.dtype), t.width, np.dtype(t.dtype).kind == "f") for t in self.inputs]
+    def _expected(self) -> tuple[tuple[str, np.dtype, int, bool], ...]:
+        return tuple((t.name, np.dtype(t.dtype), t.width, np.dtype(t.dtype).kind == "f") for t in self.inputs)
 
     def check(self, inputs: Mapping[str, np.ndarray]) -> int:
         """Refuse inputs that a runtime would score wrongly and in silence; return the number of rows.
@@ -95,22 +96,22 @@ class Schema:
         BadInput : a name is missing or unknown; a shape, a dtype, or the number of rows is wrong; there
             are no rows; a value is NaN or infinite (MNN scores NaN as 1.0, LiteRT as NaN).
         """
-        rows = None
-        if len(inputs) != len(self._expected):
+        expected = self._expected
+        rows = 0
+        if len(inputs) != len(expected):
             self._explain(inputs)
-        for name, dtype, width, is_float in self._expected:
+        for name, dtype, width, is_float in expected:
             array = inputs.get(name)
-            if type(array) is not np.ndarray or array.dtype != dtype or array.ndim != 2:
+            if type(array) is not _ndarray or array.dtype != dtype:
                 self._explain(inputs)
             shape = array.shape
-            if rows is None:
-                rows = shape[0]
-            if shape[1] != width or shape[0] != rows or not rows:
+            if len(shape) != 2 or shape[1] != width or not shape[0] or shape[0] != (rows or shape[0]):
                 self._explain(inputs)
+            rows = shape[0]
             if is_float:
-                if array.size <= _DOT_LIMIT:
-                    flat = array.reshape(-1)
-                    finite = math.isfinite(flat.dot(flat))  # overflow also lands in the exact test below
+                if rows * width <= _DOT_LIMIT:
+                    flat = array.ravel()
+                    finite = _isfinite(flat.dot(flat))  # overflow of finite values is told apart in _explain
                 else:
                     finite = np.isfinite(array).all()
                 if not finite:
