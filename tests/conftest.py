@@ -37,7 +37,11 @@ def trained(ranking, tmp_path_factory):
     splits = {}
     for split in datasets.SPLITS:
         frame = datasets.sample(ranking, "simple", rows=4200, seed=7, split=split)
-        splits[split] = ranking.schema.arrays(frame), frame[datasets.LABEL].to_numpy(), frame[datasets.REQUEST].to_numpy()
+        splits[split] = (
+            ranking.schema.arrays(frame),
+            frame[datasets.LABEL].to_numpy(),
+            frame[datasets.REQUEST].to_numpy(),
+        )
     model, history = training.train(ranking, splits["train"][:2], splits["validation"][:2], seed=7, epochs=2)
     files = {name: folder / name for name in ("model.keras", "fp32.tflite", "fp32.mnn", "reference.npz")}
     training.save(model, files["model.keras"])

@@ -24,7 +24,9 @@ def test_any_other_error_is_named():
 
 
 def test_a_crash_is_an_error_and_the_next_child_works():
-    with pytest.raises(child.ChildDied, match=r"could not crash: the native code ended the process \(Segmentation fault\)"):
+    with pytest.raises(
+        child.ChildDied, match=r"could not crash: the native code ended the process \(Segmentation fault\)"
+    ):
         child.run("crash", "ctypes:string_at", ptr=1)
     assert child.run("go on", "json:loads", s="1") == 1
 

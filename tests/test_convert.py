@@ -83,7 +83,9 @@ def test_an_older_output_never_passes_for_the_new_one(trained, ranking, tmp_path
     target = tmp_path / "a.mnn"
     target.write_bytes(trained.files["fp32.mnn"].read_bytes())
     with pytest.raises(ConversionFailed):
-        mnn.convert(trained.files["fp32.tflite"], ranking.schema, target, options=["--modelFile", "/nonexistent.tflite"])
+        mnn.convert(
+            trained.files["fp32.tflite"], ranking.schema, target, options=["--modelFile", "/nonexistent.tflite"]
+        )
     assert not target.exists()
 
 
@@ -106,4 +108,3 @@ def test_reduced_precision_is_not_taken_for_fp32(trained, ranking, tmp_path):
         mnn.convert(trained.files["fp32.tflite"], ranking.schema, path, options=option)
         with pytest.raises(ParityError, match="does not score as its reference"):
             parity.require_same(runtimes.open_model(path, ranking.schema), trained.reference, "reduced.mnn")
-

@@ -88,21 +88,27 @@ def test_full_disk_is_an_error_and_leaves_nothing(ranking, small_tmpfs, monkeypa
 
 
 def test_best_possible_is_label_noise_and_the_distance_of_the_medians(ranking):
-    train, validation = (datasets.sample(ranking, "simple", rows=n, seed=5, split=s) for s, n in (("train", 5000), ("validation", 1000)))
+    train, validation = (
+        datasets.sample(ranking, "simple", rows=n, seed=5, split=s) for s, n in (("train", 5000), ("validation", 1000))
+    )
     total = {}
     for split, frame in (("train", train), ("validation", validation)):
-        parts = [frame.filter(regex=f"^{role}_").to_numpy(np.float64).mean(axis=1) for role in ("user", "item", "context")]
+        parts = [
+            frame.filter(regex=f"^{role}_").to_numpy(np.float64).mean(axis=1) for role in ("user", "item", "context")
+        ]
         total[split] = sum(parts)
     expected = ((total["validation"] > np.median(total["train"])) == validation["label"]).mean()
     assert datasets.best_possible(ranking, "simple", rows=5000, validation_rows=1000, seed=5) == expected < 1
 
 
 TEN_MILLION = """
-import resource
+import resource, sys
 from helpers import datasets, studies
-data = datasets.make(studies.get("ranking"), "simple", rows=10_000_000, validation_rows=1000, test_rows=1000, seed=1, workers=2)
-unit = 1 if __import__("sys").platform == "darwin" else 1024
-print(data.rows("train"), len(data.manifest["parts"]["train"]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+sizes = dict(rows=10_000_000, validation_rows=1000, test_rows=1000)
+data = datasets.make(studies.get("ranking"), "simple", seed=1, workers=2, **sizes)
+unit = 1 if sys.platform == "darwin" else 1024
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+print(data.rows("train"), len(data.manifest["parts"]["train"]), memory)
 """
 
 

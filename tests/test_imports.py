@@ -18,7 +18,7 @@ FLOORS = [
     {"studies", "runtimes"},
     {"datasets"},
     {"training", "convert", "evaluation"},
-    {"plots", "report"},
+    {"plots", "report", "notebooks"},
     {"pipeline"},
     {"cli"},
 ]
@@ -42,9 +42,25 @@ def test_importing_helpers_takes_under_three_tenths_of_a_second():
     assert _seconds("import helpers") - _seconds("pass") < 0.3
 
 
-@pytest.mark.parametrize("module", ["runs", "studies", "datasets", "training", "convert.tflite", "convert.mnn", "evaluation.parity", "evaluation.latency", "pipeline", "cli"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "runs",
+        "studies",
+        "datasets",
+        "training",
+        "convert.tflite",
+        "convert.mnn",
+        "evaluation.parity",
+        "evaluation.latency",
+        "notebooks",
+        "pipeline",
+        "cli",
+    ],
+)
 def test_no_module_imports_tensorflow_or_mnn_when_imported(module):
-    code = f"import helpers.{module}, sys; print([m for m in ('tensorflow', 'keras', 'MNN', '_tools', 'sklearn') if m in sys.modules])"
+    heavy = ("tensorflow", "keras", "MNN", "_tools", "sklearn")
+    code = f"import helpers.{module}, sys; print([m for m in {heavy} if m in sys.modules])"
     assert _python(code).strip() == "[]"
 
 
@@ -53,7 +69,11 @@ def _floor(module: str) -> int:
 
 
 def test_every_module_has_a_floor():
-    found = {path.stem if path.is_file() else path.name for path in SOURCE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    found = {
+        path.stem if path.is_file() else path.name
+        for path in SOURCE.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
     assert found - {"__init__"} == set().union(*FLOORS)
 
 
@@ -66,7 +86,11 @@ def test_imports_run_downwards():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "helpers":
                 parts = node.module.split(".")
-                targets = [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names if not alias.name.startswith("__")]
+                targets = (
+                    [parts[1]]
+                    if len(parts) > 1
+                    else [alias.name for alias in node.names if not alias.name.startswith("__")]
+                )
                 wrong += [f"{path.name} imports {t}" for t in targets if t != here and _floor(t) >= _floor(here)]
     assert wrong == []
 
@@ -83,4 +107,3 @@ def test_no_stage_runtime_or_report_names_a_study():
         for cell in cells:
             if "parameters" not in cell["metadata"].get("tags", []):
                 assert not any(f'"{name}"' in "".join(cell["source"]) for name in studies.names()), path
-

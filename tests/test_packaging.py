@@ -17,12 +17,17 @@ ENVIRONMENT = yaml.safe_load((PROJECT / "environment.yml").read_text())
 
 
 def _locked() -> dict[str, str]:
-    return {canonicalize_name(name): version for name, version in re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", LOCK, re.MULTILINE)}
+    return {
+        canonicalize_name(name): version
+        for name, version in re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", LOCK, re.MULTILINE)
+    }
 
 
 def _declared() -> list[Requirement]:
     extras = PYPROJECT["project"]["optional-dependencies"].values()
-    return [Requirement(line) for line in [*PYPROJECT["project"]["dependencies"], *(r for extra in extras for r in extra)]]
+    return [
+        Requirement(line) for line in [*PYPROJECT["project"]["dependencies"], *(r for extra in extras for r in extra)]
+    ]
 
 
 def test_every_declared_dependency_is_locked_at_a_version_it_allows():

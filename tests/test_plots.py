@@ -86,8 +86,13 @@ def test_score_agreement_draws_every_row_and_its_difference():
 
 
 def test_latency_draws_medians_up_to_p90():
-    index = pd.MultiIndex.from_product([["litert fp32", latency.AGAIN], [1, 64], ["copy_and_run"]], names=["variant", "batch", "mode"])
+    index = pd.MultiIndex.from_product(
+        [["litert fp32", latency.AGAIN], [1, 64], ["copy_and_run"]], names=["variant", "batch", "mode"]
+    )
     table = pd.DataFrame({"microseconds": [2.0, 3.0, 9, 9], "p90": [2.5, 3.5, 9, 9]}, index=index)
     axes = plots.latency(table).axes
     assert [ax.get_title(loc="left") for ax in axes] == ["batch 1", "batch 64"]
-    assert [[_points(line)[0].tolist() for line in ax.lines] for ax in axes] == [[[2.0, 2.5], [2.0]], [[3.0, 3.5], [3.0]]]
+    assert [[_points(line)[0].tolist() for line in ax.lines] for ax in axes] == [
+        [[2.0, 2.5], [2.0]],
+        [[3.0, 3.5], [3.0]],
+    ]

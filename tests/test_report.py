@@ -7,7 +7,7 @@ from helpers import report, runs
 
 def test_the_page_is_one_file_that_needs_no_network(finished):
     page = (finished.home / "artifacts/ranking/default/report.html").read_text()
-    assert "http:" not in page and "https:" not in page and "src=\"data:image/png" in page
+    assert "http:" not in page and "https:" not in page and 'src="data:image/png' in page
     figures = list((finished.home / "artifacts/ranking/default/figures").glob("*.png"))
     assert page.count("<figure>") == len(figures) > 8
     assert "workbench run ranking --run default -p seeds=1" in page

@@ -67,7 +67,9 @@ def test_bad_inputs_never_reach_the_runtime(model, ranking, change):
     if change == "missing":
         del inputs["item_features"]
     else:
-        inputs["item_features"] = {"float64": items.astype("float64"), "width": items[:, :5], "nan": items * np.nan}[change]
+        inputs["item_features"] = {"float64": items.astype("float64"), "width": items[:, :5], "nan": items * np.nan}[
+            change
+        ]
     with pytest.raises(BadInput):
         model.score(inputs)
     assert model.score(random_inputs(ranking.schema, 8)).shape == (8, 1), "still usable afterwards"

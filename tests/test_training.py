@@ -24,7 +24,9 @@ training.save(model, Path(sys.argv[1]))
 
 
 def _train(ranking, trained, **options):
-    return training.train(ranking, trained.splits["train"][:2], trained.splits["validation"][:2], **{"seed": 7, "epochs": 2, **options})
+    return training.train(
+        ranking, trained.splits["train"][:2], trained.splits["validation"][:2], **{"seed": 7, "epochs": 2, **options}
+    )
 
 
 def _same(first, second) -> bool:
@@ -52,7 +54,12 @@ def test_same_file_in_another_process_with_another_thread_count(tmp_path):
     for threads in ("1", "2", "4"):
         limits = {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads, "OMP_NUM_THREADS": threads}
         target = tmp_path / f"{threads}.keras"
-        subprocess.run([sys.executable, "-c", FINGERPRINT, str(target)], check=True, env={**os.environ, **limits}, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-c", FINGERPRINT, str(target)],
+            check=True,
+            env={**os.environ, **limits},
+            capture_output=True,
+        )
         digests.add(hashlib.sha256(target.read_bytes()).hexdigest())
     assert len(digests) == 1
 
@@ -75,7 +82,11 @@ def test_saved_and_loaded_scores_are_the_same_bits(trained, tmp_path):
 def test_config_is_what_the_published_pipeline_keeps(trained, ranking):
     config = json.loads(json.dumps(training.config(trained.model, ranking.schema)))
     assert config["model_name"] == "ultra_simple_ranking_model" and config["total_parameters"] == 433
-    assert config["input_shapes"] == {"user_features": [None, 10], "item_features": [None, 10], "context_features": [None, 5]}
+    assert config["input_shapes"] == {
+        "user_features": [None, 10],
+        "item_features": [None, 10],
+        "context_features": [None, 5],
+    }
     assert config["output_shape"] == [None, 1]
 
 
@@ -89,7 +100,9 @@ def test_baselines_see_what_they_are_said_to_see(ranking, trained):
 
 
 def test_seed_spread_is_what_single_trainings_give(ranking):
-    spread = training.seed_spread(ranking, {"two epochs": {"epochs": 2, "rows": 600, "validation_rows": 200}}, seeds=2, first_seed=5)
+    spread = training.seed_spread(
+        ranking, {"two epochs": {"epochs": 2, "rows": 600, "validation_rows": 200}}, seeds=2, first_seed=5
+    )
     for seed, part in spread.groupby("seed"):
         splits = {}
         for split, rows in (("train", 600), ("validation", 200)):

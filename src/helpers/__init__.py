@@ -8,8 +8,8 @@ The modules stand on floors and import downwards only:
 4. ``studies``, ``runtimes``: what is ranked, and what scores it
 5. ``datasets``: a study's data on disk
 6. ``training``, ``convert``, ``evaluation``: what is done with them
-7. ``plots``, ``report``: what is shown
-8. ``pipeline``: the notebooks as stages of a run
+7. ``plots``, ``report``, ``notebooks``: what is shown
+8. ``pipeline``: the notebooks as the stages of a run
 9. ``cli``: the ``workbench`` command
 
 Importing ``helpers`` imports none of them, so that it costs nothing; TensorFlow is only ever imported

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 
 from helpers import errors
 
@@ -43,7 +44,7 @@ class Child:
 
     def __init__(self, purpose: str, environment: dict[str, str] | None = None):
         self.purpose = purpose
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "helpers.child"],
             stdin=subprocess.PIPE,
@@ -76,7 +77,9 @@ class Child:
         if "error" in reply:
             kind = getattr(errors, reply["error"], None)
             if kind is None:
-                raise errors.WorkbenchError(f"could not {self.purpose}: {reply['error']}: {reply['message']}{self.log_tail()}")
+                raise errors.WorkbenchError(
+                    f"could not {self.purpose}: {reply['error']}: {reply['message']}{self.log_tail()}"
+                )
             raise kind(reply["message"])
         return reply["result"]
 
@@ -89,10 +92,8 @@ class Child:
     def close(self) -> None:
         """End the child and wait for it; safe to call twice."""
         if self._process.stdin and not self._process.stdin.closed:
-            try:
+            with suppress(BrokenPipeError):
                 self._process.stdin.close()
-            except BrokenPipeError:
-                pass
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:

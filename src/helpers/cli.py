@@ -55,7 +55,14 @@ def main(debug: bool) -> None:
 @main.command()
 @click.argument("study")
 @click.option("--run", "name", metavar="NAME", help="Name of the run folder. [default: the parameters, or `default`]")
-@click.option("-p", "given", metavar="NAME=VALUE", multiple=True, callback=_pairs, help="Set a parameter in every stage that has it.")
+@click.option(
+    "-p",
+    "given",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_pairs,
+    help="Set a parameter in every stage that has it.",
+)
 @click.option("--stages", "chosen", metavar="01-05", help="Only these stages: 03, 02-04 or 01,03-05.")
 @click.option("--force", is_flag=True, help="Execute the stages again even if they are finished.")
 def run(study: str, name: str | None, given: dict, chosen: str | None, force: bool) -> None:
@@ -75,7 +82,7 @@ def run(study: str, name: str | None, given: dict, chosen: str | None, force: bo
 @main.command("studies")
 def list_studies() -> None:
     """List the studies with their scenarios, and the parameters that -p can set."""
-    from helpers import pipeline
+    from helpers import notebooks
     from helpers import studies as registry
 
     for name in registry.names():
@@ -85,24 +92,24 @@ def list_studies() -> None:
             click.echo(f"  scenario {scenario.name:<14}{scenario.summary}")
     click.echo("\nparameters, with the stages that have them:")
     rows: dict[str, tuple[str, str, list[str]]] = {}
-    for number, notebook in pipeline.stages().items():
-        for parameter in pipeline.declared(notebook).values():
+    for number, notebook in notebooks.stages().items():
+        for parameter in notebooks.declared(notebook).values():
             if parameter.name not in ("study", "run"):
                 rows.setdefault(parameter.name, (repr(parameter.default), parameter.help, []))[2].append(number)
     for name, (default, text, numbers) in rows.items():
         click.echo(f"  {name} = {default:<{max(1, 26 - len(name))}} {','.join(numbers):<9} {text}")
 
 
-@main.command()
+@main.command("notebooks")
 @click.option("--check", is_flag=True, help="Compare with the stored outputs (nbval) and change nothing.")
-def notebooks(check: bool) -> None:
+def refresh_notebooks(check: bool) -> None:
     """Execute all notebooks in a throw-away home and store their normalised outputs in place."""
-    from helpers import pipeline
+    from helpers import notebooks
 
     if not check:
-        pipeline.refresh(echo=click.echo)
+        notebooks.refresh(echo=click.echo)
         return
-    done = pipeline.check()
+    done = notebooks.check()
     click.echo(done.stdout + done.stderr)
     sys.exit(1 if done.returncode else 0)
 

@@ -75,9 +75,7 @@ def check(name: str, value: object, kind: type | None = None) -> object:
     if bounded and not (rule.least <= value <= rule.most):  # written so that NaN fails too
         raise BadInput(f"{name} must be between {rule.least:,} and {rule.most:,}, not {value!r} ({rule.meaning})")
     if name in ("run", "study") and not _NAME.fullmatch(value):
-        raise BadInput(
-            f"{name} {value!r} cannot be a folder name: use letters, digits and . _ = + , - (at most 100)"
-        )
+        raise BadInput(f"{name} {value!r} cannot be a folder name: use letters, digits and . _ = + , - (at most 100)")
     return value
 
 

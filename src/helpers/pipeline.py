@@ -1,4 +1,4 @@
-"""The notebooks as stages of a run: execute them through papermill, resume, and keep their stored outputs."""
+"""The notebooks as the stages of a run: execute them through papermill, skip what is finished, resume."""
 
 from __future__ import annotations
 
@@ -6,88 +6,16 @@ import hashlib
 import json
 import os
 import re
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from helpers import parameters as parameter_table
 from helpers import report, runs, studies
 from helpers.errors import BadInput, WorkbenchError
-
-LAST_STAGE = "06"
-"""Notebooks 01 to 06 are the stages of a run; later numbers are read and run on their own."""
-_KINDS = {"int": int, "float": float, "bool": bool, "str": str, "list": list}
-
-
-_KERNEL = {"KernelManager": {"transport_encryption": "auto"}}
-"""Traitlets configuration of the kernels: messages between here and them are encrypted, as ipykernel asks for."""
-
-
-class StageFailed(WorkbenchError):
-    """A notebook raised an error, or its kernel died."""
-
-
-@dataclass(frozen=True)
-class Declared:
-    """A parameter as a notebook's parameters cell declares it."""
-
-    name: str
-    kind: type
-    default: object
-    help: str
-
-
-def folder() -> Path:
-    """The folder of the numbered notebooks."""
-    return runs.project() / "notebooks"
-
-
-def notebooks() -> dict[str, Path]:
-    """All numbered notebooks by number, in order."""
-    return {path.name[:2]: path for path in sorted(folder().glob("[0-9][0-9]_*.ipynb"))}
-
-
-def stages(chosen: str | None = None) -> dict[str, Path]:
-    """Stages by number: all of them, or ``"03"``, ``"02-04"``, ``"01,03-05"``.
-
-    Raises
-    ------
-    BadInput : not of that form, or a number that no stage has.
-    """
-    there = {number: path for number, path in notebooks().items() if number <= LAST_STAGE}
-    if chosen is None:
-        return there
-    numbers: set[str] = set()
-    for part in chosen.split(","):
-        match = re.fullmatch(r"(\d\d)(?:-(\d\d))?", part.strip())
-        first, last = (match[1], match[2] or match[1]) if match else ("", "")
-        if first not in there or last not in there or first > last:
-            raise BadInput(f"stages {chosen!r} are not like 03, 02-04 or 01,03-05, out of {', '.join(there)}")
-        numbers.update(number for number in there if first <= number <= last)
-    return {number: there[number] for number in sorted(numbers)}
-
-
-def declared(notebook: Path) -> dict[str, Declared]:
-    """The parameters that a notebook declares, by name."""
-    import papermill
-
-    found = papermill.inspect_notebook(str(notebook))
-    return {
-        name: Declared(name, _KINDS.get(entry["inferred_type_name"], str), json_value(entry["default"]), entry["help"])
-        for name, entry in found.items()
-    }
-
-
-def json_value(source: str) -> object:
-    """The Python value that a default in a parameters cell spells."""
-    import ast
-
-    return ast.literal_eval(source)
+from helpers.notebooks import KERNEL, Declared, StageFailed, code_sha256, declared, environment, stages
 
 
 def requested(study: str, given: Mapping[str, object]) -> dict[str, object]:
@@ -106,7 +34,9 @@ def requested(study: str, given: Mapping[str, object]) -> dict[str, object]:
         if name in ("study", "run"):
             raise BadInput(f"{name} is not set with -p: write `workbench run STUDY --run NAME`")
         if name not in known:
-            listing = "\n".join(f"  {p.name} = {p.default!r}  {p.help}" for p in known.values() if p.name not in ("study", "run"))
+            listing = "\n".join(
+                f"  {p.name} = {p.default!r}  {p.help}" for p in known.values() if p.name not in ("study", "run")
+            )
             raise BadInput(f"there is no parameter {name!r}; there is:\n{listing}")
         kind = known[name].kind
         result[name] = parameter_table.check(name, _read(value, kind) if isinstance(value, str) else value, kind)
@@ -220,12 +150,14 @@ def _only_one(work: runs.Run):
 
     with runs.writing(work.folder):
         work.folder.mkdir(parents=True, exist_ok=True)
-        lock = open(work.folder / ".executing", "w")
+        lock = open(work.folder / ".executing", "w")  # noqa: SIM115 (closed below)
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise WorkbenchError(f"run {work.name!r} is being executed by another process: wait for it, or end it") from None
+            raise WorkbenchError(
+                f"run {work.name!r} is being executed by another process: wait for it, or end it"
+            ) from None
         yield
 
 
@@ -241,7 +173,10 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict, source: str) -> N
     target = work.folder / "notebooks" / notebook.name
     failed = target.with_suffix(".failed.ipynb")
     terminal = sys.stderr.isatty()
-    with runs.atomic(target) as temporary, _environment(WORKBENCH_HOME=str(runs.home()), **({} if terminal else {"TQDM_DISABLE": "1"})):
+    with (
+        runs.atomic(target) as temporary,
+        environment(WORKBENCH_HOME=str(runs.home()), **({} if terminal else {"TQDM_DISABLE": "1"})),
+    ):
         failed.unlink(missing_ok=True)
         try:
             papermill.execute_notebook(
@@ -250,7 +185,7 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict, source: str) -> N
                 parameters={"study": work.study, "run": work.name, **parameters},
                 progress_bar={"desc": notebook.stem, "leave": False} if terminal else False,
                 stderr_file=sys.stderr if terminal else None,
-                config=Config(_KERNEL),
+                config=Config(KERNEL),
             )
         except papermill.PapermillExecutionError as error:
             os.replace(temporary, failed)
@@ -260,86 +195,7 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict, source: str) -> N
     with work.edit() as record:
         stage = record["stages"].get(notebook.stem)
         if stage is None or stage["status"] != "done":
-            raise StageFailed(f"stage {notebook.stem} ran to its end but did not record itself: its last cell must call finish()")
+            raise StageFailed(
+                f"stage {notebook.stem} ran to its end but did not record itself: its last cell must call finish()"
+            )
         stage["notebook_sha256"] = source
-
-
-@contextmanager
-def _environment(**values: str):
-    """Set environment variables for the body, for the kernels that start in it."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-
-
-def code_sha256(notebook: Path) -> str:
-    """SHA-256 of a notebook's code cells: what it does, whatever its prose and stored outputs are."""
-    cells = json.loads(notebook.read_text())["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    return hashlib.sha256(json.dumps(code).encode()).hexdigest()
-
-
-def refresh(echo: Callable[[str], None] = print) -> None:
-    """Execute every notebook in a throw-away home and store its normalised outputs in place.
-
-    Raises
-    ------
-    StageFailed : a notebook raised an error; it is left as it was, as are those after it.
-    """
-    import nbformat
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, DeadKernelError
-    from traitlets.config import Config
-
-    with tempfile.TemporaryDirectory() as home, _environment(WORKBENCH_HOME=home, TQDM_DISABLE="1"):
-        for notebook in notebooks().values():
-            started = time.monotonic()
-            content = nbformat.read(notebook, as_version=4)
-            resources = {"metadata": {"path": str(folder())}}
-            options = {"timeout": None, "record_timing": False, "coalesce_streams": True, "config": Config(_KERNEL)}
-            client = NotebookClient(content, resources=resources, **options)
-            try:
-                client.execute()
-            except (CellExecutionError, DeadKernelError) as error:
-                raise StageFailed(f"{notebook.name} failed and was left as it was: {error}") from error
-            with runs.atomic(notebook) as temporary:
-                nbformat.write(normalised(content), temporary)
-            echo(f"{notebook.stem}  stored in {time.monotonic() - started:.1f} s")
-
-
-def normalised(content):
-    """A notebook without what differs from one execution or machine to the next but means nothing."""
-    content.metadata = {
-        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    }
-    for cell in content.cells:
-        cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
-    return content
-
-
-def check(paths: list[Path] | None = None, arguments: tuple[str, ...] = (), home: Path | None = None) -> subprocess.CompletedProcess:
-    """Execute notebooks and compare with their stored outputs (nbval).
-
-    Times are sanitised by ``notebooks/sanitize.cfg``; nothing else is. The notebooks run one after the other
-    in one home, because each needs what the one before recorded.
-
-    Parameters
-    ----------
-    paths : notebooks, in order; default all.
-    arguments : further arguments for pytest.
-    home : where they work; default a throw-away folder.
-
-    Returns
-    -------
-    The finished pytest process, with its output as text; status 0 if all outputs are as stored.
-    """
-    chosen = paths or list(notebooks().values())
-    command = [sys.executable, "-m", "pytest", "-vv", "--nbval", "--nbval-sanitize-with", str(folder() / "sanitize.cfg")]
-    command += ["-p", "no:cacheprovider", "-p", "no:xdist", "-c", os.devnull, "--rootdir", str(chosen[0].parent)]
-    with tempfile.TemporaryDirectory() as throw_away, _environment(WORKBENCH_HOME=str(home or throw_away), TQDM_DISABLE="1"):
-        return subprocess.run([*command, *arguments, *map(str, chosen)], capture_output=True, text=True)

@@ -159,7 +159,9 @@ def score_agreement(reference: np.ndarray, scores: Mapping[str, np.ndarray], run
     """
     reference = reference.reshape(-1)
     every = slice(None, None, -(-len(reference) // MOST_POINTS))
-    figure, axes = _axes(2, len(scores), size=(3.3 * max(2, len(scores)), 5), sharex=True, sharey="row", height_ratios=(3, 2))
+    figure, axes = _axes(
+        2, len(scores), size=(3.3 * max(2, len(scores)), 5), sharex=True, sharey="row", height_ratios=(3, 2)
+    )
     drawn = reference[every]
     for (name, values), above, below in zip(scores.items(), axes[0], axes[1], strict=True):
         values = values.reshape(-1)[every]
@@ -182,14 +184,23 @@ def latency(summary, mode: str = "copy_and_run") -> Figure:
     table = summary.xs(mode, level="mode")
     variants = [v for v in table.index.unique("variant") if v != AGAIN]
     batches = sorted(table.index.unique("batch"))
-    figure, axes = _axes(1, len(batches), size=(3.4 * len(batches), 0.4 * len(variants) + 1.4), sharex=True, sharey=True)
+    figure, axes = _axes(
+        1, len(batches), size=(3.4 * len(batches), 0.4 * len(variants) + 1.4), sharex=True, sharey=True
+    )
     for ax, batch in zip(axes.flat, batches, strict=True):
         for place, variant in enumerate(variants):
             row = table.loc[(variant, batch)]
             colour = RUNTIME_COLOURS.get(variant.split()[0], COLOURS[2])
             ax.plot([row["microseconds"], row["p90"]], [place, place], color=colour, linewidth=3, alpha=0.5)
             ax.plot(row["microseconds"], place, "o", color=colour, markersize=7)
-            ax.annotate(f"{row['microseconds']:,.3g}", (row["microseconds"], place), (0, 7), textcoords="offset points", ha="center", fontsize=8)
+            ax.annotate(
+                f"{row['microseconds']:,.3g}",
+                (row["microseconds"], place),
+                (0, 7),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+            )
         ax.set_xscale("log")
         ax.margins(x=0.25, y=0.25)
         ax.set_title(f"batch {batch:,}", loc="left")

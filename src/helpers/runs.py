@@ -17,7 +17,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -203,7 +203,9 @@ class Run:
         if not path.exists():
             raise DamagedFile(f"{shown(path)} is gone, although stage {number} recorded it: {again}")
         if sha256(path) != entry["outputs"][file]:
-            raise DamagedFile(f"{shown(path)} is not the file that stage {number} recorded (its SHA-256 differs): {again}")
+            raise DamagedFile(
+                f"{shown(path)} is not the file that stage {number} recorded (its SHA-256 differs): {again}"
+            )
         return path
 
     def unfinished(self, stage: str, requested: dict, notebook_sha256: str) -> str | None:
@@ -318,11 +320,10 @@ class Stage:
     def _entry(self, status: str) -> dict:
         return {
             "status": status,
-            "started": datetime.fromtimestamp(self._started, timezone.utc).isoformat(timespec="seconds"),
+            "started": datetime.fromtimestamp(self._started, UTC).isoformat(timespec="seconds"),
             "seconds": round(time.time() - self._started, 3),
             "parameters": self.parameters,
             "inputs": self.inputs,
             "outputs": self.outputs,
             "metrics": self.metrics,
         }
-

@@ -124,7 +124,9 @@ class Schema:
         missing = [name for name in wanted if name not in inputs]
         unknown = [name for name in inputs if name not in wanted]
         if missing or unknown:
-            said = [f"missing {', '.join(missing)}"] * bool(missing) + [f"unknown {', '.join(map(str, unknown))}"] * bool(unknown)
+            said = [f"missing {', '.join(missing)}"] * bool(missing) + [
+                f"unknown {', '.join(map(str, unknown))}"
+            ] * bool(unknown)
             raise BadInput(f"inputs do not fit {self.model_name}: {'; '.join(said)} (it takes {', '.join(wanted)})")
         rows = None
         for tensor in self.inputs:
@@ -159,7 +161,11 @@ class Schema:
             dimensions = [{"name": d.name, "meaning": d.meaning, "low": d.low, "high": d.high} for d in t.dimensions]
             return {"name": t.name, "role": t.role, "shape": [-1, t.width], "dtype": t.dtype, "dimensions": dimensions}
 
-        return {"model_name": self.model_name, "inputs": [tensor(t) for t in self.inputs], "output": tensor(self.output)}
+        return {
+            "model_name": self.model_name,
+            "inputs": [tensor(t) for t in self.inputs],
+            "output": tensor(self.output),
+        }
 
     @classmethod
     def from_json(cls, value: Mapping) -> Schema:

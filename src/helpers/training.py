@@ -174,9 +174,7 @@ def _numbered_ids(config: bytes) -> bytes:
     return re.sub(pattern, lambda m: m[1] + str(numbers.setdefault(m[2], len(numbers))).encode(), config)
 
 
-def baseline_scores(
-    schema: Schema, training: tuple[Inputs, np.ndarray], inputs: Inputs
-) -> dict[str, np.ndarray]:
+def baseline_scores(schema: Schema, training: tuple[Inputs, np.ndarray], inputs: Inputs) -> dict[str, np.ndarray]:
     """Scores ``(n_rows,)`` of what any ranking model has to beat.
 
     ``popularity only`` is a logistic regression on the item features alone: the same order for every

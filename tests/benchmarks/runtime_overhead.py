@@ -53,8 +53,9 @@ def main() -> None:
                 for _ in range(rounds):
                     for name in order.permutation(list(steps)):
                         times[name].append(loop(steps[name], calls) / calls * 1e6)
-                ratio = np.median(np.divide(times["score"], times["bare"]))
-                print(f"{path.name:<12} {batch:>6} {np.median(times['bare']):9.2f} {np.median(times['score']):9.2f} {ratio:12.2f}x")
+                bare, score = (np.array(times[name]) for name in ("bare", "score"))
+                medians = f"{np.median(bare):9.2f} {np.median(score):9.2f} {np.median(score / bare):12.2f}x"
+                print(f"{path.name:<12} {batch:>6} {medians}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ from helpers.evaluation import comparison, latency
 @pytest.fixture(scope="module")
 def measured(trained, ranking):
     files = {"litert fp32": trained.files["fp32.tflite"], "mnn fp32": trained.files["fp32.mnn"]}
-    return latency.measure(files, ranking.schema, trained.files["reference.npz"], reference="litert fp32", batches=(1, 4096))
+    return latency.measure(
+        files, ranking.schema, trained.files["reference.npz"], reference="litert fp32", batches=(1, 4096)
+    )
 
 
 def test_every_round_times_every_file_once(measured):
@@ -84,8 +86,9 @@ def test_comparison_has_the_columns_of_the_contract(trained, measured):
     parities = {comparison.name_of(file): trained.reference.judge(trained.reference.scores) for file in files}
     table = comparison.build(files, parities, latency.summarise(measured, reference="litert fp32"))
     contract = (
-        "runtime, precision, file, bytes, max_abs_error, accuracy, auc, auc_delta, auc_delta_low, auc_delta_high, ndcg_at_10, "
-        "kendall_tau, top10_overlap, distinct_scores, latency_us, latency_ratio, latency_ratio_low, latency_ratio_high, verdict"
+        "runtime, precision, file, bytes, max_abs_error, accuracy, auc, auc_delta, auc_delta_low, auc_delta_high, "
+        "ndcg_at_10, kendall_tau, top10_overlap, distinct_scores, latency_us, latency_ratio, latency_ratio_low, "
+        "latency_ratio_high, verdict"
     )
     assert list(table.columns) == contract.split(", ")
     assert table["bytes"].tolist() == [path.stat().st_size for path in files.values()]

@@ -104,7 +104,9 @@ def test_top_overlap(case, k):
 
 def test_calibration_error_of_known_tables():
     scores = np.repeat([0.1, 0.9], 50)
-    assert metrics.calibration_error(scores, (np.arange(100) % 10 == 0).astype(int), bins=2) == pytest.approx(0.4, abs=1e-12)
+    assert metrics.calibration_error(scores, (np.arange(100) % 10 == 0).astype(int), bins=2) == pytest.approx(
+        0.4, abs=1e-12
+    )
     exact = np.concatenate([np.arange(50) < 5, np.arange(50) < 45]).astype(int)
     assert metrics.calibration_error(scores, exact, bins=2) == pytest.approx(0, abs=1e-12)
     assert metrics.calibration(scores, exact, bins=2)["rows"].tolist() == [50, 50]
@@ -146,7 +148,7 @@ def test_bootstrap_of_a_score_against_itself_is_exactly_nothing(case):
 
 
 def test_bootstrap_interval_covers_the_difference_as_often_as_it_says():
-    """A worse score, many samples from one population: the 95 % interval holds the true difference about 95 % of the time."""
+    """Many samples of one population: the 95 % interval holds the true difference about 95 % of the time."""
     rng = np.random.default_rng(0)
 
     def draw(requests: int):

@@ -90,5 +90,7 @@ def test_reference_survives_the_disk(trained, tmp_path):
 
 
 def test_table_hides_digits_that_mean_nothing(trained, judge):
-    table = parity.table({"a": judge(trained.reference.scores + np.float32(3e-7)), "b": judge(1 - trained.reference.scores)})
+    table = parity.table(
+        {"a": judge(trained.reference.scores + np.float32(3e-7)), "b": judge(1 - trained.reference.scores)}
+    )
     assert table.loc["a", "largest difference"] == "under 1e-05" and table.loc["b", "verdict"] == "broken"

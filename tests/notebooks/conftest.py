@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from helpers import pipeline
+from helpers import notebooks
 
 
-@pytest.fixture(params=pipeline.notebooks().values(), ids=lambda path: path.stem)
+@pytest.fixture(params=notebooks.numbered().values(), ids=lambda path: path.stem)
 def notebook(request) -> Path:
     return request.param

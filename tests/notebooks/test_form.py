@@ -10,7 +10,7 @@ import sys
 import nbformat
 from support import code_cells
 
-from helpers import parameters, pipeline
+from helpers import notebooks, parameters
 
 
 def test_every_code_cell_was_executed_in_order_without_an_error(notebook):
@@ -23,7 +23,7 @@ def test_it_is_valid_and_normalised(notebook):
     content = nbformat.read(notebook, as_version=4)
     nbformat.validate(content)
     before = json.dumps(content, sort_keys=True)
-    assert json.dumps(pipeline.normalised(content), sort_keys=True) == before
+    assert json.dumps(notebooks.normalised(content), sort_keys=True) == before
 
 
 def test_it_reads_as_prose_with_short_cells(notebook):
@@ -54,7 +54,7 @@ def test_parameters_are_typed_commented_and_known(notebook):
     assert cell["metadata"]["tags"] == ["parameters"]
     for line in cell["source"]:
         assert re.fullmatch(r"\w+: (int|float|str|bool) = \S.*  # \S.*\n?", line), line
-    declared = pipeline.declared(notebook)
+    declared = notebooks.declared(notebook)
     assert {"study", "run"} <= set(declared)
     for name, parameter in declared.items():
         assert parameters.TABLE[name].kind is parameter.kind and parameter.help
@@ -63,8 +63,8 @@ def test_parameters_are_typed_commented_and_known(notebook):
 
 def test_one_name_has_one_default_and_one_meaning():
     seen: dict[str, tuple] = {}
-    for notebook in pipeline.stages().values():
-        for name, parameter in pipeline.declared(notebook).items():
+    for notebook in notebooks.stages().values():
+        for name, parameter in notebooks.declared(notebook).items():
             assert seen.setdefault(name, (parameter.default, parameter.help)) == (parameter.default, parameter.help)
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from support import PROJECT, workbench
 
-from helpers import pipeline, runs
+from helpers import notebooks, pipeline, runs
 from helpers.datasets import load
 from helpers.evaluation import comparison
 
@@ -156,10 +156,10 @@ def test_a_changed_artifact_is_made_again(finished_copy, home):
 
 
 def test_the_notebooks_folder_is_only_read(home):
-    before = {path: path.read_bytes() for path in pipeline.folder().iterdir() if path.is_file()}
+    before = {path: path.read_bytes() for path in notebooks.folder().iterdir() if path.is_file()}
     done = workbench("run", "ranking", "-p", "rows=400", "--run", "small", "--stages", "01", home=home)
     assert done.returncode == 0, done.stderr
-    assert {path: path.read_bytes() for path in pipeline.folder().iterdir() if path.is_file()} == before
+    assert {path: path.read_bytes() for path in notebooks.folder().iterdir() if path.is_file()} == before
     assert load(home / "artifacts/ranking/small/data.json").rows("train") == 400
     again = workbench("run", "ranking", "--run", "small", "--stages", "01", home=home)
     assert "nothing to do" in again.stdout, "a run keeps the parameters it was started with"

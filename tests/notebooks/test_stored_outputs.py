@@ -6,7 +6,7 @@ import re
 import pytest
 from support import replace_recorded
 
-from helpers import pipeline, runtimes
+from helpers import notebooks, runtimes
 from helpers.convert import mnn
 
 THREADS = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
@@ -19,14 +19,14 @@ OTHER_PROCESSOR = {
 
 
 def test_executing_all_notebooks_gives_their_stored_outputs():
-    done = pipeline.check()
+    done = notebooks.check()
     assert done.returncode == 0, done.stdout[-5000:]
     assert re.search(r"\d+ passed", done.stdout) and "failed" not in done.stdout
 
 
 def _planted(notebook: str, tmp_path, *changes: tuple[str, str]):
     """A copy of a stored notebook with its code changed and its outputs kept."""
-    path = pipeline.stages()[notebook]
+    path = notebooks.stages()[notebook]
     content = json.loads(path.read_text())
     for old, new in changes:
         hits = 0
@@ -52,12 +52,12 @@ def test_a_changed_label_rule_is_noticed(tmp_path):
         'utility=lambda x: x["user_features"].mean(axis=1) + x["item_features"].mean(axis=1))'
     )
     copy = _planted("01", tmp_path, ("chosen = studies.get(study)", patch))
-    assert "mismatch" in _first_failure(pipeline.check([copy], ("-x",)))
+    assert "mismatch" in _first_failure(notebooks.check([copy], ("-x",)))
 
 
 def test_a_lower_training_rate_is_noticed(tmp_path, finished_copy, home):
     copy = _planted("02", tmp_path, ("learning_rate: float = 0.001", "learning_rate: float = 0.0009"))
-    assert "mismatch" in _first_failure(pipeline.check([copy], ("-x",), home=home))
+    assert "mismatch" in _first_failure(notebooks.check([copy], ("-x",), home=home))
 
 
 def test_two_swapped_inputs_are_noticed_where_the_file_is_made(tmp_path, finished_copy, home):
@@ -68,7 +68,7 @@ def test_two_swapped_inputs_are_noticed_where_the_file_is_made(tmp_path, finishe
     )
     copy = _planted("03", tmp_path, ("from helpers.convert import tflite", patch))
     assert "ParityError: tflite/fp32.tflite does not score as its reference: wrong order" in _first_failure(
-        pipeline.check([copy], ("-x",), home=home)
+        notebooks.check([copy], ("-x",), home=home)
     )
 
 
@@ -78,7 +78,7 @@ def test_two_swapped_inputs_are_noticed_downstream(finished_copy, home, stage):
     content = (finished_copy.folder / file).read_bytes()
     swapped = content.replace(b"user_features", b"USER_FEATURES").replace(b"item_features", b"user_features")
     replace_recorded(finished_copy, file, swapped.replace(b"USER_FEATURES", b"item_features"))
-    output = _first_failure(pipeline.check([pipeline.stages()[stage]], ("-x",), home=home))
+    output = _first_failure(notebooks.check([notebooks.stages()[stage]], ("-x",), home=home))
     assert "wrong order" in output if stage == "04" else "broken" in output
 
 
@@ -87,7 +87,7 @@ def test_a_quantised_file_in_place_of_fp32_is_noticed(finished_copy, home, tmp_p
     mnn.convert(finished_copy.folder / "tflite/fp32.tflite", ranking.schema, quantised, options=["--weightQuantBits", "8"])
     runtimes.open_model(quantised, ranking.schema)  # a good file of another precision: only its scores tell
     replace_recorded(finished_copy, "mnn/fp32.mnn", quantised.read_bytes())
-    assert "ships with loss" in _first_failure(pipeline.check([pipeline.stages()["05"]], ("-x",), home=home))
+    assert "ships with loss" in _first_failure(notebooks.check([notebooks.stages()["05"]], ("-x",), home=home))
 
 
 @pytest.mark.slow
@@ -95,5 +95,5 @@ def test_a_quantised_file_in_place_of_fp32_is_noticed(finished_copy, home, tmp_p
 def test_stored_outputs_hold_elsewhere(monkeypatch, environment):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    done = pipeline.check()
+    done = notebooks.check()
     assert done.returncode == 0, done.stdout[-5000:]

@@ -54,12 +54,18 @@ def convert(source: Path, schema: Schema, path: Path, *, options: list[str] = FO
             raise ConversionFailed(str(error)) from error
         if not path.exists() or path.stat().st_size == 0:
             raise ConversionFailed(f"MNN's converter ended without an error and wrote no file{process.log_tail()}")
-        _set_uuid(path, process.call(f"{__name__}:_uuid_here", path=str(path)), seed=source.read_bytes() + " ".join(options).encode())
+        _set_uuid(
+            path,
+            process.call(f"{__name__}:_uuid_here", path=str(path)),
+            seed=source.read_bytes() + " ".join(options).encode(),
+        )
         try:
             open_model(path, schema)
         except DamagedFile as error:
             path.unlink(missing_ok=True)
-            raise ConversionFailed(f"MNN's converter wrote a file that cannot be used: {error}{process.log_tail()}") from error
+            raise ConversionFailed(
+                f"MNN's converter wrote a file that cannot be used: {error}{process.log_tail()}"
+            ) from error
         return process.log_tail()
 
 

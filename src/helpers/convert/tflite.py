@@ -130,7 +130,9 @@ def operators(path: Path):
         rows.append(
             {
                 "operator": codes[max(code.builtinCode, code.deprecatedBuiltinCode)],
-                "output": str([int(n) for n in (output.shape if output.shapeSignature is None else output.shapeSignature)]),
+                "output": str(
+                    [int(n) for n in (output.shape if output.shapeSignature is None else output.shapeSignature)]
+                ),
                 "weights": ", ".join(shapes),
                 "weight_bytes": sum(_bytes(model, t) for t in constants),
             }

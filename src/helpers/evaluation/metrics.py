@@ -197,7 +197,13 @@ def mean_defined(values: np.ndarray) -> float:
 
 
 def bootstrap_auc_delta(
-    scores: np.ndarray, reference: np.ndarray, labels: np.ndarray, requests: np.ndarray, *, draws: int = 1000, seed: int = 0
+    scores: np.ndarray,
+    reference: np.ndarray,
+    labels: np.ndarray,
+    requests: np.ndarray,
+    *,
+    draws: int = 1000,
+    seed: int = 0,
 ) -> tuple[float, float]:
     """95 % interval of ``auc(scores) - auc(reference)``: paired percentile bootstrap over whole requests.
 

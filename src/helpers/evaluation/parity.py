@@ -134,7 +134,10 @@ def _verdict(values: Mapping[str, float]) -> dict[str, str]:
     if not tau >= SHIP_KENDALL_TAU:
         return {"verdict": "broken", "reason": f"wrong order: Kendall tau {tau:.3f} is below {SHIP_KENDALL_TAU}"}
     if not low >= -SHIP_AUC_LOSS:
-        return {"verdict": "broken", "reason": f"below threshold: it may lose {-low:.3f} AUC, more than {SHIP_AUC_LOSS}"}
+        return {
+            "verdict": "broken",
+            "reason": f"below threshold: it may lose {-low:.3f} AUC, more than {SHIP_AUC_LOSS}",
+        }
     return {"verdict": "ships with loss", "reason": f"scores move by up to {error:.1e}, Kendall tau {tau:.3f}"}
 
 
@@ -167,7 +170,9 @@ def swapped(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     raise ValueError(f"no two of {', '.join(names)} have the same width and dtype")
 
 
-def check_batches(model: Runtime, inputs: Mapping[str, np.ndarray], name: str, batches: tuple[int, ...] = BATCHES) -> None:
+def check_batches(
+    model: Runtime, inputs: Mapping[str, np.ndarray], name: str, batches: tuple[int, ...] = BATCHES
+) -> None:
     """Refuse a file that scores the same rows differently when they come in other batches.
 
     The first rows are scored one, 7, 64 and 4096 at a time, and then one at a time again, because a runtime
@@ -180,7 +185,11 @@ def check_batches(model: Runtime, inputs: Mapping[str, np.ndarray], name: str, b
     whole = model.score(inputs)
     for batch in (*batches, batches[0]):
         rows = min(len(whole), 8 * batch)
-        parts = [model.score({n: a[i : min(i + batch, rows)] for n, a in inputs.items()}) for i in range(0, rows, batch)]
+        parts = [
+            model.score({n: a[i : min(i + batch, rows)] for n, a in inputs.items()}) for i in range(0, rows, batch)
+        ]
         error = np.abs(np.concatenate(parts) - whole[:rows]).max()
         if not error <= SAME_ERROR:
-            raise ParityError(f"{name} scores {rows} rows differently in batches of {batch}: they differ by {error:.1e}")
+            raise ParityError(
+                f"{name} scores {rows} rows differently in batches of {batch}: they differ by {error:.1e}"
+            )

@@ -102,7 +102,9 @@ def check_interface(path: Path, schema: Schema, found: Mapping[str, tuple[list[i
     for tensor in schema.inputs:
         shape, dtype = found[tensor.name]
         if list(shape[1:]) != [tensor.width]:
-            raise DamagedFile(f"{path.name}: {tensor.name} has shape {list(shape)}, the model takes [-1, {tensor.width}]")
+            raise DamagedFile(
+                f"{path.name}: {tensor.name} has shape {list(shape)}, the model takes [-1, {tensor.width}]"
+            )
         if dtype not in (None, tensor.dtype):
             raise DamagedFile(f"{path.name}: {tensor.name} is {dtype}, the model takes {tensor.dtype}")
 
@@ -111,5 +113,6 @@ def check_rows(path: Path, rows: int, shape: tuple[int, ...]) -> None:
     """Refuse an output that is not one score a row: a file with a static batch answers 1 row for 1000."""
     if tuple(shape) != (rows, 1):
         raise DamagedFile(
-            f"{path.name} answers shape {tuple(shape)} for {rows} rows: its batch is static, convert it with a dynamic one"
+            f"{path.name} answers shape {tuple(shape)} for {rows} rows: its batch is static, "
+            "convert it with a dynamic one"
         )

@@ -1,0 +1,177 @@
+"""The numbered notebooks: which there are, what they declare, and that their stored outputs are true."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from helpers import runs
+from helpers.errors import BadInput, WorkbenchError
+
+LAST_STAGE = "06"
+"""Notebooks 01 to 06 are the stages of a run; later numbers are read and run on their own."""
+KERNEL = {"KernelManager": {"transport_encryption": "auto"}}
+"""Traitlets configuration of the kernels: messages between here and them are encrypted, as ipykernel asks for."""
+_KINDS = {"int": int, "float": float, "bool": bool, "str": str, "list": list}
+
+
+class StageFailed(WorkbenchError):
+    """A notebook raised an error, or its kernel died."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A parameter as a notebook's parameters cell declares it."""
+
+    name: str
+    kind: type
+    default: object
+    help: str
+
+
+def folder() -> Path:
+    """The folder of the numbered notebooks."""
+    return runs.project() / "notebooks"
+
+
+def numbered() -> dict[str, Path]:
+    """All numbered notebooks by number, in order."""
+    return {path.name[:2]: path for path in sorted(folder().glob("[0-9][0-9]_*.ipynb"))}
+
+
+def stages(chosen: str | None = None) -> dict[str, Path]:
+    """Stages by number: all of them, or ``"03"``, ``"02-04"``, ``"01,03-05"``.
+
+    Raises
+    ------
+    BadInput : not of that form, or a number that no stage has.
+    """
+    there = {number: path for number, path in numbered().items() if number <= LAST_STAGE}
+    if chosen is None:
+        return there
+    numbers: set[str] = set()
+    for part in chosen.split(","):
+        match = re.fullmatch(r"(\d\d)(?:-(\d\d))?", part.strip())
+        first, last = (match[1], match[2] or match[1]) if match else ("", "")
+        if first not in there or last not in there or first > last:
+            raise BadInput(f"stages {chosen!r} are not like 03, 02-04 or 01,03-05, out of {', '.join(there)}")
+        numbers.update(number for number in there if first <= number <= last)
+    return {number: there[number] for number in sorted(numbers)}
+
+
+def declared(notebook: Path) -> dict[str, Declared]:
+    """The parameters that a notebook declares, by name."""
+    import papermill
+
+    found = papermill.inspect_notebook(str(notebook))
+    return {
+        name: Declared(
+            name, _KINDS.get(entry["inferred_type_name"], str), ast.literal_eval(entry["default"]), entry["help"]
+        )
+        for name, entry in found.items()
+    }
+
+
+def code_sha256(notebook: Path) -> str:
+    """SHA-256 of a notebook's code cells: what it does, whatever its prose and stored outputs are."""
+    cells = json.loads(notebook.read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return hashlib.sha256(json.dumps(code).encode()).hexdigest()
+
+
+@contextmanager
+def environment(**values: str):
+    """Set environment variables for the body, for the kernels that start in it."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+def refresh(echo: Callable[[str], None] = print) -> None:
+    """Execute every notebook in a throw-away home and store its normalised outputs in place.
+
+    Raises
+    ------
+    StageFailed : a notebook raised an error; it is left as it was, as are those after it.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
+    from traitlets.config import Config
+
+    with tempfile.TemporaryDirectory() as home, environment(WORKBENCH_HOME=home, TQDM_DISABLE="1"):
+        for notebook in numbered().values():
+            started = time.monotonic()
+            content = nbformat.read(notebook, as_version=4)
+            resources = {"metadata": {"path": str(folder())}}
+            options = {"timeout": None, "record_timing": False, "coalesce_streams": True, "config": Config(KERNEL)}
+            client = NotebookClient(content, resources=resources, **options)
+            try:
+                client.execute()
+            except (CellExecutionError, DeadKernelError) as error:
+                raise StageFailed(f"{notebook.name} failed and was left as it was: {error}") from error
+            with runs.atomic(notebook) as temporary:
+                nbformat.write(normalised(content), temporary)
+            echo(f"{notebook.stem}  stored in {time.monotonic() - started:.1f} s")
+
+
+def normalised(content):
+    """A notebook without what differs from one execution or machine to the next but means nothing."""
+    content.metadata = {
+        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for cell in content.cells:
+        cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+    return content
+
+
+def check(
+    paths: list[Path] | None = None, arguments: tuple[str, ...] = (), home: Path | None = None
+) -> subprocess.CompletedProcess:
+    """Execute notebooks and compare with their stored outputs (nbval).
+
+    Times are sanitised by ``notebooks/sanitize.cfg``; nothing else is. The notebooks run one after the other
+    in one home, because each needs what the one before recorded.
+
+    Parameters
+    ----------
+    paths : notebooks, in order; default all.
+    arguments : further arguments for pytest.
+    home : where they work; default a throw-away folder.
+
+    Returns
+    -------
+    The finished pytest process, with its output as text; status 0 if all outputs are as stored.
+    """
+    chosen = paths or list(numbered().values())
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-vv",
+        "--nbval",
+        "--nbval-sanitize-with",
+        str(folder() / "sanitize.cfg"),
+    ]
+    command += ["-p", "no:cacheprovider", "-p", "no:xdist", "-c", os.devnull, "--rootdir", str(chosen[0].parent)]
+    with (
+        tempfile.TemporaryDirectory() as throw_away,
+        environment(WORKBENCH_HOME=str(home or throw_away), TQDM_DISABLE="1"),
+    ):
+        return subprocess.run([*command, *arguments, *map(str, chosen)], capture_output=True, text=True)
