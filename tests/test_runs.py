@@ -117,10 +117,10 @@ def test_what_must_be_executed_again_and_why():
     run = _made(seed=1).run
     assert run.unfinished("01", requested, source) == "was executed by hand"
     with run.edit() as record:
-        record["stages"]["01_first"]["notebook_sha256"] = source
+        record["stages"]["01_first"]["code_sha256"] = source
     assert run.unfinished("01", requested, source) is None
     assert "seed=1, not 2" in run.unfinished("01", {"seed": 2}, source)
-    assert "another version" in run.unfinished("01", requested, "other")
+    assert "other code" in run.unfinished("01", requested, "other")
     (run.folder / "a.txt").write_text("changed")
     assert "changed" in run.unfinished("01", requested, source)
     (run.folder / "a.txt").unlink()

@@ -5,7 +5,7 @@ import pytest
 from support import random_inputs
 
 from helpers.errors import BadInput
-from helpers.schema import Schema
+from helpers.schema import Schema, Tensor
 
 
 def test_published_interface(ranking):
@@ -21,6 +21,18 @@ def test_published_interface(ranking):
 
 def test_json_round_trip(ranking):
     assert Schema.from_json(json.loads(json.dumps(ranking.schema.to_json()))) == ranking.schema
+
+
+def test_a_schema_that_would_merge_two_columns_is_refused(ranking):
+    user, item, context = ranking.schema.inputs
+    output = ranking.schema.output
+    for inputs, message in (
+        ((user, user, item), "input user_features is there more than once"),
+        ((user, Tensor("more", "user", user.dimensions[:1])), "column user_age is there more than once"),
+        ((user, Tensor("more", "shop", user.dimensions[:1])), "role shop is none of user, item, context"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            Schema("m", inputs, output)
 
 
 @pytest.mark.parametrize("rows", [1, 64, 5000])

@@ -152,7 +152,7 @@ def make(
     chosen = study.scenario(scenario)
     parameters = {
         "study": study.name,
-        "scenario": scenario,
+        "scenario": chosen.name,
         "rows": rows,
         "validation_rows": validation_rows,
         "test_rows": test_rows,

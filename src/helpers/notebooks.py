@@ -84,9 +84,13 @@ def declared(notebook: Path) -> dict[str, Declared]:
 
 
 def code_sha256(notebook: Path) -> str:
-    """SHA-256 of a notebook's code cells: what it does, whatever its prose and stored outputs are."""
+    """SHA-256 of what a stage does: the notebook's code cells and the sources of this package, studies included.
+
+    Prose and stored outputs do not count.
+    """
     cells = json.loads(notebook.read_text())["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    code += [path.read_text() for path in sorted(Path(__file__).parent.rglob("*.py"))]
     return hashlib.sha256(json.dumps(code).encode()).hexdigest()
 
 

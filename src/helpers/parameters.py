@@ -28,7 +28,7 @@ TABLE: dict[str, Parameter] = {
     "study": Parameter(str, "which model, data and task: one of `workbench studies`"),
     "run": Parameter(str, "name of the run folder, artifacts/<study>/<run>"),
     "seed": Parameter(int, "seed of data, initial weights and shuffling", 0, 2**31 - 1),
-    "scenario": Parameter(str, "which of the study's data scenarios"),
+    "scenario": Parameter(str, "which of the study's data scenarios; default is its first"),
     "rows": Parameter(int, "training rows", 20, 1_000_000_000),
     "validation_rows": Parameter(int, "rows that training is watched on", 20, 10_000_000),
     "test_rows": Parameter(int, "rows that every model file is judged on", 20, 10_000_000),

@@ -198,4 +198,4 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict, source: str) -> N
             raise StageFailed(
                 f"stage {notebook.stem} ran to its end but did not record itself: its last cell must call finish()"
             )
-        stage["notebook_sha256"] = source
+        stage["code_sha256"] = source

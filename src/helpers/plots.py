@@ -191,7 +191,7 @@ def latency(summary, mode: str = "copy_and_run") -> Figure:
         for place, variant in enumerate(variants):
             row = table.loc[(variant, batch)]
             colour = RUNTIME_COLOURS.get(variant.split()[0], COLOURS[2])
-            ax.plot([row["microseconds"], row["p90"]], [place, place], color=colour, linewidth=3, alpha=0.5)
+            ax.plot([row["microseconds"], row["p90"]], [place, place], "|-", color=colour, linewidth=2, markersize=14)
             ax.plot(row["microseconds"], place, "o", color=colour, markersize=7)
             ax.annotate(
                 f"{row['microseconds']:,.3g}",

@@ -208,7 +208,7 @@ class Run:
             )
         return path
 
-    def unfinished(self, stage: str, requested: dict, notebook_sha256: str) -> str | None:
+    def unfinished(self, stage: str, requested: dict, code_sha256: str) -> str | None:
         """Why `stage` must be executed (again), in words; None when it is finished and all of it is there."""
         record = self.record()
         reason = self._stale(stage, record)
@@ -218,10 +218,10 @@ class Run:
         for name, value in requested.items():
             if entry["parameters"].get(name, value) != value:
                 return f"was executed with {name}={entry['parameters'][name]!r}, not {value!r}"
-        if entry.get("notebook_sha256") is None:
+        if entry.get("code_sha256") is None:
             return "was executed by hand"
-        if entry["notebook_sha256"] != notebook_sha256:
-            return "was executed from another version of its notebook"
+        if entry["code_sha256"] != code_sha256:
+            return "was executed with other code (notebook or helpers)"
         for file, recorded in entry["outputs"].items():
             path = self.folder / file
             if not path.exists():
@@ -277,6 +277,11 @@ class Stage:
         self.metrics: dict[str, float] = {}
         self._started = time.time()
         with self.run.edit() as record:
+            before = record["stages"].get(name, {"parameters": {}})["parameters"]
+            changed = {k: v for k, v in self.parameters.items() if k in before and before[k] != v}
+            if changed:
+                was = ", ".join(f"{k}={before[k]!r} is now {v!r}" for k, v in changed.items())
+                print(f"this replaces what {name} made in run {run!r}: {was} (-p run NAME keeps both)")
             record.update(environment())
             record["stages"][name] = self._entry("running")
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from helpers.errors import BadInput
 
+ROLES = ("user", "item", "context")
 _ndarray = np.ndarray
 _DOT_LIMIT = 8192
 """Elements up to which a dot product is the cheapest finiteness test (one BLAS call, no temporary)."""
@@ -34,7 +35,7 @@ class Dimension:
 class Tensor:
     """A named input or output of shape ``(n_rows, width)``.
 
-    `role` says whose property it is: ``user``, ``item``, ``context`` or ``score``. It decides what an
+    `role` says whose property an input is, one of `ROLES` (the output's is ``score``). It decides what an
     item-only (popularity) baseline may look at and which columns are shared by a request.
     """
 
@@ -60,6 +61,14 @@ class Schema:
     model_name: str
     inputs: tuple[Tensor, ...]
     output: Tensor
+
+    def __post_init__(self):
+        for kind, names in (("input", self.input_names), ("column", self.columns)):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise BadInput(f"schema of {self.model_name}: {kind} {', '.join(twice)} is there more than once")
+        if wrong := sorted({tensor.role for tensor in self.inputs} - set(ROLES)):
+            raise BadInput(f"schema of {self.model_name}: role {', '.join(wrong)} is none of {', '.join(ROLES)}")
 
     @property
     def columns(self) -> list[str]:

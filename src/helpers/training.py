@@ -178,7 +178,7 @@ def baseline_scores(schema: Schema, training: tuple[Inputs, np.ndarray], inputs:
     """Scores ``(n_rows,)`` of what any ranking model has to beat.
 
     ``popularity only`` is a logistic regression on the item features alone: the same order for every
-    user. ``logistic regression`` sees all features, but no interactions between them.
+    user (left out if the schema has no item input). ``logistic regression`` sees all features, but no interactions between them.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -187,7 +187,8 @@ def baseline_scores(schema: Schema, training: tuple[Inputs, np.ndarray], inputs:
     every = schema.input_names
     items = [tensor.name for tensor in schema.inputs if tensor.role == "item"]
     result = {}
-    for name, used in {"popularity only": items, "logistic regression": every}.items():
+    looks_at = {"popularity only": items} if items else {}
+    for name, used in {**looks_at, "logistic regression": every}.items():
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         model.fit(np.hstack([training[0][n] for n in used]), training[1])
         result[name] = model.predict_proba(np.hstack([inputs[n] for n in used]))[:, 1]

@@ -144,11 +144,11 @@ def summarise(blocks, *, reference: str, seed: int = 0):
     return pd.DataFrame(rows).set_index(["variant", "batch", "mode"]).sort_index()
 
 
-_CELL_WIDTH = 42
+_CELL_WIDTH = 56
 
 
 def table(summary, mode: str = "copy_and_run"):
-    """Medians and ratios to read: DataFrame of text, a row a variant and a column a batch size.
+    """Medians, ratios and verdicts to read: DataFrame of text, a row a variant, then the noise floor.
 
     Cells have one width whatever the numbers, so that stored outputs compare once times are masked.
     """
@@ -156,13 +156,15 @@ def table(summary, mode: str = "copy_and_run"):
 
     def cell(row) -> str:
         ratio = f"{row['ratio']:.2f}x, {row['ratio_low']:.2f}-{row['ratio_high']:.2f}x"
-        return f"{row['microseconds']:.2f} us ({ratio})".rjust(_CELL_WIDTH)
+        return f"{row['microseconds']:.2f} us ({ratio}) {row['verdict']}".rjust(_CELL_WIDTH)
 
     part = summary.xs(mode, level="mode")
     variants = [v for v in part.index.unique("variant") if v != AGAIN] + [AGAIN]
-    batches = sorted(part.index.unique("batch"))
-    cells = {f"batch {b}": [cell(part.loc[(variant, b)]) for variant in variants] for b in batches}
-    return pd.DataFrame(cells, index=variants)
+    cells = {}
+    for batch in sorted(part.index.unique("batch")):
+        floor = f"{part.loc[(AGAIN, batch), 'floor']:.2f}x".rjust(_CELL_WIDTH)
+        cells[f"batch {batch}"] = [cell(part.loc[(variant, batch)]) for variant in variants] + [floor]
+    return pd.DataFrame(cells, index=[*variants, "noise floor"])
 
 
 _steps: dict[tuple[int, str], object] = {}

@@ -69,7 +69,7 @@ class Published:
 class Study:
     """Everything the stages need to know of a model and its data.
 
-    `build_model` takes ``hidden_units`` and returns an uncompiled Keras model whose inputs and output have the
+    The first scenario is the default one. `build_model` takes ``hidden_units`` and returns an uncompiled Keras model whose inputs and output have the
     names, order and shapes of `schema`; it imports Keras itself, so that knowing a study costs nothing.
     """
 
@@ -81,7 +81,9 @@ class Study:
     published: Published | None = None
 
     def scenario(self, name: str) -> Scenario:
-        """The scenario of that name, or a BadInput that lists those there are."""
+        """The scenario of that name, the first for ``"default"``, or a BadInput that lists those there are."""
+        if name == "default":
+            return next(iter(self.scenarios.values()))
         if name not in self.scenarios:
             raise BadInput(f"study {self.name!r} has no scenario {name!r}; it has: {', '.join(self.scenarios)}")
         return self.scenarios[name]
