@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -125,3 +126,33 @@ def test_ten_million_rows_in_bounded_memory_with_a_progress_bar(monkeypatch):
 def test_home_moves_the_data(ranking, home):
     data = datasets.make(ranking, "simple", seed=1, **SMALL)
     assert data.folder.is_relative_to(home / "data" / "ranking") and runs.home() == home.resolve()
+
+
+def test_other_noise_or_threshold_is_another_data_set(ranking):
+    data = datasets.make(ranking, "personalised", seed=1, **SMALL)
+    scenario = dataclasses.replace(ranking.scenarios["personalised"], threshold=-3.0)
+    other = dataclasses.replace(ranking, scenarios={"personalised": scenario})
+    assert datasets.make(other, "personalised", seed=1, **SMALL).folder != data.folder
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "null", "half {", None])
+def test_a_damaged_manifest_is_made_anew(ranking, content):
+    data = datasets.make(ranking, "simple", seed=1, **SMALL)
+    good = _bytes(data)
+    edited = (data.folder / "dataset.json").read_text().replace('"train": -', '"train": -1')
+    (data.folder / "dataset.json").write_text(edited if content is None else content)
+    assert _bytes(datasets.make(ranking, "simple", seed=1, **SMALL)) == good
+
+
+@pytest.mark.parametrize(("name", "value"), [("rows", 0), ("rows", -5), ("rows", 30.5), ("seed", -1), ("workers", -1)])
+def test_impossible_sizes_are_refused(ranking, name, value):
+    with pytest.raises(BadInput, match=name):
+        datasets.make(ranking, "simple", **{"seed": 1, **SMALL, name: value})
+
+
+def test_unknown_columns_and_empty_limits_are_refused(ranking):
+    data = datasets.make(ranking, "simple", seed=1, **SMALL)
+    with pytest.raises(BadInput, match="no column bogus; there is: user_age"):
+        data.read("train", ["bogus"])
+    with pytest.raises(BadInput, match="at least 1 row"):
+        data.read("train", limit=0)

@@ -124,10 +124,76 @@ def test_what_must_be_executed_again_and_why():
     (run.folder / "a.txt").write_text("changed")
     assert "changed" in run.unfinished("01", requested, source)
     (run.folder / "a.txt").unlink()
-    assert "lost" in run.unfinished("01", requested, source)
+    assert "recorded a.txt, which is gone" in run.unfinished("01", requested, source)
     assert run.unfinished("02", requested, source) == "has not been run"
 
 
 def test_run_names_cannot_leave_the_folder():
     with pytest.raises(BadInput):
         runs.Run("ranking", "../x")
+
+
+def test_a_changed_input_or_shared_file_means_executing_again(home):
+    first = _made()
+    second = _stage("02_second")
+    second.input("01", "a.txt")
+    (home / "data").mkdir()
+    (home / "data" / "part").write_text("rows")
+    second.share({"data/part": runs.sha256(home / "data" / "part")})
+    second.finish()
+    with first.run.edit() as record:
+        record["stages"]["02_second"]["code_sha256"] = "s"
+    assert first.run.unfinished("02", {}, "s") is None
+    (home / "data" / "part").unlink()
+    assert first.run.unfinished("02", {}, "s") == "made data/part, which is gone"
+    (first.run.folder / "a.txt").write_text("b")
+    assert first.run.unfinished("02", {}, "s") == "used a.txt, which has been changed since"
+
+
+@pytest.mark.parametrize("file", ["../../elsewhere.txt", "/elsewhere.txt", "run.json"])
+def test_a_stage_writes_in_its_folder_and_not_the_record(file):
+    with pytest.raises(BadInput, match="not a file that a stage may write"), _stage("01_first").output(file):
+        pass
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "null", '{"stages": {"01_x": {}}}', "\x00"])
+def test_a_record_of_another_form_is_an_error_in_words(home, content):
+    _made()
+    (home / "artifacts/ranking/r/run.json").write_text(content)
+    with pytest.raises(DamagedFile, match="not the record of a run"):
+        runs.Run("ranking", "r").record()
+
+
+def test_what_killed_processes_left_is_removed_and_what_living_ones_write_is_not(tmp_path):
+    process = subprocess.Popen(["true"])
+    process.wait()
+    dead = tmp_path / "a" / f".partial-{process.pid}-x.bin"
+    dead.mkdir(parents=True)
+    (dead / "part").write_text("half")
+    living = runs.partial(tmp_path / "y.bin")
+    living.write_text("being written")
+    runs.clear_partial(tmp_path)
+    assert not dead.exists() and living.exists()
+
+
+def test_an_undefined_metric_is_null_and_not_nan(home):
+    stage = _stage("01_first")
+    stage.finish(auc=float("nan"))
+    assert json.loads((home / "artifacts/ranking/r/run.json").read_text())["stages"]["01_first"]["metrics"] == {
+        "auc": None
+    }
+
+
+def test_replacing_a_stage_with_other_parameters_is_said(capsys):
+    _made(seed=1)
+    _made(seed=1)
+    assert capsys.readouterr().out == ""
+    _made(seed=2)
+    assert "this replaces what 01_first made in run 'r': seed=1 is now 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("home_value", ["~nobody-of-this-name/x", "/proc/nope", "/tmp/" + "x" * 300])
+def test_an_impossible_home_is_an_error_in_words(monkeypatch, home_value):
+    monkeypatch.setenv("WORKBENCH_HOME", home_value)
+    with pytest.raises(WorkbenchError, match="WORKBENCH_HOME|cannot make the folder"):
+        _stage("01_first")

@@ -57,6 +57,7 @@ BAD = {
     "one dimension": (lambda x: x.update(item_features=x["item_features"][0]), r"\(10,\)"),
     "rows": (lambda x: x.update(item_features=x["item_features"][:3]), "3 rows"),
     "no rows": (lambda x: x.update({k: v[:0] for k, v in x.items()}), "no rows"),
+    "masked": (lambda x: x.update(item_features=np.ma.masked_invalid(x["item_features"] * np.nan)), "MaskedArray"),
     "a list": (lambda x: x.update(item_features=x["item_features"].tolist()), "list"),
 }
 

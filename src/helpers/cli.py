@@ -67,14 +67,13 @@ def main(debug: bool) -> None:
 @click.option("--force", is_flag=True, help="Execute the stages again even if they are finished.")
 def run(study: str, name: str | None, given: dict, chosen: str | None, force: bool) -> None:
     """Execute the stages of STUDY that are not finished, then show the comparison table."""
-    import pandas as pd
-
     from helpers import pipeline, report
 
     work = pipeline.run(study, name, given, chosen=chosen, force=force, echo=click.echo)
-    comparison = work.folder / "comparison.csv"
-    if comparison.exists():
-        click.echo("\n" + report.readable(pd.read_csv(comparison)).to_string(index=False) + "\n")
+    table, reason = report.comparison(work)
+    click.echo(
+        f"\nno comparison: {reason}\n" if table is None else f"\n{report.readable(table).to_string(index=False)}\n"
+    )
     click.echo(f"run folder  {work.folder}")
     click.echo(f"report      {work.folder / 'report.html'}")
 

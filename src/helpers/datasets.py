@@ -13,7 +13,7 @@ import inspect
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers import parameters as parameter_table
 from helpers import runs
 from helpers.errors import BadInput, DamagedFile
 from helpers.studies import Scenario, Study, get
@@ -57,6 +58,11 @@ class Dataset:
         import pandas as pd
         import pyarrow.parquet as pq
 
+        known = [*self.study.schema.columns, LABEL, REQUEST, BAYES]
+        if unknown := sorted(set(columns or ()) - set(known)):
+            raise BadInput(f"there is no column {', '.join(unknown)}; there is: {', '.join(known)}")
+        if limit is not None and limit < 1:
+            raise BadInput(f"limit must be at least 1 row, not {limit}")
         frames, rows = [], 0
         for part in self._parts(split):
             if limit is not None and rows >= limit:
@@ -96,6 +102,12 @@ class Dataset:
     def save(self, path: Path) -> None:
         """Write the record that `load` reads; it holds the SHA-256 of every part."""
         path.write_text(json.dumps(self.manifest, indent=1) + "\n")
+
+    def files(self) -> dict[str, str]:
+        """SHA-256 of every part by its path below `runs.home`, for `Stage.share`."""
+        return {
+            runs.shown(self.folder / part["file"]): part["sha256"] for split in SPLITS for part in self._parts(split)
+        }
 
     def verify(self) -> None:
         """Check the SHA-256 of every part; raises DamagedFile for the first that differs."""
@@ -146,35 +158,32 @@ def make(
 
     Raises
     ------
-    BadInput : unknown scenario.
+    BadInput : unknown scenario, sizes or seed out of range.
     WorkbenchError : the disk is full or may not be written; nothing half-written stays behind.
     """
     chosen = study.scenario(scenario)
-    parameters = {
-        "study": study.name,
-        "scenario": chosen.name,
-        "rows": rows,
-        "validation_rows": validation_rows,
-        "test_rows": test_rows,
-        "seed": seed,
-        "source": _fingerprint(chosen),
-    }
+    counts = {"rows": rows, "validation_rows": validation_rows, "test_rows": test_rows}
+    checked = parameter_table.check_all({**counts, "seed": seed, "workers": workers or os.cpu_count() or 1})
+    workers = checked.pop("workers")
+    parameters = {"study": study.name, "scenario": chosen.name, **checked, "source": _fingerprint(chosen)}
     name = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:16]
     folder = runs.home() / "data" / study.name / name
     existing = _existing(folder)
     if existing:
         return existing
 
-    partial = folder.with_name(f".partial-{os.getpid()}-{name}")
-    counts = dict(zip(SPLITS, (rows, validation_rows, test_rows), strict=True))
-    manifest = {"folder": runs.shown(folder), "parameters": parameters, "rows": counts, "threshold": {}, "parts": {}}
+    rows_of = dict(zip(SPLITS, counts.values(), strict=True))
+    manifest = {"folder": runs.shown(folder), "parameters": parameters, "rows": rows_of, "threshold": {}, "parts": {}}
+    runs.make_folder(folder.parent)
+    runs.clear_partial(folder.parent)
+    partial = runs.partial(folder)
     with runs.writing(folder):
         try:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            for code, (split, count) in enumerate(counts.items()):
-                maker = _Maker(chosen, study, split, count, (seed, code), workers or os.cpu_count() or 1)
+            partial.mkdir()
+            for code, (split, count) in enumerate(rows_of.items()):
+                maker = _Maker(chosen, study, split, count, (seed, code), workers)
                 manifest["threshold"][split], manifest["parts"][split] = maker.write(partial)
+            manifest["digest"] = _digest(manifest)
             Dataset(partial, manifest).save(partial / "dataset.json")
             if _existing(folder) is None:  # else another process made the same bytes meanwhile
                 shutil.rmtree(folder, ignore_errors=True)
@@ -184,6 +193,12 @@ def make(
     return Dataset(folder, manifest)
 
 
+def _digest(manifest: Mapping) -> str:
+    """SHA-256 of a manifest without its own digest."""
+    rest = {key: value for key, value in manifest.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
 def _fingerprint(scenario: Scenario) -> str:
     """Of the code that makes the rows: a study's whole module, or just the function if a notebook defined it."""
 
@@ -191,13 +206,16 @@ def _fingerprint(scenario: Scenario) -> str:
         module = inspect.getmodule(function)
         return inspect.getsource(function if module.__name__ == "__main__" else module)
 
-    return hashlib.sha256((source(scenario.draw) + source(scenario.utility)).encode()).hexdigest()[:16]
+    values = f"{scenario.threshold} {scenario.noise} {scenario.candidates}"
+    return hashlib.sha256((source(scenario.draw) + source(scenario.utility) + values).encode()).hexdigest()[:16]
 
 
 def sample(study: Study, scenario: str, *, rows: int, seed: int, split: str = "train"):
     """The first rows that `make` would write of a split, as a DataFrame in memory: at most `CHUNK_ROWS` rows."""
-    if rows > CHUNK_ROWS:
-        raise BadInput(f"a sample has at most {CHUNK_ROWS:,} rows, not {rows:,}: make a data set")
+    if not 1 <= rows <= CHUNK_ROWS:
+        raise BadInput(f"a sample has 1 to {CHUNK_ROWS:,} rows, not {rows:,}: make a data set")
+    if split not in SPLITS:
+        raise BadInput(f"there is no split {split!r}; there is: {', '.join(SPLITS)}")
     maker = _Maker(study.scenario(scenario), study, split, rows, (seed, SPLITS.index(split)), workers=1)
     return maker.table(0, maker.threshold()).to_pandas()
 
@@ -221,8 +239,10 @@ def _existing(folder: Path) -> Dataset | None:
     """The data set in `folder` if it is whole."""
     try:
         dataset = Dataset(folder, json.loads((folder / "dataset.json").read_text()))
+        if dataset.manifest["digest"] != _digest(dataset.manifest):
+            return None
         dataset.verify()
-    except (OSError, json.JSONDecodeError, DamagedFile):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, DamagedFile):
         return None
     return dataset
 

@@ -83,7 +83,7 @@ def run(
     name : the run; by default named after its parameters.
     given : parameters by name, for every stage that has them. A run that exists keeps those it was started with.
     chosen : which stages, see `stages`.
-    force : execute the chosen stages again even if they are finished, with the parameters given now.
+    force : execute the chosen stages again even if they are finished; parameters given now replace the run's own.
     echo : where a line about each stage goes.
 
     Raises
@@ -93,11 +93,11 @@ def run(
     """
     studies.get(study)
     wanted = requested(study, given or {})
-    work = runs.Run(study, name or default_name(wanted))
+    work = runs.Run(study, default_name(wanted) if name is None else name)
     todo = stages(chosen)
     with _only_one(work):
-        wanted = _settle(work, wanted, force)
-        executed = 0
+        runs.clear_partial(work.folder)
+        wanted = _settle(work, wanted, force, every_stage=chosen is None)
         for number, notebook in todo.items():
             parameters = {k: v for k, v in wanted.items() if k in declared(notebook)}
             defaults = {k: d.default for k, d in declared(notebook).items() if k not in ("study", "run")}
@@ -110,18 +110,23 @@ def run(
                 echo(f"{notebook.stem}  {reason}: executing it again")
             started = time.monotonic()
             _execute(work, notebook, parameters, source)
-            executed += 1
             echo(f"{notebook.stem}  done in {time.monotonic() - started:.1f} s")
-        page = work.folder / "report.html"
-        if executed or not page.exists():
-            with runs.atomic(page) as temporary:
-                report.write(work, temporary)
+        _write_report(work)
     return work
 
 
-def _settle(work: runs.Run, wanted: dict, force: bool) -> dict:
+def _write_report(work: runs.Run) -> None:
+    """Write the page of the run, unless what stands there already says the same."""
+    page = work.folder / "report.html"
+    text = report.render(work)
+    if not page.is_file() or page.read_text(errors="replace") != text:
+        with runs.atomic(page) as temporary:
+            temporary.write_text(text)
+
+
+def _settle(work: runs.Run, wanted: dict, force: bool, every_stage: bool) -> dict:
     """The parameters of the run: those it was started with and those given now, which must not contradict."""
-    if force:
+    if force and every_stage:
         try:
             work.record()
         except WorkbenchError:
@@ -137,9 +142,10 @@ def _settle(work: runs.Run, wanted: dict, force: bool) -> dict:
                     f"run {work.name!r} was made with {name}={old}, not {value}: give another name with --run, "
                     "or --force to start it over"
                 )
-        wanted = {**before, **wanted}
-    with work.edit() as record:
-        record["requested"] = wanted
+    wanted = {**before, **wanted}
+    if record["requested"] != wanted or not record["stages"]:
+        with work.edit() as record:
+            record["requested"] = wanted
     return wanted
 
 
@@ -148,8 +154,8 @@ def _only_one(work: runs.Run):
     """Refuse to execute a run that another process is executing."""
     import fcntl
 
+    runs.make_folder(work.folder)
     with runs.writing(work.folder):
-        work.folder.mkdir(parents=True, exist_ok=True)
         lock = open(work.folder / ".executing", "w")  # noqa: SIM115 (closed below)
     with lock:
         try:
@@ -180,8 +186,7 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict, source: str) -> N
         failed.unlink(missing_ok=True)
         try:
             papermill.execute_notebook(
-                str(notebook),
-                str(temporary),
+                *(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, temporary)),
                 parameters={"study": work.study, "run": work.name, **parameters},
                 progress_bar={"desc": notebook.stem, "leave": False} if terminal else False,
                 stderr_file=sys.stderr if terminal else None,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
 from pathlib import Path
 
 from helpers import __version__, runs
+from helpers.errors import WorkbenchError
 from helpers.evaluation import parity
 
+_COMPARISON = "comparison.csv"
 TABLE_COLUMNS = {
     "runtime": "runtime",
     "precision": "precision",
@@ -44,28 +47,40 @@ def readable(comparison):
     return cells.rename(columns=TABLE_COLUMNS)
 
 
-def write(run: runs.Run, target: Path) -> None:
-    """Render the page of a run from its record, its comparison.csv and its figures."""
-    import jinja2
+def comparison(run: runs.Run):
+    """The comparison table of a run, or None and the reason why it does not count (any more)."""
     import pandas as pd
 
+    maker = next((name for name, stage in run.record()["stages"].items() if _COMPARISON in stage["outputs"]), None)
+    if maker is None:
+        return None, "no finished stage has compared the files yet"
+    try:
+        return pd.read_csv(run.verified(maker, _COMPARISON)), ""
+    except WorkbenchError as error:
+        return None, str(error)
+
+
+def render(run: runs.Run) -> str:
+    """The page of a run from its record, its comparison and its figures; what does not count is left out."""
+    import jinja2
+
     record = run.record()
-    comparison = run.folder / "comparison.csv"
-    figures = {
-        Path(file).stem.replace("_", " "): base64.b64encode((run.folder / file).read_bytes()).decode()
-        for stage in sorted(record["stages"], reverse=True)  # what was asked first: the comparison's figures
-        for file in run.files(".png", stage=stage)
-    }
+    table, reason = comparison(run)
+    figures = {}
+    for stage in sorted(record["stages"], reverse=True):  # what was asked first: the comparison's figures
+        for file in run.files(".png", stage=stage):
+            with suppress(WorkbenchError):
+                content = run.verified(stage, file).read_bytes()
+                figures[Path(file).stem.replace("_", " ")] = base64.b64encode(content).decode()
     requested = "".join(f" -p {name}={value}" for name, value in record["requested"].items())
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("helpers"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    target.write_text(
-        environment.get_template("report.html").render(
-            record=record,
-            version=__version__,
-            command=f"workbench run {run.study} --run {run.name}{requested}",
-            comparison=readable(pd.read_csv(comparison)) if comparison.exists() else None,
-            figures=figures,
-        )
+    return environment.get_template("report.html").render(
+        record=record,
+        version=__version__,
+        command=f"workbench run {run.study} --run {run.name}{requested}",
+        comparison=None if table is None else readable(table),
+        reason=reason,
+        figures=figures,
     )

@@ -13,16 +13,17 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
 from helpers import parameters as parameter_table
-from helpers.errors import DamagedFile, MissingStage, WorkbenchError
+from helpers.errors import BadInput, DamagedFile, MissingStage, WorkbenchError
 
 _PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "MNN", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow")
 _REASONS = {
@@ -32,8 +33,9 @@ _REASONS = {
     errno.EPERM: "this user may not write there: change its permissions, or set WORKBENCH_HOME to another folder",
     errno.EROFS: "it is on a read-only file system: set WORKBENCH_HOME to a folder that can be written",
     errno.ENOTDIR: "a file stands where a folder is needed: move it away, or set WORKBENCH_HOME to another folder",
-    errno.EEXIST: "a file stands where a folder is needed: move it away, or set WORKBENCH_HOME to another folder",
+    errno.EISDIR: "a folder stands where a file is needed: move it away",
 }
+_PARTIAL = ".partial-"
 
 
 def project() -> Path:
@@ -45,7 +47,40 @@ def project() -> Path:
 def home() -> Path:
     """The folder that holds ``data/`` and ``artifacts/``: WORKBENCH_HOME, or the project."""
     given = os.environ.get("WORKBENCH_HOME")
-    return Path(given).expanduser().resolve() if given else project()
+    if not given:
+        return project()
+    try:
+        return Path(given).expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        raise BadInput(f"WORKBENCH_HOME={given!r} is not a folder: {error}") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, or say why it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = _REASONS.get(error.errno, f"{error.strerror}: set WORKBENCH_HOME to a folder that can be written")
+        if isinstance(error, FileExistsError):
+            reason = _REASONS[errno.ENOTDIR]
+        raise WorkbenchError(f"cannot make the folder {path}: {reason}") from error
+
+
+def partial(path: Path) -> Path:
+    """A temporary name beside `path`, marked with this process; the suffix stays, writers choose their format by it."""
+    return path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
+
+
+def clear_partial(folder: Path) -> None:
+    """Remove what killed processes left half-written below `folder`."""
+    for path in folder.rglob(f"{_PARTIAL}*") if folder.is_dir() else ():
+        process = path.name.removeprefix(_PARTIAL).split("-")[0]
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        except (ValueError, PermissionError):
+            continue  # not ours
 
 
 def shown(path: Path) -> str:
@@ -77,12 +112,11 @@ def writing(path: Path) -> Iterator[None]:
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; rename it to `path` when the body is done, remove it if it fails.
 
-    The temporary name keeps the suffix, because writers choose their format by it. If the file already
-    stands at `path`, it stays whole until the new one replaces it.
+    If a file already stands at `path`, it stays whole until the new one replaces it.
     """
-    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    temporary = partial(path)
+    make_folder(path.parent)
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
             with open(temporary, "rb") as file:
@@ -133,6 +167,9 @@ def environment() -> dict:
     }
 
 
+_VERBS = {"inputs": "used", "outputs": "recorded", "shared": "made"}
+
+
 class Run:
     """One run folder and its record, ``run.json``."""
 
@@ -148,14 +185,17 @@ class Run:
     def record(self) -> dict:
         """The record as it is on disk; an empty one if there is none yet."""
         try:
-            return json.loads(self.record_file.read_text())
+            record = json.loads(self.record_file.read_text())
+            entries = record["stages"].values()
+            assert all({"status", "parameters", "inputs", "outputs"} <= set(entry) for entry in entries)
+            return record
         except FileNotFoundError:
             return {"study": self.study, "run": self.name, "requested": {}, "parameters": {}, "stages": {}}
         except NotADirectoryError as error:
             raise WorkbenchError(f"cannot read {self.record_file}: {_REASONS[errno.ENOTDIR]}") from error
-        except json.JSONDecodeError as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
             raise DamagedFile(
-                f"{self.record_file} is not readable JSON ({error}): start the run over with "
+                f"{self.record_file} is not the record of a run any more: start the run over with "
                 f"`workbench run {self.study} --run {self.name} --force`"
             ) from error
 
@@ -164,13 +204,12 @@ class Run:
         """Change the record under a lock, so that two processes cannot lose each other's entries."""
         import fcntl
 
-        with writing(self.record_file):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with open(self.folder / ".lock", "w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                record = self.record()
-                yield record
-                write_json(self.record_file, record)
+        make_folder(self.folder)
+        with writing(self.record_file), open(self.folder / ".lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            record = self.record()
+            yield record
+            write_json(self.record_file, record)
 
     def files(self, *suffixes: str, stage: str = "") -> list[str]:
         """Recorded outputs that end in one of `suffixes`, of all finished stages or of one, in order of making."""
@@ -200,7 +239,7 @@ class Run:
         if reason:
             raise MissingStage(f"stage {number} of run {self.name!r} {reason}: {again}")
         path = self.folder / file
-        if not path.exists():
+        if not path.is_file():
             raise DamagedFile(f"{shown(path)} is gone, although stage {number} recorded it: {again}")
         if sha256(path) != entry["outputs"][file]:
             raise DamagedFile(
@@ -222,12 +261,13 @@ class Run:
             return "was executed by hand"
         if entry["code_sha256"] != code_sha256:
             return "was executed with other code (notebook or helpers)"
-        for file, recorded in entry["outputs"].items():
-            path = self.folder / file
-            if not path.exists():
-                return f"has lost {file}"
-            if sha256(path) != recorded:
-                return f"recorded {file}, which has been changed since"
+        for kind, base in (("inputs", self.folder), ("outputs", self.folder), ("shared", home())):
+            for file, recorded in entry.get(kind, {}).items():
+                path = base / file
+                if not path.is_file():
+                    return f"{_VERBS[kind]} {file}, which is gone"
+                if sha256(path) != recorded:
+                    return f"{_VERBS[kind]} {file}, which has been changed since"
         return None
 
     @staticmethod
@@ -274,7 +314,8 @@ class Stage:
         self.run = Run(study, run)
         self.inputs: dict[str, str] = {}
         self.outputs: dict[str, str] = {}
-        self.metrics: dict[str, float] = {}
+        self.shared: dict[str, str] = {}
+        self.metrics: dict[str, float | None] = {}
         self._started = time.time()
         with self.run.edit() as record:
             before = record["stages"].get(name, {"parameters": {}})["parameters"]
@@ -302,9 +343,18 @@ class Stage:
         Whatever is checked inside the body is checked before the file counts.
         """
         path = self.run.folder / file
+        if not path.resolve().is_relative_to(self.run.folder.resolve()) or path == self.run.record_file:
+            raise BadInput(f"{file!r} is not a file that a stage may write in its run folder")
         with atomic(path) as temporary:
             yield temporary
         self.outputs[file] = sha256(path)
+
+    def share(self, files: Mapping[str, str]) -> None:
+        """Record files outside the run folder that this stage stands for: SHA-256 by path below `home`.
+
+        They may serve other runs too. If one is gone or changed, `workbench run` executes the stage again.
+        """
+        self.shared.update(files)
 
     def figure(self, name: str, figure):
         """Save a figure as ``figures/<name>.png`` of the run, and return it for the notebook to show."""
@@ -314,7 +364,7 @@ class Stage:
 
     def finish(self, **metrics: float) -> str:
         """Record the stage as done, with `metrics` to be found again in run.json; returns a line to show."""
-        self.metrics = {name: float(value) for name, value in metrics.items()}
+        self.metrics = {name: None if value != value else float(value) for name, value in metrics.items()}  # no NaN
         with self.run.edit() as record:
             record["stages"][self.name] = self._entry("done")
             ordered = [record["stages"][stage] for stage in sorted(record["stages"])]
@@ -330,5 +380,6 @@ class Stage:
             "parameters": self.parameters,
             "inputs": self.inputs,
             "outputs": self.outputs,
+            "shared": self.shared,
             "metrics": self.metrics,
         }

@@ -140,8 +140,8 @@ class Schema:
         rows = None
         for tensor in self.inputs:
             array = inputs[tensor.name]
-            if not isinstance(array, np.ndarray):
-                raise BadInput(f"{tensor.name} must be a NumPy array, not {type(array).__name__}")
+            if type(array) is not np.ndarray:  # a masked array hides what it masks
+                raise BadInput(f"{tensor.name} must be a plain NumPy array, not {type(array).__name__}")
             if array.dtype != tensor.dtype:
                 raise BadInput(
                     f"{tensor.name} is {array.dtype}, the model takes {tensor.dtype}: convert it with "

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers import datasets
+from helpers.errors import BadInput
 from helpers.quiet import tensorflow
 from helpers.schema import Schema
 from helpers.studies import Inputs, Study
@@ -177,13 +178,15 @@ def _numbered_ids(config: bytes) -> bytes:
 def baseline_scores(schema: Schema, training: tuple[Inputs, np.ndarray], inputs: Inputs) -> dict[str, np.ndarray]:
     """Scores ``(n_rows,)`` of what any ranking model has to beat.
 
-    ``popularity only`` is a logistic regression on the item features alone: the same order for every
-    user (left out if the schema has no item input). ``logistic regression`` sees all features, but no interactions between them.
+    ``popularity only`` is a logistic regression on the item features alone: the same order for every user (left
+    out if the schema has no item input). ``logistic regression`` sees all features, but no interactions.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    if len(np.unique(training[1])) < 2:
+        raise BadInput(f"all {len(training[1])} training labels are {training[1][0]}: give more rows")
     every = schema.input_names
     items = [tensor.name for tensor in schema.inputs if tensor.role == "item"]
     result = {}

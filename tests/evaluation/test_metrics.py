@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import kendalltau
 from sklearn.metrics import accuracy_score, log_loss, ndcg_score, roc_auc_score
 
+from helpers.errors import BadInput
 from helpers.evaluation import metrics
 
 TIGHT = {"rtol": 0, "atol": 1e-12}
@@ -161,3 +162,18 @@ def test_bootstrap_interval_covers_the_difference_as_often_as_it_says():
     intervals = [metrics.bootstrap_auc_delta(*draw(60), draws=200, seed=i) for i in range(200)]
     covered = np.mean([low <= true <= high for low, high in intervals])
     assert 0.88 <= covered <= 0.99  # binomial, 200 trials: sd 0.015, and 60 requests are few for a percentile interval
+
+
+def test_shapes_that_numpy_would_broadcast_are_taken_or_refused():
+    labels = np.array([0, 1, 1, 0])
+    column = np.array([[0.1], [0.9], [0.8], [0.2]])
+    assert metrics.accuracy(column, labels) == metrics.auc(column, labels) == 1.0
+    np.testing.assert_allclose(metrics.log_loss(column, labels), log_loss(labels, column[:, 0]), **TIGHT)
+    for scores, bad in ((column[:3, 0], labels), (column.T, labels), (column[:0, 0], labels[:0]), (column, labels * 2)):
+        for metric in (metrics.accuracy, metrics.log_loss, metrics.auc):
+            with pytest.raises(BadInput):
+                metric(scores, bad)
+
+
+def test_auc_of_a_score_that_is_not_a_number_is_none():
+    assert np.isnan(metrics.auc(np.array([0.1, np.nan, 0.3]), np.array([0, 1, 1])))

@@ -93,3 +93,11 @@ def test_table_hides_digits_that_mean_nothing(trained, judge):
         {"a": judge(trained.reference.scores + np.float32(3e-7)), "b": judge(1 - trained.reference.scores)}
     )
     assert table.loc["a", "largest difference"] == "under 1e-05" and table.loc["b", "verdict"] == "broken"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_reference_that_is_not_finite_judges_nothing(trained, value):
+    broken = trained.reference.scores.copy()
+    broken[3] = value
+    with pytest.raises(ParityError, match="the reference itself"):
+        parity.compare(trained.reference.scores, broken, trained.reference.labels, trained.reference.requests)

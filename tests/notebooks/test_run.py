@@ -16,6 +16,7 @@ from support import PROJECT, workbench
 
 from helpers import notebooks, pipeline, runs
 from helpers.datasets import load
+from helpers.errors import DamagedFile
 from helpers.evaluation import comparison
 
 CONTRACT = [
@@ -155,7 +156,33 @@ def test_a_changed_artifact_is_made_again(finished_copy, home):
     assert path.read_bytes() == good
 
 
-def test_the_notebooks_folder_is_only_read(home):
+def test_a_table_that_no_longer_counts_is_not_shown(finished_copy, home):
+    edited = finished_copy.folder / "comparison.csv"
+    edited.write_text(edited.read_text().replace("0.99", "0.98"))
+    done = workbench("run", "ranking", "--run", "default", "--stages", "01", home=home)
+    assert done.returncode == 0 and "no comparison: artifacts/ranking/default/comparison.csv is not the file" in done.stdout
+    assert "verdict" not in done.stdout
+    assert "No comparison" in (finished_copy.folder / "report.html").read_text()
+
+
+def test_forcing_a_stage_keeps_the_parameters_of_the_run(finished_copy):
+    assert pipeline._settle(finished_copy, {}, force=True, every_stage=False) == {"seeds": 1}
+    assert pipeline._settle(finished_copy, {"epochs": 3}, force=True, every_stage=False) == {"seeds": 1, "epochs": 3}
+    finished_copy.record_file.write_text("{ half")
+    with pytest.raises(DamagedFile):
+        pipeline._settle(finished_copy, {}, force=True, every_stage=False)
+    assert pipeline._settle(finished_copy, {}, force=True, every_stage=True) == {}
+
+
+def test_deleted_data_is_made_again(finished_copy, home):
+    shutil.rmtree(home / "data")
+    done = workbench("run", "ranking", "--run", "default", "--stages", "01", home=home)
+    assert done.returncode == 0 and re.search(r"made data/ranking/.*, which is gone: executing it again", done.stdout)
+    assert load(finished_copy.folder / "data.json").arrays("test")
+
+
+def test_the_notebooks_folder_is_only_read(tmp_path):
+    home = tmp_path / "a folder with {braces}, spaces and ümlauts"
     before = {path: path.read_bytes() for path in notebooks.folder().iterdir() if path.is_file()}
     done = workbench("run", "ranking", "-p", "rows=400", "--run", "small", "--stages", "01", home=home)
     assert done.returncode == 0, done.stderr

@@ -12,14 +12,30 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from helpers.errors import BadInput
+
+
+def _columns(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and labels as ``(n_rows,)``; refuses what NumPy would silently broadcast, and labels but 0 and 1."""
+    scores, labels = np.asarray(scores), np.asarray(labels)
+    if scores.shape == (len(labels), 1):
+        scores = scores[:, 0]
+    if scores.shape != labels.shape or labels.ndim != 1 or not len(labels):
+        raise BadInput(f"metrics take one score a label, not scores {scores.shape} for labels {labels.shape}")
+    if not np.isin(labels, (0, 1)).all():
+        raise BadInput(f"labels must be 0 or 1, not {labels[~np.isin(labels, (0, 1))][0]!r}")
+    return scores, labels
+
 
 def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
     """Share of rows on the right side of 0.5 (a score of exactly 0.5 counts as 0, as in Keras)."""
+    scores, labels = _columns(scores, labels)
     return float(((scores > 0.5) == (labels == 1)).mean())
 
 
 def log_loss(scores: np.ndarray, labels: np.ndarray) -> float:
     """Mean negative log likelihood in nats; scores are clipped by the float64 epsilon, as scikit-learn does."""
+    scores, labels = _columns(scores, labels)
     epsilon = np.finfo(np.float64).eps
     p = np.clip(np.asarray(scores, np.float64), epsilon, 1 - epsilon)
     return float(-np.mean(np.where(labels == 1, np.log(p), np.log1p(-p))))
@@ -28,8 +44,11 @@ def log_loss(scores: np.ndarray, labels: np.ndarray) -> float:
 def auc(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
     """Area under the ROC curve: the chance that a positive row scores above a negative one, ties half.
 
-    `weights` counts each row that many times, for the bootstrap. NaN if one class has no weight.
+    `weights` counts each row that many times, for the bootstrap. NaN if one class has no weight, or a score is NaN.
     """
+    scores, labels = _columns(scores, labels)
+    if np.isnan(scores).any():
+        return float("nan")
     order = np.argsort(scores, kind="stable")
     return _auc_sorted(_tie_starts(np.asarray(scores)[order]), np.asarray(labels)[order] == 1, order, weights)
 

@@ -101,6 +101,8 @@ def compare(scores: np.ndarray, reference: np.ndarray, labels: np.ndarray, reque
     scores, reference = (np.asarray(s, np.float64).reshape(-1) for s in (scores, reference))
     if scores.shape != reference.shape:
         raise ParityError(f"{len(scores)} scores for {len(reference)} rows: the file's batch is static")
+    if not np.isfinite(reference).all():
+        raise ParityError("the reference itself has scores that are not finite: train the model again")
     finite = np.isfinite(scores)
     if not finite.all():
         nan = float("nan")

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from helpers import child
+from helpers import child, parameters
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
 from helpers.schema import Schema
 
@@ -35,7 +35,7 @@ class Runtime(Protocol):
         """Scores ``(n_rows, 1) float32`` of named inputs; BadInput for what `Schema.check` refuses."""
 
     def steps(self, inputs: Mapping[str, np.ndarray]) -> Steps:
-        """The bare runtime calls for this batch, without validation, for timing."""
+        """The bare runtime calls for this batch, without validation, for timing; good until the next `score`."""
 
 
 def runtime_of(path: Path | str) -> str:
@@ -66,6 +66,7 @@ def open_model(path: Path, schema: Schema, *, threads: int = 1, trusted: bool = 
     DamagedFile : the file is gone, not a model, crashes its runtime, or does not take the schema's inputs
         with a dynamic batch.
     """
+    parameters.check("threads", threads)
     runtime = importlib.import_module(f"{__name__}.{runtime_of(path)}")
     if not Path(path).is_file():
         raise DamagedFile(f"there is no file {path}")

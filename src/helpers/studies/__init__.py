@@ -69,8 +69,9 @@ class Published:
 class Study:
     """Everything the stages need to know of a model and its data.
 
-    The first scenario is the default one. `build_model` takes ``hidden_units`` and returns an uncompiled Keras model whose inputs and output have the
-    names, order and shapes of `schema`; it imports Keras itself, so that knowing a study costs nothing.
+    The first scenario is the default one. `build_model` takes ``hidden_units`` and returns an uncompiled Keras
+    model whose inputs and output have the names, order and shapes of `schema`; it imports Keras itself, so that
+    knowing a study costs nothing.
     """
 
     name: str
