@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from helpers import datasets, training
@@ -111,3 +112,19 @@ def test_seed_spread_is_what_single_trainings_give(ranking):
         _, history = training.train(ranking, splits["train"], splits["validation"], seed=seed, epochs=2)
         assert part["accuracy"].tolist() == history["val_accuracy"].tolist()
     assert sorted(spread["seed"].unique()) == [5, 6]
+
+
+def test_spread_tables_count_what_they_say(ranking):
+    rows = [
+        ("a", seed, epoch, accuracy)
+        for seed, pair in enumerate([(0.5, 0.9), (0.7, 0.98)])
+        for epoch, accuracy in enumerate(pair, 1)
+    ]
+    spread = pd.DataFrame(rows, columns=["setting", "seed", "epoch", "accuracy"])
+    assert training.spread_curves(spread)["a"].tolist() == [[0.5, 0.9], [0.7, 0.98]]
+    table = training.spread_table(spread, [("a", 1), ("a", 2)], target=0.95)
+    assert table.loc["a: epoch 1"].tolist() == ["0.600", "0.141", "0.500", "0.700", "0 of 2"]
+    assert table.loc["a: epoch 2", "pass"] == "1 of 2"
+    possible = training.possible_table(ranking, {"few": (200, 100)}, 0.973, seeds=5)
+    best = [datasets.best_possible(ranking, "simple", rows=200, validation_rows=100, seed=s) for s in range(5)]
+    assert possible.loc["few"].tolist() == [f"{min(best):.3f}", f"{sum(b >= 0.973 for b in best)} of 5"]

@@ -126,6 +126,43 @@ def seed_spread(study: Study, settings: Mapping[str, Mapping[str, float]], *, se
     return pd.DataFrame(rows, columns=["setting", "seed", "epoch", "accuracy"])
 
 
+def spread_curves(spread) -> dict[str, np.ndarray]:
+    """Accuracy by setting as ``(n_seeds, n_epochs)``, from the table of `seed_spread`."""
+    return {
+        setting: part.pivot(index="seed", columns="epoch", values="accuracy").to_numpy()
+        for setting, part in spread.groupby("setting", sort=False)
+    }
+
+
+def spread_table(spread, points: list[tuple[str, int]], target: float):
+    """Spread over seeds at some (setting, epoch): mean, sd, lowest, highest, and how many reach `target`."""
+    import pandas as pd
+
+    rows = {}
+    for setting, epoch in points:
+        values = spread[(spread["setting"] == setting) & (spread["epoch"] == epoch)]["accuracy"]
+        figures = {"mean": values.mean(), "sd": values.std(), "lowest": values.min(), "highest": values.max()}
+        passed = {"pass": f"{(values >= target).sum()} of {len(values)}"}
+        rows[f"{setting}: epoch {epoch}"] = {name: f"{value:.3f}" for name, value in figures.items()} | passed
+    return pd.DataFrame(rows).T
+
+
+def possible_table(study: Study, sizes: Mapping[str, tuple[int, int]], target: float, *, seeds: int):
+    """How many seeds draw data on which `target` can be reached at all, see `datasets.best_possible`.
+
+    `sizes` are (training rows, validation rows) by name, on the published scenario.
+    """
+    import pandas as pd
+
+    rows = {}
+    for name, (size, validation) in sizes.items():
+        fixed = {"rows": size, "validation_rows": validation}
+        best = [datasets.best_possible(study, study.published.scenario, **fixed, seed=s) for s in range(seeds)]
+        reach = sum(value >= target for value in best)
+        rows[name] = {"lowest possible": f"{min(best):.3f}", "seeds that can pass": f"{reach} of {seeds}"}
+    return pd.DataFrame(rows).T
+
+
 def config(model, schema: Schema) -> dict:
     """What the published pipeline keeps beside a model: name, shapes, parameters, layers; and the schema."""
     return {
