@@ -140,6 +140,7 @@ def test_a_damaged_manifest_is_made_anew(ranking, content):
     data = datasets.make(ranking, "simple", seed=1, **SMALL)
     good = _bytes(data)
     edited = (data.folder / "dataset.json").read_text().replace('"train": -', '"train": -1')
+    assert edited.encode() != good["dataset.json"]
     (data.folder / "dataset.json").write_text(edited if content is None else content)
     assert _bytes(datasets.make(ranking, "simple", seed=1, **SMALL)) == good
 

@@ -180,8 +180,8 @@ def make(
     with runs.writing(folder):
         try:
             partial.mkdir()
-            for code, (split, count) in enumerate(rows_of.items()):
-                maker = _Maker(chosen, study, split, count, (seed, code), workers)
+            for split, count in rows_of.items():
+                maker = _Maker(chosen, study, split, count, seed, workers)
                 manifest["threshold"][split], manifest["parts"][split] = maker.write(partial)
             manifest["digest"] = _digest(manifest)
             Dataset(partial, manifest).save(partial / "dataset.json")
@@ -216,7 +216,7 @@ def sample(study: Study, scenario: str, *, rows: int, seed: int, split: str = "t
         raise BadInput(f"a sample has 1 to {CHUNK_ROWS:,} rows, not {rows:,}: make a data set")
     if split not in SPLITS:
         raise BadInput(f"there is no split {split!r}; there is: {', '.join(SPLITS)}")
-    maker = _Maker(study.scenario(scenario), study, split, rows, (seed, SPLITS.index(split)), workers=1)
+    maker = _Maker(study.scenario(scenario), study, split, rows, seed, workers=1)
     return maker.table(0, maker.threshold()).to_pandas()
 
 
@@ -228,7 +228,7 @@ def best_possible(study: Study, scenario: str, *, rows: int, validation_rows: in
     """
     chosen = study.scenario(scenario)
     sizes = {"train": rows, "validation": validation_rows}
-    makers = {s: _Maker(chosen, study, s, n, (seed, SPLITS.index(s)), workers=1) for s, n in sizes.items()}
+    makers = {s: _Maker(chosen, study, s, n, seed, workers=1) for s, n in sizes.items()}
     frame = makers["validation"].table(0, makers["validation"].threshold())
     utility = chosen.utility(study.schema.arrays(frame.to_pandas()))
     best = chosen.probability(utility, makers["train"].threshold()) > 0.5
@@ -255,7 +255,7 @@ class _Maker:
     study: Study
     split: str
     rows: int
-    stream: tuple[int, int]
+    seed: int
     workers: int
 
     def threshold(self) -> float:
@@ -288,8 +288,12 @@ class _Maker:
     def _count(self, chunk: int) -> int:
         return min(CHUNK_ROWS, self.rows - chunk * CHUNK_ROWS)
 
+    def _stream(self, chunk: int, purpose: int) -> np.random.Generator:
+        """Random numbers of one chunk: purpose 0 draws features, 1 the labels' noise."""
+        return np.random.default_rng([self.seed, SPLITS.index(self.split), chunk, purpose])
+
     def _draw(self, chunk: int) -> dict[str, np.ndarray]:
-        return self.scenario.draw(np.random.default_rng([*self.stream, chunk, 0]), self._count(chunk))
+        return self.scenario.draw(self._stream(chunk, 0), self._count(chunk))
 
     def _utility(self, chunk: int) -> np.ndarray:
         return self.scenario.utility(self._draw(chunk))
@@ -300,7 +304,7 @@ class _Maker:
 
         inputs = self._draw(chunk)
         probability = self.scenario.probability(self.scenario.utility(inputs), threshold)
-        uniform = np.random.default_rng([*self.stream, chunk, 1]).random(len(probability))
+        uniform = self._stream(chunk, 1).random(len(probability))
         columns = {
             column: inputs[tensor.name][:, j]
             for tensor in self.study.schema.inputs

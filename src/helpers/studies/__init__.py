@@ -57,12 +57,10 @@ class Scenario:
 class Published:
     """Figures that somebody printed for this model, to be held against what is measured."""
 
-    source: str
     scenario: str
     rows: int
     validation_rows: int
     validation_accuracy: tuple[float, ...]
-    file_bytes: Mapping[str, int]
 
 
 @dataclass(frozen=True)

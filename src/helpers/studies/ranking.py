@@ -178,11 +178,9 @@ STUDY = Study(
     },
     build_model=build_model,
     published=Published(
-        source="published pipeline: Keras to TFLite to MNN on iOS",
         scenario="simple",
         rows=5000,
         validation_rows=1000,
         validation_accuracy=(0.7460, 0.8730, 0.9320, 0.9610, 0.9730),
-        file_bytes={"mnn": 6600},
     ),
 )
