@@ -21,8 +21,7 @@ def test_every_round_times_every_file_once(measured):
 
 def test_blocks_are_long_enough_and_in_random_order(measured):
     timed = measured[measured["round"] > 0]
-    assert (timed["seconds"] >= latency.BLOCK_SECONDS / 2).all(), "a machine twice as fast as in warm-up is the bound"
-    assert timed["seconds"].median() >= latency.BLOCK_SECONDS
+    assert (measured["seconds"] >= latency.BLOCK_SECONDS).all()
     orders = {tuple(part["variant"] + part["batch"].astype(str) + part["mode"]) for _, part in timed.groupby("round")}
     assert len(orders) > latency.QUICK_ROUNDS / 2
 
@@ -93,3 +92,10 @@ def test_comparison_has_the_columns_of_the_contract(trained, measured):
     assert list(table.columns) == contract.split(", ")
     assert table["bytes"].tolist() == [path.stat().st_size for path in files.values()]
     assert table["latency_ratio"].iloc[0] == 1.0
+
+
+def test_a_count_from_a_slow_moment_does_not_make_short_blocks(monkeypatch):
+    monkeypatch.setitem(latency._steps, (1, "run"), lambda: None)
+    for counted in (None, 1, 10):
+        calls, seconds = latency._block(1, "run", counted)
+        assert seconds >= latency.BLOCK_SECONDS and calls > 1000

@@ -190,15 +190,16 @@ def _open(path: str, schema: dict, inputs_file: str, batches: list[int], threads
 
 
 def _block(batch: int, mode: str, calls: int | None) -> tuple[int, float]:
-    """Time a block of `calls`; None finds how many calls fill `BLOCK_SECONDS`. Runs in a child process."""
+    """Time a block of `calls` (None finds how many); runs in a child process.
+
+    A block that ends before `BLOCK_SECONDS`, because the machine was slower when the calls were counted, is dropped and
+    timed again with more calls, so that no shorter one is ever reported.
+    """
     step = _steps[batch, mode]
-    if calls is None:
-        calls, seconds = 1, 0.0
-        while seconds < BLOCK_SECONDS:
-            calls = calls * 2 if seconds < BLOCK_SECONDS / 2 else int(calls * 1.3 * BLOCK_SECONDS / seconds) + 1
-            seconds = _loop(step, calls)
-        calls = int(calls * 1.2) + 1  # the warm-up ran on a cold machine
-    return calls, _loop(step, calls)
+    calls = calls or 1
+    while (seconds := _loop(step, calls)) < BLOCK_SECONDS:
+        calls = int(calls * min(16.0, 1.5 * BLOCK_SECONDS / max(seconds, 1e-9))) + 1
+    return calls, seconds
 
 
 def _loop(step, calls: int) -> float:
