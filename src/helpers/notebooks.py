@@ -21,8 +21,12 @@ from helpers.errors import BadInput, WorkbenchError
 
 LAST_STAGE = "06"
 """Notebooks 01 to 06 are the stages of a run; later numbers are read and run on their own."""
-KERNEL = {"KernelManager": {"transport_encryption": "auto"}}
-"""Traitlets configuration of the kernels: messages between here and them are encrypted, as ipykernel asks for."""
+KERNEL = {
+    "KernelManager": {"transport_encryption": "auto"},
+    "NotebookClient": {"shutdown_kernel": "immediate"},
+}
+"""Traitlets configuration of the kernels: messages are encrypted, as ipykernel asks for; a kernel whose notebook is done
+is ended at once, because one that is interrupted first sometimes prints that on the terminal."""
 _KINDS = {"int": int, "float": float, "bool": bool, "str": str, "list": list}
 
 
