@@ -25,8 +25,8 @@ KERNEL = {
     "KernelManager": {"transport_encryption": "auto"},
     "NotebookClient": {"shutdown_kernel": "immediate"},
 }
-"""Traitlets configuration of the kernels: messages are encrypted, as ipykernel asks for; a kernel whose notebook is done
-is ended at once, because one that is interrupted first sometimes prints that on the terminal."""
+"""Traitlets configuration of the kernels: messages are encrypted, as ipykernel asks for; a kernel whose notebook is
+done is ended at once, because one that is interrupted first sometimes prints that on the terminal."""
 _KINDS = {"int": int, "float": float, "bool": bool, "str": str, "list": list}
 
 
