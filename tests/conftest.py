@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -90,3 +91,18 @@ def small_tmpfs(tmp_path):
         pytest.skip("mounting a small tmpfs needs root and the right to mount")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The table of planted faults: what was caught, by what, with which words."""
+    reports = [r for outcome in ("passed", "failed") for r in terminalreporter.stats.get(outcome, [])]
+    planted = [r for r in reports if re.search("test_a_(planted_fault|file_of_another_run)_is_caught", r.nodeid)]
+    caught = [value for r in planted if r.passed for name, value in r.user_properties if name == "fault"]
+    if not planted:
+        return
+    terminalreporter.section(f"planted faults: caught {len(caught)} of {len(planted)}")
+    width = max((len(row[0]) for row in caught), default=0)
+    for name, stage, error, said in sorted(caught, key=lambda row: row[1]):
+        terminalreporter.line(
+            f"{name:<{width}}  {stage:<13}  {error}: {said if len(said) < 110 else said[:107] + '...'}"
+        )

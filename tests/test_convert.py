@@ -1,8 +1,11 @@
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
-from helpers import runtimes
-from helpers.convert import mnn, tflite
-from helpers.errors import ConversionFailed, DamagedFile, ParityError
+from helpers import runs, runtimes
+from helpers.convert import mnn, recipes, tflite, variants
+from helpers.errors import BadInput, ConversionFailed, DamagedFile, ParityError
 from helpers.evaluation import parity
 
 
@@ -57,13 +60,6 @@ def test_session_inputs_are_found_by_name(trained, ranking):
         assert interpreter.getSessionInput(session, tensor.name).getShape() == (1, tensor.width)
 
 
-@pytest.mark.parametrize("form", mnn.FORMS)
-def test_both_forms_score_as_the_reference(trained, ranking, tmp_path, form):
-    path = tmp_path / "form.mnn"
-    mnn.convert(trained.files["fp32.tflite"], ranking.schema, path, options=mnn.FORMS[form])
-    parity.require_same(runtimes.open_model(path, ranking.schema), trained.reference, form)
-
-
 def test_mnn_failures_are_found_whatever_the_converter_says(trained, ranking, tmp_path):
     source = trained.files["fp32.tflite"]
     cut = tmp_path / "cut.tflite"
@@ -74,7 +70,7 @@ def test_mnn_failures_are_found_whatever_the_converter_says(trained, ranking, tm
         mnn.convert(cut, ranking.schema, tmp_path / "a.mnn")
     with pytest.raises(ConversionFailed, match="wrote no file"):
         mnn.convert(source, ranking.schema, tmp_path / "nowhere" / "a.mnn")
-    with pytest.raises(ConversionFailed, match="its batch is static"):
+    with pytest.raises(ConversionFailed, match="static batch"):
         mnn.convert(source, ranking.schema, tmp_path / "a.mnn", options=["--saveStaticModel"])
     assert not (tmp_path / "a.mnn").exists()
 
@@ -103,8 +99,166 @@ def test_inputs_named_for_each_other_are_caught(trained, ranking, tmp_path):
 
 
 def test_reduced_precision_is_not_taken_for_fp32(trained, ranking, tmp_path):
-    for option in (["--fp16"], ["--weightQuantBits", "8"]):
-        path = tmp_path / "reduced.mnn"
-        mnn.convert(trained.files["fp32.tflite"], ranking.schema, path, options=option)
-        with pytest.raises(ParityError, match="does not score as its reference"):
-            parity.require_same(runtimes.open_model(path, ranking.schema), trained.reference, "reduced.mnn")
+    path = tmp_path / "reduced.mnn"
+    mnn.convert(trained.files["fp32.tflite"], ranking.schema, path, options=recipes.get("mnn", "fp16").options)
+    with pytest.raises(ParityError, match="does not score as its reference"):
+        parity.require_same(runtimes.open_model(path, ranking.schema), trained.reference, "reduced.mnn")
+
+
+def test_the_entries_are_the_quantizers_own_recipes():
+    """Our rows say the same as ai-edge-quantizer's functions of that meaning, which may move on."""
+    from ai_edge_quantizer import recipe
+
+    theirs = {
+        "dynamic_int8": recipe.dynamic_wi8_afp32,
+        "weight_int8": recipe.weight_only_wi8_afp32,
+        "dynamic_int4": recipe.dynamic_wi4_afp32,
+        "weight_int4": recipe.weight_only_wi4_afp32,
+        "int8": recipe.static_wi8_ai8,
+        "int16x8": recipe.static_wi8_ai16,
+    }
+    for precision, make in theirs.items():
+        (entry,) = make()
+        ours = recipes.get("litert", precision).options[0]
+        assert ours["algorithm_key"] == entry["algorithm_key"]
+        for key, value in ours["op_config"].items():
+            given = entry["op_config"][key]
+            expected = {k: given[k] for k in value} if isinstance(value, dict) else given
+            assert value == expected, (precision, key)
+
+
+def test_every_recipe_is_decoded_and_named_once():
+    names = [(recipe.runtime, recipe.precision) for recipe in recipes.RECIPES]
+    assert len(set(names)) == len(names)
+    assert all(len(recipe.decoded) > 10 and recipe.trade_off.endswith(".") for recipe in recipes.RECIPES)
+    with pytest.raises(BadInput, match="there is no recipe mnn int2; there is: litert fp32"):
+        recipes.get("mnn", "int2")
+    assert recipes.table("mnn").index.tolist() == [name for runtime, name in names if runtime == "mnn"]
+
+
+@pytest.fixture(scope="module")
+def made(trained, ranking, tmp_path_factory):
+    """Every recipe of both tools made from the trained model, and the home they were made in."""
+    home = tmp_path_factory.mktemp("made")
+    calibration = home / "calibration.npz"
+    np.savez(calibration, **{name: array[:512] for name, array in trained.splits["train"][0].items()})
+    todo = [*recipes.reduced("litert"), *recipes.of("mnn")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORKBENCH_HOME", str(home))
+        stage = runs.Stage("03_made", study="ranking", run="made")
+        source, schema = trained.files["fp32.tflite"], ranking.schema
+        outcomes = variants.make_all(stage, todo, source, schema, trained.reference, calibration)
+    files = {(o.recipe.runtime, o.recipe.precision): stage.run.folder / o.file for o in outcomes if o.file}
+    return SimpleNamespace(outcomes=outcomes, files=files, calibration=calibration, stage=stage)
+
+
+def test_both_tools_make_every_recipe(made):
+    assert [o.reason for o in made.outcomes if o.file is None] == []
+    assert len(made.outcomes) == len(recipes.RECIPES) - 1
+    for outcome in made.outcomes:
+        assert (outcome.parity.verdict == "same") == (not outcome.recipe.reduced)
+        assert outcome.parity.kendall_tau > 0.9, outcome
+
+
+def test_nothing_is_left_beside_the_files(made):
+    folders = [made.stage.run.folder / name for name in ("tflite", "mnn")]
+    left = sorted(path.name for folder in folders for path in folder.iterdir())
+    assert left == sorted(path.name for path in made.files.values())
+
+
+def _weight_types(path):
+    found = tflite.operators(path)["weights"].str.findall(r"(\w+)\[").explode().dropna()
+    return set(found)
+
+
+@pytest.mark.parametrize(
+    ("precision", "types"),
+    [
+        ("fp16", {"float16", "float32"}),
+        ("weight_int8", {"int8", "float32"}),
+        ("dynamic_int8", {"int8", "float32"}),
+        ("int8", {"int8", "int32"}),
+        ("int16x8", {"int8", "int64"}),
+        ("weight_int4", {"int4", "float32"}),
+        ("dynamic_int4", {"int4", "float32"}),
+    ],
+)
+def test_a_tflite_recipe_stores_what_its_name_says(made, precision, types):
+    assert _weight_types(made.files["litert", precision]) <= types
+    assert _weight_types(made.files["litert", precision]) & (types - {"float32", "int32", "int64"})
+
+
+@pytest.mark.parametrize("precision", [r.precision for r in recipes.reduced("litert")])
+def test_a_reduced_tflite_keeps_names_order_and_batch(made, ranking, precision):
+    table = tflite.interface(made.files["litert", precision])
+    assert table["tensor"].tolist() == [*ranking.schema.input_names, ranking.schema.output.name]
+    assert table["shape"].str.startswith("[-1").all() and (table["dtype"] == "float32").all()
+
+
+def _quantised(weights, levels):
+    """Weights rounded to `levels` steps a side, a scale for each output channel: a reference in three lines."""
+    scale = np.abs(weights).max(axis=0, keepdims=True) / levels
+    return np.clip(np.round(weights / scale), -levels, levels) * scale
+
+
+@pytest.mark.parametrize("runtime", ["litert", "mnn"])
+@pytest.mark.parametrize(("precision", "levels"), [("weight_int8", 127), ("weight_int4", 7)])
+def test_weight_recipes_score_as_rounded_weights_do(made, trained, ranking, runtime, precision, levels):
+    """Against NumPy in float64, each weight rounded to the nearest of its channel's steps.
+
+    LiteRT does just that, up to a weight between two steps that float32 rounds the other way. MNN fits its steps to the
+    weights: its error must not be larger than that of the plain rounding.
+    """
+    inputs = {name: array[:500] for name, array in trained.reference.inputs.items()}
+    w1, b1, w2, b2 = (w.astype(np.float64) for w in trained.model.get_weights())
+    joined = np.hstack([inputs[name] for name in ("user_features", "item_features", "context_features")])
+    hidden = np.maximum(joined @ _quantised(w1, levels) + b1, 0)
+    rounded = 1 / (1 + np.exp(-(hidden @ _quantised(w2, levels) + b2)))
+    scores = runtimes.open_model(made.files[runtime, precision], ranking.schema, trusted=True).score(inputs)
+    if runtime == "litert":
+        assert np.median(np.abs(scores - rounded)) < 1e-5
+    else:
+        plain, fitted = (np.abs(s - trained.reference.scores[:500]).mean() for s in (rounded, scores))
+        assert 0 < fitted < 1.1 * plain
+
+
+def test_making_a_recipe_again_gives_the_same_bytes(made, trained, ranking, tmp_path):
+    for runtime, precision in (("litert", "int8"), ("mnn", "weight_int4_hqq"), ("mnn", "int8")):
+        path = tmp_path / f"again.{'mnn' if runtime == 'mnn' else 'tflite'}"
+        recipe = recipes.get(runtime, precision)
+        variants.make(recipe, trained.files["fp32.tflite"], ranking.schema, path, calibration=made.calibration)
+        assert path.read_bytes() == made.files[runtime, precision].read_bytes(), precision
+
+
+def test_a_recipe_that_a_tool_refuses_is_reported_and_the_others_go_on(made, trained, ranking, home):
+    """A block of 32 weights does not divide the 25 inputs of the first layer: the quantizer says so itself."""
+    blocks = {"num_bits": 4, "symmetric": True, "granularity": "BLOCKWISE_32", "dtype": "INT"}
+    entry = recipes._entry(weight_tensor_config=blocks, compute_precision="INTEGER", explicit_dequantize=False)
+    refused = recipes.Recipe("litert", "blocks", "", "", (entry,))
+    killed = recipes.Recipe("mnn", "killed", "", "", ("--weightQuantBits", "8", "--compressionParamsFile", "/"))
+    stage = runs.Stage("03_made", study="ranking", run="made")
+    said = []
+    outcomes = variants.make_all(
+        stage,
+        [refused, killed, recipes.get("litert", "fp16")],
+        trained.files["fp32.tflite"],
+        ranking.schema,
+        trained.reference,
+        made.calibration,
+        echo=said.append,
+    )
+    assert [o.file for o in outcomes][0] is None and outcomes[-1].file == "tflite/fp16.tflite"
+    assert "ai-edge-quantizer:" in outcomes[0].reason and "tflite/blocks.tflite was not made" in said[0]
+    table = variants.table(outcomes)
+    assert table.loc["blocks", "verdict"] == "not made" and "ai-edge-quantizer" in table.loc["blocks", "why"]
+    variants.record(outcomes, home / "recipes.csv")
+    assert variants.not_made([home / "recipes.csv"]).index[0] == "litert blocks"
+    assert list(stage.outputs) == [o.file for o in outcomes if o.file]
+
+
+def test_a_float32_file_that_cannot_be_made_stops_everything(made, trained, ranking, home):
+    broken = recipes.Recipe("mnn", "fp32", "", "", ("--modelFile", "/nonexistent.tflite"))
+    stage = runs.Stage("04_made", study="ranking", run="made")
+    with pytest.raises(ConversionFailed, match="wrote no file"):
+        arguments = (trained.files["fp32.tflite"], ranking.schema, trained.reference, made.calibration)
+        variants.make_all(stage, [broken], *arguments)

@@ -85,14 +85,61 @@ def test_score_agreement_draws_every_row_and_its_difference():
     assert _points(above.lines[1])[0].tolist() == many[::3].tolist()
 
 
-def test_latency_draws_medians_up_to_p90():
+def test_score_differences_draw_median_99_of_100_and_farthest():
+    reference = np.zeros((1000, 1), np.float32)
+    other = np.linspace(0, 0.1, 1000, dtype=np.float32)[:, None]
+    (ax,) = plots.score_differences(reference, {"mnn int8": other, "litert fp32": reference}).axes
+    lines = [_points(line) for line in ax.lines]
+    np.testing.assert_allclose(lines[0][0], np.quantile(other, [0.5, 0.99, 1.0]), rtol=1e-6)
+    assert lines[4][0].tolist() == [1e-9] * 3 and lines[4][1].tolist() == [1, 1, 1]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["mnn int8", "litert fp32"]
+
+
+def _summary() -> pd.DataFrame:
     index = pd.MultiIndex.from_product(
-        [["litert fp32", latency.AGAIN], [1, 64], ["copy_and_run"]], names=["variant", "batch", "mode"]
+        [["keras fp32", "litert fp32", "mnn int8", *latency.AGAIN], [1, 64], ["copy_and_run"], [1]],
+        names=["variant", "batch", "mode", "threads"],
     )
-    table = pd.DataFrame({"microseconds": [2.0, 3.0, 9, 9], "p90": [2.5, 3.5, 9, 9]}, index=index)
-    axes = plots.latency(table).axes
+    table = pd.DataFrame({"ratio": 1.0, "ratio_low": 0.9, "ratio_high": 1.1, "floor": 0.25}, index=index)
+    table["verdict"] = "no difference"
+    table.loc[("mnn int8", 64, "copy_and_run", 1)] = [2.0, 1.8, 2.2, 0.25, "slower"]
+    return table
+
+
+def test_latency_draws_ratios_their_intervals_and_the_floor():
+    axes = plots.latency(_summary()).axes
     assert [ax.get_title(loc="left") for ax in axes] == ["batch 1", "batch 64"]
-    assert [[_points(line)[0].tolist() for line in ax.lines] for ax in axes] == [
-        [[2.0, 2.5], [2.0]],
-        [[3.0, 3.5], [3.0]],
-    ]
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["litert fp32", "mnn int8"]
+    _, *drawn = axes[1].lines  # the first is the line at 1
+    assert [_points(line)[0].tolist() for line in drawn] == [[0.9, 1.1], [1.0], [1.8, 2.2], [2.0]]
+    assert [line.get_markerfacecolor() == "white" for line in drawn[1::2]] == [True, False]
+    band = axes[0].patches[0].get_extents().transformed(axes[0].transData.inverted())
+    np.testing.assert_allclose([band.x0, band.x1], [0.8, 1.25])
+
+
+def test_warm_up_draws_each_round_by_the_files_own_median():
+    rows = [("a", 1, "copy_and_run", 1, 1, r, t) for r, t in enumerate([9.0, 2.0, 4.0, 6.0])]
+    rows += [("b", 1, "copy_and_run", 1, 1, r, 1.0) for r in range(4)] + [("a", 64, "copy_and_run", 1, 1, 0, 5.0)]
+    blocks = pd.DataFrame(rows, columns=["variant", "batch", "mode", "threads", "process", "round", "microseconds"])
+    (ax,) = plots.warm_up(blocks).axes
+    assert [_points(line)[1].tolist() for line in ax.lines] == [[2.25, 0.5, 1.0, 1.5], [1.0] * 4]
+
+
+def test_pareto_draws_what_each_file_costs_and_marks_the_recommended():
+    table = pd.DataFrame(
+        {
+            "bytes": [5000, 3000, 4000],
+            "auc_loss": [0.0, 0.002, np.nan],
+            "latency_ratio": [0.8, 1.0, 1.2],
+            "verdict": ["same", "ships with loss", "broken"],
+            "file": ["a", "b", "c"],
+            "pareto": [True, True, False],
+        },
+        index=["mnn fp32", "litert int8", "litert int4"],
+    )
+    size, loss, time = plots.pareto(table, "a", {"bytes": 4500, "auc_loss": None, "latency_ratio": None}).axes
+    assert [label.get_text() for label in size.get_yticklabels()] == ["litert int8", "litert int4", "mnn fp32"]
+    assert [_points(line)[0].tolist() for line in size.lines] == [[3000], [4000], [5000], [4500, 4500]]
+    assert [line.get_marker() for line in time.lines] == ["o", "x", "*"]
+    assert [_points(line)[0].tolist() for line in time.lines] == [[1.0], [1.2], [0.8]]
+    assert len(loss.lines) == 3

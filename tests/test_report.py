@@ -9,7 +9,8 @@ def test_the_page_is_one_file_that_needs_no_network(finished):
     figures = list((finished.home / "artifacts/ranking/default/figures").glob("*.png"))
     assert page.count("<figure>") == len(figures) > 8
     assert "workbench run ranking --run default -p seeds=1" in page
-    for word in ("litert", "mnn", "Kendall tau", "learning_rate", "05_accuracy_latency"):
+    assert '<p class="ship">Ship litert fp32: of the 16 files within the budget' in page
+    for word in ("litert", "mnn", "weight_int4_hqq", "Kendall tau", "learning_rate", "05_accuracy_latency"):
         assert word in page
 
 
@@ -28,5 +29,7 @@ def test_a_run_without_a_comparison_has_a_page_too(home):
 
 def test_readable_shows_units_and_hides_meaningless_digits(finished):
     table = report.readable(pd.read_csv(finished.home / "artifacts/ranking/default/comparison.csv"))
-    assert list(table["largest difference"]) == ["under 1e-05"] * 3
+    plain = table["precision"].str.startswith("fp32")
+    assert set(table["largest difference"][plain]) == {"under 1e-05"} and plain.sum() == 4
+    assert table["largest difference"][~plain].str.fullmatch(r"\de-0\d").all()
     assert table["latency"].str.fullmatch(r" *\d+\.\d\d us").all() and table["ratio"].iloc[1].strip() == "1.00x"

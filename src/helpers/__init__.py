@@ -7,10 +7,11 @@ The modules stand on floors and import downwards only:
 3. ``runs``: the run folder
 4. ``studies``, ``runtimes``: what is ranked, and what scores it
 5. ``datasets``: a study's data on disk
-6. ``training``, ``convert``, ``evaluation``: what is done with them
-7. ``plots``, ``report``, ``notebooks``: what is shown
-8. ``pipeline``: the notebooks as the stages of a run
-9. ``cli``: the ``workbench`` command
+6. ``evaluation``: metrics, parity, latency, the choice of what to ship
+7. ``training``, ``convert``: what makes model files, and is judged as it makes them
+8. ``plots``, ``report``, ``notebooks``: what is shown
+9. ``pipeline``: the notebooks as the stages of a run
+10. ``cli``: the ``workbench`` command
 
 Importing ``helpers`` imports none of them, so that it costs nothing; TensorFlow is only ever imported
 inside the functions that need it.

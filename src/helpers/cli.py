@@ -74,6 +74,8 @@ def run(study: str, name: str | None, given: dict, chosen: str | None, force: bo
     click.echo(
         f"\nno comparison: {reason}\n" if table is None else f"\n{report.readable(table).to_string(index=False)}\n"
     )
+    if sentence := report.recommendation(work):
+        click.echo(f"{sentence}\n")
     click.echo(f"run folder  {work.folder}")
     click.echo(f"report      {work.folder / 'report.html'}")
 

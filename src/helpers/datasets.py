@@ -210,6 +210,41 @@ def _fingerprint(scenario: Scenario) -> str:
     return hashlib.sha256((source(scenario.draw) + source(scenario.utility) + values).encode()).hexdigest()[:16]
 
 
+def check_separate(splits: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Refuse splits that share rows with the first one, training: what a model has seen proves nothing of it.
+
+    Parameters
+    ----------
+    splits : named inputs by split, training first. Rows may repeat by chance where features are coarse: as often as
+        they repeat within training, and 1 % more, is let through.
+
+    Raises
+    ------
+    BadInput : names the split and how many of its rows are in training too.
+    """
+    (first, inputs), *others = splits.items()
+    seen, counts = np.unique(_row_hashes(inputs), return_counts=True)
+    by_chance = counts[counts > 1].sum() / counts.sum()
+    for name, other in others:
+        hashes = _row_hashes(other)
+        shared = np.isin(hashes, seen)
+        if shared.mean() > by_chance + 0.01:
+            raise BadInput(
+                f"{shared.sum():,} of the {len(hashes):,} {name} rows are {first} rows too: split the data "
+                "anew, by request, before anything is learned from it"
+            )
+
+
+def _row_hashes(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """A 64-bit hash of each row over all inputs: multilinear in its 32-bit words, with fixed random odd factors."""
+    rng, total = np.random.default_rng(0), np.uint64(0)
+    for name in sorted(inputs):
+        words = np.ascontiguousarray(inputs[name]).view(np.uint32)
+        factors = rng.integers(0, 2**63, words.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+        total = total + words.astype(np.uint64) @ factors
+    return total
+
+
 def sample(study: Study, scenario: str, *, rows: int, seed: int, split: str = "train"):
     """The first rows that `make` would write of a split, as a DataFrame in memory: at most `CHUNK_ROWS` rows."""
     if not 1 <= rows <= CHUNK_ROWS:

@@ -16,12 +16,13 @@ from helpers.errors import BadInput
 
 @dataclass(frozen=True)
 class Parameter:
-    """Type and range of one parameter; `least` and `most` are inclusive, None is unbounded."""
+    """Type and range of one parameter; `least` and `most` are inclusive, None is unbounded; `among` lists texts."""
 
     kind: type
     meaning: str
     least: float | None = None
     most: float | None = None
+    among: tuple[str, ...] = ()
 
 
 TABLE: dict[str, Parameter] = {
@@ -39,7 +40,12 @@ TABLE: dict[str, Parameter] = {
     "learning_rate": Parameter(float, "step size of Adam", 1e-9, 10.0),
     "seeds": Parameter(int, "how many seeds the spread is taken over", 1, 1000),
     "thorough": Parameter(bool, "time longer: more blocks, more fresh processes"),
-    "threads": Parameter(int, "threads a runtime may use", 1, 256),
+    "threads": Parameter(int, "threads of the second timing; the first has one", 1, 256),
+    "calibration_rows": Parameter(int, "training rows that fix the ranges of integer activations", 20, 100_000),
+    "budget_bytes": Parameter(int, "largest file to ship, in bytes; 0 is no limit", 0, 2**40),
+    "budget_auc_loss": Parameter(float, "largest loss of AUC against the trained model; 0 is no limit", 0.0, 1.0),
+    "budget_latency_ratio": Parameter(float, "largest latency at batch 1, by LiteRT fp32's; 0 is no limit", 0.0, 1e6),
+    "prefer": Parameter(str, "what decides within the budget", among=("agreement", "bytes", "latency")),
 }
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+,-]{0,99}")
@@ -74,6 +80,8 @@ def check(name: str, value: object, kind: type | None = None) -> object:
     bounded = rule.least is not None or rule.most is not None
     if bounded and not (rule.least <= value <= rule.most):  # written so that NaN fails too
         raise BadInput(f"{name} must be between {rule.least:,} and {rule.most:,}, not {value!r} ({rule.meaning})")
+    if rule.among and value not in rule.among:
+        raise BadInput(f"{name} must be one of {', '.join(rule.among)}, not {value!r} ({rule.meaning})")
     if name in ("run", "study") and not _NAME.fullmatch(value):
         raise BadInput(f"{name} {value!r} cannot be a folder name: use letters, digits and . _ = + , - (at most 100)")
     return value

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from helpers.evaluation.latency import AGAIN
+from helpers.evaluation.latency import variants
 from helpers.schema import Schema
 
 COLOURS = ("#33658a", "#d1603d", "#5b8c5a", "#8e6c8a", "#c2a13e", "#5f6b73")
@@ -179,32 +179,119 @@ def score_agreement(reference: np.ndarray, scores: Mapping[str, np.ndarray], run
     return figure
 
 
-def latency(summary, mode: str = "copy_and_run") -> Figure:
-    """Median time a call by batch size, bars to the 90th percentile; `summary` is `latency.summarise`'s table."""
-    table = summary.xs(mode, level="mode")
-    variants = [v for v in table.index.unique("variant") if v != AGAIN]
+def score_differences(reference: np.ndarray, scores: Mapping[str, np.ndarray]) -> Figure:
+    """How far each file's scores are from the reference's, a line a file, on a logarithmic scale.
+
+    It goes from the median row over the 99th percentile to the farthest.
+    """
+    figure, axes = _axes(size=(7.5, 0.24 * len(scores) + 1.2))
+    ax = axes[0, 0]
+    marks = {"median row": "|", "99 of 100 rows": "o", "farthest row": ">"}
+    for place, (name, values) in enumerate(scores.items()):
+        difference = np.abs(values.astype(np.float64).reshape(-1) - reference.reshape(-1))
+        drawn = np.maximum(np.quantile(difference, [0.5, 0.99, 1.0]), 1e-9)
+        ax.plot(drawn, [place] * 3, "-", color=_colour(name), linewidth=1.5)
+        for value, marker in zip(drawn, marks.values(), strict=True):
+            ax.plot(value, place, marker, color=_colour(name), markersize=6, markeredgewidth=1.5)
+    for label, marker in marks.items():
+        ax.plot([], [], marker, color="black", markersize=6, label=label)
+    ax.set_xscale("log")
+    ax.set_xlim(5e-10, 1)
+    ax.set_yticks(np.arange(len(scores)), list(scores))
+    ax.invert_yaxis()
+    ax.set_xlabel("difference from the trained model's score")
+    figure.legend(loc="outside upper right", ncols=len(marks))
+    return figure
+
+
+def _colour(variant: str) -> str:
+    return RUNTIME_COLOURS.get(variant.split()[0], COLOURS[2])
+
+
+def latency(summary, mode: str = "copy_and_run", threads: int = 1) -> Figure:
+    """Time a call by the reference's, with its 95 % interval, a panel a batch size; `summary` is `latency.summarise`'s.
+
+    The band is the noise floor; files of which nothing can be claimed are hollow. Keras is left out: it is two orders
+    of magnitude away, in the table.
+    """
+    table = summary.xs((mode, threads), level=("mode", "threads"))
+    names = [name for name in variants(summary) if not name.startswith("keras")]
     batches = sorted(table.index.unique("batch"))
     figure, axes = _axes(
-        1, len(batches), size=(3.4 * len(batches), 0.4 * len(variants) + 1.4), sharex=True, sharey=True
+        1, len(batches), size=(2 * len(batches) + 1.6, 0.22 * len(names) + 1.1), sharex=True, sharey=True
     )
     for ax, batch in zip(axes.flat, batches, strict=True):
-        for place, variant in enumerate(variants):
-            row = table.loc[(variant, batch)]
-            colour = RUNTIME_COLOURS.get(variant.split()[0], COLOURS[2])
-            ax.plot([row["microseconds"], row["p90"]], [place, place], "|-", color=colour, linewidth=2, markersize=14)
-            ax.plot(row["microseconds"], place, "o", color=colour, markersize=7)
-            ax.annotate(
-                f"{row['microseconds']:,.3g}",
-                (row["microseconds"], place),
-                (0, 7),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
-            )
-        ax.set_xscale("log")
-        ax.margins(x=0.25, y=0.25)
+        floor = table.loc[(names[0], batch), "floor"]
+        ax.axvspan(1 / (1 + floor), 1 + floor, color="black", alpha=0.08, linewidth=0)
+        ax.axvline(1, color="black", linewidth=0.6)
+        for place, name in enumerate(names):
+            row = table.loc[(name, batch)]
+            known = row["verdict"] != "no difference"
+            ax.plot([row["ratio_low"], row["ratio_high"]], [place, place], "-", color=_colour(name), linewidth=2)
+            face = _colour(name) if known else "white"
+            ax.plot(row["ratio"], place, "o", color=_colour(name), markerfacecolor=face, markersize=5)
+        ax.set_xscale("log", base=2)
+        ax.xaxis.set_major_formatter("{x:g}x")
         ax.set_title(f"batch {batch:,}", loc="left")
-        ax.set_xlabel("microseconds a call")
-        ax.set_yticks(np.arange(len(variants)), variants)
+        ax.set_yticks(np.arange(len(names)), names)
     axes.flat[0].invert_yaxis()
+    figure.supxlabel("time a call by the reference's; hollow: no difference can be claimed", fontsize=9)
+    return figure
+
+
+def warm_up(blocks, batch: int = 1, mode: str = "copy_and_run", threads: int = 1) -> Figure:
+    """Time of each round by the file's own median, a line a file; round 0 is the warm-up, which is not counted.
+
+    Lines that move together are the machine changing its speed; ratios within a round do not see it.
+    """
+    chosen = (blocks["batch"] == batch) & (blocks["mode"] == mode) & (blocks["threads"] == threads)
+    part = blocks[chosen & (blocks["process"] == 1)]
+    figure, axes = _axes(size=(7.5, 2.8))
+    ax = axes[0, 0]
+    for variant, own in part.groupby("variant"):
+        own = own.sort_values("round")
+        relative = own["microseconds"] / own.loc[own["round"] > 0, "microseconds"].median()
+        ax.plot(own["round"], relative, "-", color=_colour(variant), linewidth=1, alpha=0.7)
+    ax.axvspan(-0.5, 0.5, color="black", alpha=0.08, linewidth=0)
+    ax.set_xlim(-0.5, part["round"].max() + 0.5)
+    ax.set_ylim(0.5, 2)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set_xlabel("round (grey: warm-up, not counted)")
+    ax.set_ylabel("time by the file's own median")
+    return figure
+
+
+def pareto(table, chosen: str | None, limits: Mapping[str, float | None]) -> Figure:
+    """What each file costs in bytes, AUC and latency, a row a file from the smallest to the largest; `table` is
+    `choice.Choice.table`.
+
+    Filled: no other file is better in one of the three and as good in the others. Crosses are broken. The star is the
+    recommended file, the dashed lines and the shade beyond them are the budget (`limits` as in `choice.Budget`).
+    """
+    titles = {
+        "bytes": "bytes of the file",
+        "auc_loss": "AUC that may be lost",
+        "latency_ratio": "latency by the reference's",
+    }
+    rows = table.sort_values("bytes", kind="stable")
+    figure, axes = _axes(1, 3, size=(10, 0.24 * len(rows) + 1), sharey=True)
+    for ax, (measure, title) in zip(axes.flat, titles.items(), strict=True):
+        for place, (name, row) in enumerate(rows.iterrows()):
+            colour, recommended = _colour(name), row["file"] == chosen
+            marker = "x" if row["verdict"] == "broken" else "*" if recommended else "o"
+            face = colour if row["pareto"] else "white"
+            size = 13 if recommended else 6
+            ax.plot(row[measure], place, marker, color=colour, markerfacecolor=face, markersize=size, clip_on=False)
+        if limits.get(measure) is not None:
+            ax.axvline(limits[measure], color=COLOURS[1], linestyle="--", linewidth=1)
+            ax.axvspan(
+                limits[measure], max(ax.get_xlim()[1], limits[measure]), color=COLOURS[1], alpha=0.06, linewidth=0
+            )
+        ax.set_title(title, loc="left")
+        ax.set_yticks(np.arange(len(rows)), rows.index)
+    axes[0, 0].set_xlim(left=0)
+    axes[0, 2].xaxis.set_major_formatter("{x:g}x")
+    axes[0, 1].set_xscale("symlog", linthresh=1e-4)
+    axes[0, 1].set_xlim(left=0)
+    axes[0, 0].invert_yaxis()
     return figure

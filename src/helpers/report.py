@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from helpers import __version__, runs
 from helpers.errors import WorkbenchError
 from helpers.evaluation import parity
 
-_COMPARISON = "comparison.csv"
+_COMPARISON, _RECOMMENDATION = "comparison.csv", "recommendation.json"
 TABLE_COLUMNS = {
     "runtime": "runtime",
     "precision": "precision",
@@ -51,13 +52,26 @@ def comparison(run: runs.Run):
     """The comparison table of a run, or None and the reason why it does not count (any more)."""
     import pandas as pd
 
-    maker = next((name for name, stage in run.record()["stages"].items() if _COMPARISON in stage["outputs"]), None)
-    if maker is None:
-        return None, "no finished stage has compared the files yet"
     try:
-        return pd.read_csv(run.verified(maker, _COMPARISON)), ""
+        path = _output(run, _COMPARISON)
     except WorkbenchError as error:
         return None, str(error)
+    return (None, "no finished stage has compared the files yet") if path is None else (pd.read_csv(path), "")
+
+
+def recommendation(run: runs.Run) -> str | None:
+    """The sentence that says which file of a run to ship, or None if nothing (that still counts) says so."""
+    try:
+        path = _output(run, _RECOMMENDATION)
+    except WorkbenchError:
+        return None
+    return None if path is None else json.loads(path.read_text())["sentence"]
+
+
+def _output(run: runs.Run, file: str) -> Path | None:
+    """A recorded output of whichever stage made it; None if none did."""
+    maker = next((name for name, stage in run.record()["stages"].items() if file in stage["outputs"]), None)
+    return None if maker is None else run.verified(maker, file)
 
 
 def render(run: runs.Run) -> str:
@@ -82,5 +96,6 @@ def render(run: runs.Run) -> str:
         command=f"workbench run {run.study} --run {run.name}{requested}",
         comparison=None if table is None else readable(table),
         reason=reason,
+        recommendation=recommendation(run),
         figures=figures,
     )

@@ -12,10 +12,13 @@ import numpy as np
 
 from helpers import datasets
 from helpers.errors import BadInput
+from helpers.evaluation import metrics
 from helpers.quiet import tensorflow
 from helpers.schema import Schema
 from helpers.studies import Inputs, Study
 
+CHANCE_AUC = 0.55
+"""An AUC that every ranking problem worth a model passes."""
 _SCORE_ROWS = 65_536
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -161,6 +164,27 @@ def possible_table(study: Study, sizes: Mapping[str, tuple[int, int]], target: f
         reach = sum(value >= target for value in best)
         rows[name] = {"lowest possible": f"{min(best):.3f}", "seeds that can pass": f"{reach} of {seeds}"}
     return pd.DataFrame(rows).T
+
+
+def check_learnable(scores: Mapping[str, np.ndarray], labels: np.ndarray, requests: np.ndarray) -> None:
+    """Refuse labels that no scorer can tell anything of: they are shuffled, or belong to other rows.
+
+    Parameters
+    ----------
+    scores : by scorer, of the model and of its baselines, so that a model that was trained too little is no reason.
+
+    Raises
+    ------
+    BadInput : for every scorer the upper end of its AUC's 95 % interval is below `CHANCE_AUC`.
+    """
+    chance = np.zeros(len(labels))
+    highs = {name: 0.5 + metrics.bootstrap_auc_delta(s, chance, labels, requests)[1] for name, s in scores.items()}
+    if max(highs.values()) < CHANCE_AUC:
+        best = max(highs, key=highs.get)
+        raise BadInput(
+            f"nothing relates features to labels: on {len(labels):,} rows the best scorer ({best}) has an AUC of at "
+            f"most {highs[best]:.3f}; the labels were shuffled, or belong to other rows"
+        )
 
 
 def config(model, schema: Schema) -> dict:

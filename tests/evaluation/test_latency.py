@@ -9,66 +9,93 @@ from helpers.evaluation import comparison, latency
 @pytest.fixture(scope="module")
 def measured(trained, ranking):
     files = {"litert fp32": trained.files["fp32.tflite"], "mnn fp32": trained.files["fp32.mnn"]}
-    return latency.measure(
-        files, ranking.schema, trained.files["reference.npz"], reference="litert fp32", batches=(1, 4096)
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency, "QUICK_SECONDS", 0.5)
+        return latency.measure(
+            files, ranking.schema, trained.files["reference.npz"], reference="litert fp32", batches=(1, 4096)
+        )
 
 
-def test_every_round_times_every_file_once(measured):
-    counts = measured.groupby(["variant", "batch", "mode", "round"]).size()
-    assert (counts == 1).all() and len(counts) == 3 * 2 * 2 * (latency.QUICK_ROUNDS + 1)
+def test_every_round_times_every_file_once_in_every_way(measured):
+    blocks, memory = measured
+    counts = blocks.groupby(["variant", "batch", "mode", "threads", "round"]).size()
+    ways = 2 * 2 + 1 + 2  # both modes at both batches, opening, and both batches with two threads
+    assert (counts == 1).all() and len(counts) == 4 * ways * (blocks["round"].max() + 1)
+    assert blocks["round"].max() >= latency.LEAST_ROUNDS
+    assert set(memory.index) == {"litert fp32", "mnn fp32", *latency.AGAIN} and memory.between(0.5, 100).all()
 
 
 def test_blocks_are_long_enough_and_in_random_order(measured):
-    timed = measured[measured["round"] > 0]
-    assert (measured["seconds"] >= latency.BLOCK_SECONDS).all()
-    orders = {tuple(part["variant"] + part["batch"].astype(str) + part["mode"]) for _, part in timed.groupby("round")}
-    assert len(orders) > latency.QUICK_ROUNDS / 2
+    blocks, _ = measured
+    assert (blocks["seconds"] >= latency.BLOCK_SECONDS).all()
+    orders = {tuple(part["variant"] + part["batch"].astype(str) + part["mode"]) for _, part in blocks.groupby("round")}
+    assert len(orders) == blocks["round"].max() + 1
 
 
 def test_summary_is_medians_and_paired_ratios(measured):
-    table = latency.summarise(measured, reference="litert fp32")
-    timed = measured[measured["round"] > 0].set_index("round")
+    blocks, _ = measured
+    table = latency.summarise(blocks, reference="litert fp32")
+    timed = blocks[blocks["round"] > 0].set_index("round")
     here = timed[(timed["batch"] == 4096) & (timed["mode"] == "run")]
     ours, base = (here[here["variant"] == v]["microseconds"] for v in ("mnn fp32", "litert fp32"))
-    row = table.loc[("mnn fp32", 4096, "run")]
+    row = table.loc[("mnn fp32", 4096, "run", 1)]
     assert row["microseconds"] == ours.median() and row["ratio"] == (ours / base).median()
     assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
-    assert table.loc[("litert fp32", 1, "run"), "verdict"] == "no difference"
+    assert table.loc[("litert fp32", 1, "run", 1), "verdict"] == "no difference"
+    assert latency.variants(table) == ["litert fp32", "mnn fp32"]
 
 
 def test_more_rows_take_longer_and_copies_cost_something(measured):
-    table = latency.summarise(measured, reference="litert fp32")["microseconds"]
+    table = latency.summarise(measured[0], reference="litert fp32")["microseconds"]
     for variant in ("litert fp32", "mnn fp32"):
-        assert table[variant, 4096, "run"] > 5 * table[variant, 1, "run"]
-        assert table[variant, 1, "copy_and_run"] > table[variant, 1, "run"]
+        assert table[variant, 4096, "run", 1] > 5 * table[variant, 1, "run", 1]
+        assert table[variant, 1, "copy_and_run", 1] > table[variant, 1, "run", 1]
+        assert table[variant, 1, "open", 1] > 10 * table[variant, 1, "copy_and_run", 1]
 
 
 def _blocks(ratio: float, again: float, noise: float) -> pd.DataFrame:
     """Blocks of a machine that drifts twofold between rounds: the pairing must cancel it."""
     rng = np.random.default_rng(0)
     rows = []
+    factors = {"base": 1.0, "other": ratio, latency.AGAIN[0]: 1.0, latency.AGAIN[1]: again}
     for number in range(1, 31):
         speed = rng.choice([1.0, 2.0])
-        for variant, factor in (("base", 1.0), ("other", ratio), (latency.AGAIN, again)):
-            rows.append((variant, 1, "run", 1, number, 10.0 * speed * factor * np.exp(rng.normal(0, noise))))
-    return pd.DataFrame(rows, columns=["variant", "batch", "mode", "process", "round", "microseconds"])
+        for variant, factor in factors.items():
+            time = 10.0 * speed * factor * np.exp(rng.normal(0, noise))
+            rows += [(variant, 1, mode, 1, 1, number, time) for mode in ("run", "open")]
+    return pd.DataFrame(rows, columns=["variant", "batch", "mode", "threads", "process", "round", "microseconds"])
 
 
 @pytest.mark.parametrize(
     ("ratio", "again", "verdict"),
-    [(1.3, 1.0, "slower"), (0.7, 1.0, "faster"), (1.0, 1.0, "no difference"), (1.03, 1.06, "no difference")],
+    [
+        (1.3, 1.0, "slower"),
+        (0.7, 1.0, "faster"),
+        (1.0, 1.0, "no difference"),
+        (1.03, 1.06, "no difference"),
+        (0.97, 1.06, "no difference"),
+        (1.2, 1.06, "slower"),
+    ],
 )
 def test_verdict_of_known_ratios(ratio, again, verdict):
     table = latency.summarise(_blocks(ratio, again, noise=0.01), reference="base")
-    row = table.loc[("other", 1, "run")]
+    row = table.loc[("other", 1, "run", 1)]
     assert row["verdict"] == verdict and abs(row["ratio"] - ratio) < 0.02
+    assert row["floor"] == pytest.approx(max(again - 1, 0.005), abs=0.01)
 
 
 def test_cells_have_one_width_whatever_the_numbers():
     for ratio in (0.001, 1.0, 900.0):
-        cells = latency.table(latency.summarise(_blocks(ratio, 1.0, 0.01), reference="base"), mode="run")
-        assert set(cells["batch 1"].str.len()) == {latency._CELL_WIDTH}
+        summary = latency.summarise(_blocks(ratio, 1.0, 0.01), reference="base")
+        memory = pd.Series({"base": 1.0, "other": ratio})
+        tables = [
+            latency.table(summary, mode="run"),
+            latency.interval_table(summary, mode="run"),
+            latency.footprint_table(summary, memory),
+        ]
+        for table in tables:
+            for column in table:
+                assert table[column].str.len().nunique() == 1, table[column]
 
 
 def test_faults_are_named(trained, ranking, tmp_path):
@@ -80,22 +107,26 @@ def test_faults_are_named(trained, ranking, tmp_path):
         latency.measure({"a": damaged}, ranking.schema, trained.files["reference.npz"], reference="a")
 
 
-def test_comparison_has_the_columns_of_the_contract(trained, measured):
+def test_comparison_has_the_columns_of_the_contract_first(trained, measured):
+    blocks, memory = measured
     files = {"tflite/fp32.tflite": trained.files["fp32.tflite"], "mnn/fp32.mnn": trained.files["fp32.mnn"]}
     parities = {comparison.name_of(file): trained.reference.judge(trained.reference.scores) for file in files}
-    table = comparison.build(files, parities, latency.summarise(measured, reference="litert fp32"))
+    table = comparison.build(files, parities, latency.summarise(blocks, reference="litert fp32"), memory)
     contract = (
         "runtime, precision, file, bytes, max_abs_error, accuracy, auc, auc_delta, auc_delta_low, auc_delta_high, "
         "ndcg_at_10, kendall_tau, top10_overlap, distinct_scores, latency_us, latency_ratio, latency_ratio_low, "
         "latency_ratio_high, verdict"
     )
-    assert list(table.columns) == contract.split(", ")
+    contract = contract.split(", ")
+    assert list(table.columns)[: len(contract)] == contract
     assert table["bytes"].tolist() == [path.stat().st_size for path in files.values()]
-    assert table["latency_ratio"].iloc[0] == 1.0
+    assert table["latency_ratio"].iloc[0] == 1.0 and (table["open_ms"] > 0.01).all() and (table["memory_mb"] > 0).all()
 
 
 def test_a_count_from_a_slow_moment_does_not_make_short_blocks(monkeypatch):
-    monkeypatch.setitem(latency._steps, (1, "run"), lambda: None)
+    from timeit import Timer
+
+    monkeypatch.setitem(latency._timers, (1, "run", 1), Timer("pass"))
     for counted in (None, 1, 10):
-        calls, seconds = latency._block(1, "run", counted)
+        calls, seconds = latency._block(1, "run", 1, counted)
         assert seconds >= latency.BLOCK_SECONDS and calls > 1000

@@ -20,8 +20,8 @@ def test_the_reference_is_the_same_as_itself(trained, judge):
 @pytest.mark.parametrize(
     ("change", "verdict", "reason"),
     [
-        (lambda s: s + np.float32(2e-7), "same", "at most"),
-        (lambda s: s + np.float32(2e-5), "ships with loss", "scores move by up to 2.0e-05"),
+        (lambda s: s + np.float32(2e-7), "same", "no score moves by more than 1e-05"),
+        (lambda s: s + np.float32(2e-5), "ships with loss", "scores move by up to 2e-05"),
         (lambda s: np.round(s * 128) / 128, "ships with loss", "scores move"),
         (lambda s: np.full_like(s, 0.5), "broken", "constant"),
         (lambda s: 1 - s, "broken", "wrong order"),
@@ -36,7 +36,7 @@ def test_verdicts_and_their_reasons(trained, judge, change, verdict, reason):
 
 
 def test_one_score_for_all_rows_is_a_static_batch(judge):
-    with pytest.raises(ParityError, match="1 scores for 4200 rows: the file's batch is static"):
+    with pytest.raises(ParityError, match="static batch: 1 scores for 4200 rows"):
         judge(np.zeros((1, 1)))
 
 
@@ -67,9 +67,75 @@ class StaleBatch:
 
 def test_batches_must_agree(trained, ranking):
     model = runtimes.open_model(trained.files["fp32.tflite"], ranking.schema, trusted=True)
-    parity.check_batches(model, trained.reference.inputs, "good")
-    with pytest.raises(ParityError, match="stale scores .* rows differently in batches of 1"):
-        parity.check_batches(StaleBatch(model), trained.reference.inputs, "stale")
+    parity.check_batches(model, trained.reference.inputs)
+    with pytest.raises(ParityError, match="batches disagree: in batches of 1, .* rows score differently"):
+        parity.check_batches(StaleBatch(model), trained.reference.inputs)
+
+
+def test_examine_gives_a_verdict_where_scoring_fails(trained, ranking):
+    model = runtimes.open_model(trained.files["fp32.tflite"], ranking.schema, trusted=True)
+    assert parity.examine(model, trained.reference).verdict == "same"
+    stale = parity.examine(StaleBatch(model), trained.reference)
+    assert stale.verdict == "broken" and stale.reason.startswith("batches disagree")
+
+    class Static:
+        def score(self, inputs):
+            return np.zeros((1, 1), np.float32)
+
+    assert parity.examine(Static(), trained.reference).reason == "static batch: 1 scores for 4200 rows"
+
+
+def test_every_figure_against_its_own_definition(trained, judge):
+    """Row by row in float64, from scikit-learn and scipy, request by request."""
+    from scipy import stats
+    from sklearn import metrics as sk
+
+    reference = trained.reference
+    scores = np.round(reference.scores * 50) / 50
+    result = judge(scores)
+    labels, ours, before = reference.labels, scores[:, 0].astype(np.float64), reference.scores[:, 0].astype(np.float64)
+    groups = [np.flatnonzero(reference.requests == r) for r in np.unique(reference.requests)]
+    assert result.max_abs_error == pytest.approx(np.abs(ours - before).max(), abs=1e-12)
+    assert result.mean_abs_error == pytest.approx(np.abs(ours - before).mean(), abs=1e-12)
+    assert result.auc_delta == pytest.approx(
+        sk.roc_auc_score(labels, ours) - sk.roc_auc_score(labels, before), abs=1e-12
+    )
+    assert result.log_loss == pytest.approx(sk.log_loss(labels, ours), abs=1e-9)
+    taus = [stats.kendalltau(ours[g], before[g]).statistic for g in groups]
+    assert result.kendall_tau == pytest.approx(np.nanmean(taus), abs=1e-12)
+    change = [
+        sk.ndcg_score([labels[g]], [ours[g]], k=10) - sk.ndcg_score([labels[g]], [before[g]], k=10) for g in groups
+    ]
+    assert result.ndcg_delta == pytest.approx(np.mean(change), abs=1e-12)
+    assert result.ndcg_delta_low <= result.ndcg_delta <= result.ndcg_delta_high
+    within = [sk.roc_auc_score(labels[g], ours[g]) for g in groups if 0 < labels[g].sum() < len(g)]
+    assert result.request_auc == pytest.approx(np.mean(within), abs=1e-12)
+    assert result.distinct_scores == len(set(scores[:, 0].tolist())) < 52
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict", "reason"),
+    [
+        ({}, "ships with loss", "scores move by up to 2e-02, Kendall tau 0.950"),
+        ({"max_abs_error": 1e-6}, "same", "no score moves"),
+        ({"kendall_tau": 0.89}, "broken", "wrong order"),
+        ({"kendall_tau": float("nan")}, "broken", "wrong order"),
+        ({"distinct_scores": 1}, "broken", "constant"),
+        ({"auc_delta_low": -0.02}, "broken", "below threshold: it may lose 0.0200 AUC, more than 0.01"),
+        ({"ndcg_delta_low": -0.02}, "broken", "below threshold: it may lose 0.0200 NDCG@10, more than 0.01"),
+        ({"ndcg_delta_low": float("nan")}, "broken", "below threshold"),
+    ],
+)
+def test_each_threshold_on_its_own(changed, verdict, reason):
+    fine = {
+        "max_abs_error": 0.02,
+        "kendall_tau": 0.95,
+        "distinct_scores": 50,
+        "auc_delta_low": -0.001,
+        "ndcg_delta_low": 0,
+    }
+    found = parity._verdict({**fine, **changed})
+    assert found[0] == verdict and found[1].startswith(reason)
 
 
 def test_swapping_inputs_of_one_width_is_seen(trained, ranking, judge):

@@ -17,6 +17,7 @@ from support import PROJECT, workbench
 from helpers import notebooks, pipeline, runs
 from helpers.datasets import load
 from helpers.errors import DamagedFile
+from helpers.convert import recipes
 from helpers.evaluation import comparison
 
 CONTRACT = [
@@ -28,9 +29,14 @@ CONTRACT = [
     "model/reference.npz",
     "tflite/fp32.tflite",
     "mnn/fp32.mnn",
+    "model/calibration.npz",
+    "tflite/recipes.csv",
+    "mnn/recipes.csv",
     "comparison.csv",
     "latency.csv",
+    "recommendation.json",
     "figures/latency.png",
+    "figures/pareto.png",
     "report.html",
 ]
 
@@ -49,12 +55,17 @@ def test_a_finished_run_is_the_folder_of_the_contract(finished):
         assert stage["seconds"] > 0
         assert all(runs.sha256(folder / file) == digest for file, digest in stage["outputs"].items())
     table = pd.read_csv(folder / "comparison.csv")
-    assert tuple(table.columns) == comparison.COLUMNS and list(table["runtime"]) == ["keras", "litert", "mnn"]
+    assert tuple(table.columns) == comparison.COLUMNS
+    variants = [("keras", "fp32"), *((recipe.runtime, recipe.precision) for recipe in recipes.RECIPES)]
+    assert list(table[["runtime", "precision"]].itertuples(index=False, name=None)) == variants
+    plain = table["precision"].str.startswith("fp32")
+    assert set(table["verdict"][plain]) == {"same"} and set(table["verdict"][~plain]) == {"ships with loss"}
     assert not [path for path in finished.home.rglob("*partial*")], "nothing half-written stays behind"
 
 
 def test_it_prints_the_table_and_where_things_are(finished):
     assert re.search(r"mnn +fp32 .* same", finished.output.read_text())
+    assert "\nShip litert fp32: of the 16 files within the budget (at most 0.01 AUC lost)" in finished.output.read_text()
     assert f"run folder  {finished.home}/artifacts/ranking/default" in finished.output.read_text()
     assert "report.html" in finished.output.read_text()
 
@@ -285,4 +296,5 @@ def test_other_parameters_all_the_way(home):
     (folder,) = (home / "artifacts/ranking").iterdir()
     assert folder.name == "epochs=10,rows=20000,scenario=personalised,seeds=1"
     table = pd.read_csv(folder / "comparison.csv")
-    assert (table["verdict"] == "same").all() and table["auc"].min() > 0.7
+    plain = table["precision"].str.startswith("fp32")
+    assert (table["verdict"][plain] == "same").all() and table["auc"][plain].min() > 0.7

@@ -60,7 +60,8 @@ def test_a_second_study_runs_through_every_stage_unchanged(tmp_path, home):
 
     run()
     table = pd.read_csv(home / "artifacts/clicks/r/comparison.csv")
-    assert list(table["runtime"]) == ["keras", "litert", "mnn"] and (table["verdict"] == "same").all()
+    plain = table["precision"].str.startswith("fp32")
+    assert len(table) > 10 and (table["verdict"][plain] == "same").all()
     assert run().count("nothing to do") == 5
     module.write_text(STUDY.replace("[:, :3]", "[:, 1:4]"))
     output = run()

@@ -7,7 +7,7 @@ import pytest
 from support import replace_recorded
 
 from helpers import notebooks, runtimes
-from helpers.convert import mnn
+from helpers.convert import mnn, recipes
 
 THREADS = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 OTHER_PROCESSOR = {
@@ -65,11 +65,11 @@ def test_a_lower_training_rate_is_noticed(tmp_path, finished_copy, home):
 
 def test_two_swapped_inputs_are_noticed_where_the_file_is_made(tmp_path, finished_copy, home):
     patch = (
-        "from helpers.convert import tflite\n_named = tflite.named\n"
+        "from helpers.convert import recipes, tflite, variants\n_named = tflite.named\n"
         "tflite.named = lambda content, schema: _named(content, schema).replace(b'user_features', b'USER_FEATURES')"
         ".replace(b'item_features', b'user_features').replace(b'USER_FEATURES', b'item_features')"
     )
-    copy = _planted("03", tmp_path, ("from helpers.convert import tflite", patch))
+    copy = _planted("03", tmp_path, ("from helpers.convert import recipes, tflite, variants", patch))
     assert "ParityError: tflite/fp32.tflite does not score as its reference: wrong order" in _first_failure(
         notebooks.check([copy], ("-x",), home=home)
     )
@@ -87,10 +87,12 @@ def test_two_swapped_inputs_are_noticed_downstream(finished_copy, home, stage):
 
 def test_a_quantised_file_in_place_of_fp32_is_noticed(finished_copy, home, tmp_path, ranking):
     quantised = tmp_path / "quantised.mnn"
-    mnn.convert(finished_copy.folder / "tflite/fp32.tflite", ranking.schema, quantised, options=["--weightQuantBits", "8"])
+    options = recipes.get("mnn", "weight_int8").options
+    mnn.convert(finished_copy.folder / "tflite/fp32.tflite", ranking.schema, quantised, options=options)
     runtimes.open_model(quantised, ranking.schema)  # a good file of another precision: only its scores tell
     replace_recorded(finished_copy, "mnn/fp32.mnn", quantised.read_bytes())
-    assert "ships with loss" in _first_failure(notebooks.check([notebooks.stages()["05"]], ("-x",), home=home))
+    output = _first_failure(notebooks.check([notebooks.stages()["05"]], ("-x",), home=home))
+    assert re.search(r"[-+] +<td>5e-03</td>", output), "the largest difference of mnn fp32, stored as under 1e-05"
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""TFLite to MNN in a child process, with nothing taken on trust.
+"""TFLite to MNN, and MNN to integer MNN, in a child process and with nothing taken on trust.
 
 MNN's converter exits with status 0 on a missing input, an unsupported operator or an output folder that does
 not exist, leaves an older output file in place, and ends the process on a truncated input; its Python entry
@@ -10,29 +10,30 @@ and afterwards the file must be there, open, and take and give the schema's tens
 from __future__ import annotations
 
 import hashlib
+import json
+import tempfile
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from helpers import child
+from helpers.convert import recipes, tflite
 from helpers.errors import ConversionFailed, DamagedFile
 from helpers.runtimes import open_model
 from helpers.schema import Schema
 
-FORMS: dict[str, list[str]] = {
-    "default": [],
-    "matmul kept": ["--convertMatmulToConv", "0"],
-}
-"""Ways to lay the same float32 model out: by default MNN turns each matrix product into a 1x1 convolution."""
+PLAIN = recipes.get("mnn", "fp32").options
 
 
-def convert(source: Path, schema: Schema, path: Path, *, options: list[str] = FORMS["matmul kept"]) -> str:
+def convert(source: Path, schema: Schema, path: Path, *, options: Sequence[str] = PLAIN, trusted: bool = False) -> str:
     """Write the ``.mnn`` form of a float32 ``.tflite`` file.
-
-    Quantised TFLite files convert "successfully" to files that score a constant: give the float32 one.
 
     Parameters
     ----------
-    options : further arguments for the converter, see `FORMS`.
+    options : further arguments for the converter, see `helpers.convert.recipes`.
+    trusted : the source came from `Stage.input`; any other file is opened in LiteRT first, in a child process.
 
     Returns
     -------
@@ -40,41 +41,69 @@ def convert(source: Path, schema: Schema, path: Path, *, options: list[str] = FO
 
     Raises
     ------
-    ConversionFailed : no file, a file that does not open, or one whose inputs or output are not the schema's.
+    ConversionFailed : a quantised source, no file, a file that does not open, or one whose inputs or output are not
+        the schema's.
     DamagedFile : the source is not a TFLite file that LiteRT can score (MNN would recurse until it crashes).
     """
     path.unlink(missing_ok=True)
-    open_model(source, schema)
+    if not trusted:
+        open_model(source, schema)
+    tflite.require_float32(source)
     arguments = ["-f", "TFLITE", "--modelFile", str(source), "--MNNModel", str(path), "--bizCode", schema.model_name]
     with child.Child(f"convert {source.name} to MNN") as process:
-        try:
-            process.call(f"{__name__}:_convert_here", arguments=[*arguments, *options])
-        except child.ChildDied as error:
-            path.unlink(missing_ok=True)
-            raise ConversionFailed(str(error)) from error
-        if not path.exists() or path.stat().st_size == 0:
-            raise ConversionFailed(f"MNN's converter ended without an error and wrote no file{process.log_tail()}")
-        _set_uuid(
-            path,
-            process.call(f"{__name__}:_uuid_here", path=str(path)),
-            seed=source.read_bytes() + " ".join(options).encode(),
-        )
-        try:
-            open_model(path, schema)
-        except DamagedFile as error:
-            path.unlink(missing_ok=True)
-            raise ConversionFailed(
-                f"MNN's converter wrote a file that cannot be used: {error}{process.log_tail()}"
-            ) from error
+        _finish(process, path, schema, "_convert_here", arguments=[*arguments, *options])
+        _set_uuid(process, path, seed=source.read_bytes() + " ".join(options).encode())
         return process.log_tail()
 
 
-def convert_forms(source: Path, schema: Schema, folder: Path) -> dict[str, Path]:
-    """Write every form of `FORMS` into `folder`; returns the files by form."""
-    files = {form: folder / f"{form.replace(' ', '_')}.mnn" for form in FORMS}
-    for form, path in files.items():
-        convert(source, schema, path, options=FORMS[form])
-    return files
+def quantise(
+    source: Path, schema: Schema, path: Path, calibration: Path, settings: Mapping[str, str], *, rows: int = 512
+) -> None:
+    """Write a file with integer activations from a float32 ``.mnn`` file (MNN's offline quantisation).
+
+    Parameters
+    ----------
+    calibration : ``.npz`` of inputs by name; the first `rows` are used. The tool reads decimal text.
+    settings : what the tool is told besides, see `helpers.convert.recipes`.
+
+    Raises
+    ------
+    ConversionFailed : what the tool refused, or a file that cannot be used.
+    """
+    path.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as folder, child.Child(f"quantise {source.name}") as process:
+        sample = Path(folder) / "samples" / "0"
+        sample.mkdir(parents=True)
+        with np.load(calibration, allow_pickle=False) as file:
+            arrays = {name: file[name][:rows] for name in schema.input_names}
+        for name, array in arrays.items():
+            np.savetxt(sample / f"{name}.txt", array.reshape(-1), fmt="%.9g")
+        shapes = [{"name": name, "shape": list(array.shape)} for name, array in arrays.items()]
+        (sample / "input.json").write_text(json.dumps({"inputs": shapes, "outputs": [schema.output.name]}))
+        config = Path(folder) / "config.json"
+        config.write_text(
+            json.dumps({"input_type": "sequence", "path": str(sample.parent), "format": "GRAY", **settings})
+        )
+        made = Path(folder) / path.name  # the tool leaves a second file beside what it makes
+        _finish(process, made, schema, "_quantise_here", arguments=[str(source), str(made), str(config)])
+        _set_uuid(process, made, seed=source.read_bytes() + calibration.read_bytes())
+        path.write_bytes(made.read_bytes())
+
+
+def _finish(process: child.Child, path: Path, schema: Schema, function: str, **arguments) -> None:
+    """Let a tool write `path` in the child, whatever it reports, and see that the file is there and can be used."""
+    try:
+        process.call(f"{__name__}:{function}", **arguments)
+    except child.ChildDied as error:
+        path.unlink(missing_ok=True)
+        raise ConversionFailed(str(error)) from error
+    if not path.exists() or path.stat().st_size == 0:
+        raise ConversionFailed(f"MNN's tool ended without an error and wrote no file{process.log_tail()}")
+    try:
+        open_model(path, schema)
+    except DamagedFile as error:
+        path.unlink(missing_ok=True)
+        raise ConversionFailed(f"MNN's tool wrote a file that cannot be used: {error}{process.log_tail()}") from error
 
 
 def _convert_here(arguments: list[str]) -> None:
@@ -84,6 +113,13 @@ def _convert_here(arguments: list[str]) -> None:
     _tools.mnnconvert(["mnnconvert", *arguments])
 
 
+def _quantise_here(arguments: list[str]) -> None:
+    """The quantisation itself; runs in a child process."""
+    import _tools
+
+    _tools.mnnquant(["mnnquant", *arguments])
+
+
 def _uuid_here(path: str) -> str:
     """The identifier inside an ``.mnn`` file; runs in a child process."""
     import MNN
@@ -91,9 +127,9 @@ def _uuid_here(path: str) -> str:
     return MNN.get_model_uuid(path)
 
 
-def _set_uuid(path: Path, old: str, seed: bytes) -> None:
+def _set_uuid(process: child.Child, path: Path, seed: bytes) -> None:
     """Replace the random identifier by one that follows from the source, so that the bytes repeat."""
-    content = path.read_bytes()
+    content, old = path.read_bytes(), process.call(f"{__name__}:_uuid_here", path=str(path))
     new = uuid.UUID(bytes=hashlib.sha256(seed).digest()[:16], version=4)
     if len(old) == len(str(new)) and content.count(old.encode()) == 1:
         path.write_bytes(content.replace(old.encode(), str(new).encode()))

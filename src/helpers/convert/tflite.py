@@ -1,18 +1,19 @@
-"""Keras to TFLite, with the study's tensor names in declared order and a dynamic batch.
+"""Keras to TFLite, and float32 TFLite to smaller ones, with the study's tensor names in order and a dynamic batch.
 
 TFLiteConverter's plain ways all lose something: ``from_keras_model`` reorders the inputs and calls them
 ``serving_default_user_features:0``; ``from_concrete_functions`` leaves variables unfrozen, and LiteRT then
 scores NaN without an error. The way taken here: a SavedModel with one named endpoint, converted, and then
-names and order set through the flatbuffer's object API.
+names and order set through the flatbuffer's object API. Quantisation is ai-edge-quantizer's, in a child process.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from helpers import child
 from helpers.errors import ConversionFailed
 from helpers.quiet import native_output, tensorflow
 from helpers.schema import Schema
@@ -53,20 +54,84 @@ def convert(model, schema: Schema, path: Path) -> None:
     path.write_bytes(named(content, schema))
 
 
+def quantise(
+    source: Path, schema: Schema, path: Path, entries: Sequence[dict], *, calibration: Path | None = None, process=None
+) -> None:
+    """Write a reduced form of a float32 ``.tflite`` file.
+
+    Parameters
+    ----------
+    entries : ai-edge-quantizer recipe entries, see `helpers.convert.recipes`.
+    calibration : ``.npz`` of inputs by name, for recipes that fix the range of activations: the smallest and
+        largest value over all its rows.
+    process : a `helpers.child.Child` to use, which saves its start; default a new one.
+
+    Raises
+    ------
+    ConversionFailed : what the quantizer refused, in its words, or a file that lost an input, the output or the
+        dynamic batch.
+    """
+    path.unlink(missing_ok=True)
+    raw = path.with_name(f"raw-{path.name}")
+    request = {
+        "source": str(source),
+        "target": str(raw),
+        "entries": list(entries),
+        "calibration": None if calibration is None else str(calibration),
+    }
+    try:
+        if process is None:
+            child.run(f"quantise {source.name}", f"{__name__}:_quantise_here", **request)
+        else:
+            process.call(f"{__name__}:_quantise_here", **request)
+        path.write_bytes(named(raw.read_bytes(), schema, restore_batch=True))
+    except child.ChildDied as error:
+        raise ConversionFailed(str(error)) from error
+    finally:
+        raw.unlink(missing_ok=True)
+
+
+def _quantise_here(source: str, target: str, entries: list[dict], calibration: str | None) -> None:
+    """The quantisation itself; runs in a child process."""
+    import numpy as np
+    from ai_edge_quantizer import quantizer
+
+    try:
+        tool = quantizer.Quantizer(source)
+        tool.load_quantization_recipe(entries)
+        ranges = None
+        if tool.need_calibration and calibration is not None:
+            with np.load(calibration, allow_pickle=False) as rows:  # one batch: several would give a moving average
+                ranges = tool.calibrate({SIGNATURE: [dict(rows)]}, num_threads=1)
+        content = tool.quantize(ranges).quantized_model
+    except Exception as error:  # whatever the quantizer raises is its reason
+        raise ConversionFailed(f"ai-edge-quantizer: {' '.join(str(error).split())}") from error
+    Path(target).write_bytes(content)
+
+
 @contextmanager
-def plain(model) -> Iterator[Path]:
-    """What ``TFLiteConverter.from_keras_model`` makes of the model, as a file that is gone afterwards: to look at."""
+def plain(model, *, optimise: bool = False) -> Iterator[Path]:
+    """What ``TFLiteConverter.from_keras_model`` makes of the model, as a file that is gone afterwards: to look at.
+
+    `optimise` asks it for its default optimisations (dynamic range quantisation).
+    """
     tf = tensorflow()
     with tempfile.TemporaryDirectory() as folder:
         with native_output():
-            content = tf.lite.TFLiteConverter.from_keras_model(model).convert()
+            converter = tf.lite.TFLiteConverter.from_keras_model(model)
+            converter.optimizations = [tf.lite.Optimize.DEFAULT] if optimise else []
+            content = converter.convert()
         path = Path(folder) / "plain.tflite"
         path.write_bytes(content)
         yield path
 
 
-def named(content: bytes, schema: Schema) -> bytes:
-    """The same TFLite model with tensors named and inputs ordered as the schema declares; signature kept."""
+def named(content: bytes, schema: Schema, *, restore_batch: bool = False) -> bytes:
+    """The same TFLite model with tensors named and inputs ordered as the schema declares; signature kept.
+
+    `restore_batch` declares the output's batch dynamic again: ai-edge-quantizer forgets it on the tensors that it
+    adds. Whether the file then answers every row, opening it shows.
+    """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as flat
 
@@ -82,12 +147,20 @@ def named(content: bytes, schema: Schema) -> bytes:
             f"the converted file takes {sorted(inputs)} and gives {sorted(outputs)}, "
             f"the model takes {schema.input_names} and gives {schema.output.name}"
         )
-    for name, entry in {**inputs, **outputs}.items():
+    ends = {**inputs, **outputs}
+    for index, tensor in enumerate(graph.tensors):  # the integer twin of a quantised input or output keeps another name
+        if tensor.name and tensor.name.decode() in ends and ends[tensor.name.decode()].tensorIndex != index:
+            tensor.name += b"_quantised"
+    for name, entry in ends.items():
         tensor = graph.tensors[entry.tensorIndex]
         tensor.name = name.encode()
         shape = list(tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature)
-        if shape[0] != -1:
-            raise ConversionFailed(f"{name} has the fixed shape {shape}: the batch is no longer dynamic")
+        if name in outputs and restore_batch:
+            tensor.shapeSignature = [-1, *shape[1:]]
+        elif shape[0] != -1:
+            raise ConversionFailed(
+                f"{name} has the fixed shape {[int(n) for n in shape]}: the batch is no longer dynamic"
+            )
     signature.inputs = [inputs[name] for name in schema.input_names]
     graph.inputs = [entry.tensorIndex for entry in signature.inputs]
     graph.outputs = [outputs[schema.output.name].tensorIndex]
@@ -138,6 +211,26 @@ def operators(path: Path):
             }
         )
     return pd.DataFrame(rows)
+
+
+def require_float32(path: Path) -> None:
+    """Refuse a quantised ``.tflite`` file.
+
+    Raises
+    ------
+    ConversionFailed : tensors hold float16 or quantised integers; says which kinds.
+    """
+    graph, types, _ = _graph(path)
+    kinds = set()
+    for tensor in graph.tensors:
+        scaled = tensor.quantization is not None and tensor.quantization.scale is not None
+        if types[tensor.type] == "float16" or (scaled and len(tensor.quantization.scale)):
+            kinds.add(types[tensor.type])
+    if kinds:
+        raise ConversionFailed(
+            f"{path.name} is quantised (it holds {', '.join(sorted(kinds))}): MNN makes a file of it that opens and "
+            "ranks at random; give it the float32 file and reduce with MNN's own options"
+        )
 
 
 def _graph(path: Path):

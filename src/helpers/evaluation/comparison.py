@@ -28,6 +28,16 @@ COLUMNS = (
     "latency_ratio_low",
     "latency_ratio_high",
     "verdict",
+    "reason",
+    "mean_abs_error",
+    "log_loss",
+    "request_auc",
+    "ndcg_delta",
+    "ndcg_delta_low",
+    "ndcg_delta_high",
+    "calibration_error",
+    "open_ms",
+    "memory_mb",
 )
 LATENCY_REFERENCE = "litert fp32"
 """What latency ratios are taken to: the plain file that an app would ship, not the training framework."""
@@ -38,22 +48,24 @@ def name_of(file: str) -> str:
     return " ".join(variant_of(file))
 
 
-def build(files: Mapping[str, Path], parities: Mapping[str, Parity], latency):
+def build(files: Mapping[str, Path], parities: Mapping[str, Parity], latency, memory):
     """The comparison table, with the columns and order of `COLUMNS`.
 
     Parameters
     ----------
     files : paths by file name within the run.
     parities : by variant name, see `name_of`.
-    latency : table of `latency.summarise`; batch 1 with the copy in and out is taken.
+    latency : table of `latency.summarise`; batch 1 with the copy in and out and the fewest threads is taken.
+    memory : MB by variant name, of `latency.measure`.
     """
     import pandas as pd
 
+    threads = min(latency.index.unique("threads"))
     rows = []
     for file, path in files.items():
         name = name_of(file)
         runtime, precision = variant_of(file)
-        time = latency.loc[(name, 1, "copy_and_run")]
+        time, opened = (latency.loc[(name, 1, mode, threads)] for mode in ("copy_and_run", "open"))
         measured = {
             "runtime": runtime,
             "precision": precision,
@@ -63,6 +75,8 @@ def build(files: Mapping[str, Path], parities: Mapping[str, Parity], latency):
             "latency_ratio": time["ratio"],
             "latency_ratio_low": time["ratio_low"],
             "latency_ratio_high": time["ratio_high"],
+            "open_ms": opened["microseconds"] / 1000,
+            "memory_mb": memory[name],
         }
         rows.append({**vars(parities[name]), **measured})
     return pd.DataFrame(rows)[list(COLUMNS)]

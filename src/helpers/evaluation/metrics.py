@@ -246,3 +246,20 @@ def bootstrap_auc_delta(
         return float("nan"), float("nan")
     low, high = np.quantile(deltas, [0.025, 0.975])
     return float(low), float(high)
+
+
+def bootstrap_mean_delta(
+    values: np.ndarray, reference: np.ndarray, *, draws: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % interval of the mean of ``values - reference``, metrics by request ``(n_requests,)``, NDCG for example.
+
+    Paired percentile bootstrap over requests, as `bootstrap_auc_delta`; requests where either is NaN are left out.
+    """
+    difference = np.asarray(values, np.float64) - reference
+    difference = difference[~np.isnan(difference)]
+    if not len(difference):
+        return float("nan"), float("nan")
+    rng = np.random.default_rng(seed)
+    means = [difference[rng.integers(0, len(difference), len(difference))].mean() for _ in range(draws)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)

@@ -8,23 +8,34 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.errors import ParityError
+from helpers.errors import DamagedFile, ParityError
 from helpers.evaluation import metrics
 from helpers.runtimes import Runtime
 
 SAME_ERROR = 1e-5
 """Largest score difference of a file that counts as the same: 60 float32 roundings at a score of 1, where
 float32 conversions measure 2e-7 and the mildest reduced precision (fp16) 4e-4."""
-SHIP_AUC_LOSS = 0.01
+SHIP_LOSS = 0.01
 SHIP_KENDALL_TAU = 0.9
-"""A reduced file ships with loss while the lower end of its AUC interval is above -0.01 and its order within
-requests agrees with the reference to a Kendall tau of at least 0.9; below it is broken."""
+"""A reduced file ships with loss while the lower ends of the intervals of its AUC and NDCG@10 changes are above -0.01
+and its order within requests agrees with the reference to a Kendall tau of at least 0.9; below it is broken."""
 BATCHES = (1, 7, 64, 4096)
 
 
 @dataclass(frozen=True)
 class Parity:
-    """A model file's scores held against its reference on one labelled set."""
+    """A model file's scores held against its reference on one labelled set; changes are file minus reference.
+
+    Attributes
+    ----------
+    max_abs_error, mean_abs_error : differences of scores, row by row.
+    auc_delta_low, auc_delta_high, ndcg_delta_low, ndcg_delta_high : 95 % intervals, paired bootstrap over requests.
+    request_auc : mean AUC within a request, that is for one user.
+    kendall_tau, top10_overlap : means over requests of tau-b and of the share of the ten best in common.
+    distinct_scores : how many different values; few mean ties, which an app breaks in whatever order it has.
+    calibration_error : mean distance of score and observed rate over ten equally filled bins.
+    verdict, reason : ``same``, ``ships with loss`` or ``broken``, and why, in words.
+    """
 
     max_abs_error: float
     mean_abs_error: float
@@ -33,12 +44,24 @@ class Parity:
     auc_delta: float
     auc_delta_low: float
     auc_delta_high: float
+    log_loss: float
+    request_auc: float
     ndcg_at_10: float
+    ndcg_delta: float
+    ndcg_delta_low: float
+    ndcg_delta_high: float
     kendall_tau: float
     top10_overlap: float
     distinct_scores: int
+    calibration_error: float
     verdict: str
     reason: str
+
+    @classmethod
+    def broken(cls, reason: str, distinct_scores: int = 0) -> Parity:
+        """A file that cannot be compared at all."""
+        undefined = {name: float("nan") for name in cls.__dataclass_fields__}
+        return cls(**{**undefined, "distinct_scores": distinct_scores, "verdict": "broken", "reason": reason})
 
 
 @dataclass(frozen=True)
@@ -70,11 +93,21 @@ class Reference:
 
 def error_text(error: float) -> str:
     """A largest difference to read; one that counts as none is shown as such, because its digits mean nothing."""
-    return f"under {SAME_ERROR:.0e}" if error <= SAME_ERROR else f"{error:.1e}"
+    return f"under {SAME_ERROR:.0e}" if error <= SAME_ERROR else f"{error:.0e}"
+
+
+def distinct_text(scores: int) -> str:
+    """A number of distinct scores to read; of more than a thousand the last digits are rounding."""
+    return f"{scores}" if scores <= 1000 else "over 1000"
+
+
+def change_text(delta: float, low: float, high: float) -> str:
+    """A change with its 95 % interval to read."""
+    return f"{delta:+.4f} ({low:+.4f} to {high:+.4f})".replace("-0.0000", "+0.0000")
 
 
 def table(parities: Mapping[str, Parity]):
-    """Parities by name as a DataFrame of text to read; differences that count as none are shown as such."""
+    """Parities by name as a DataFrame of text to read: order and quality against the reference, and the verdict."""
     import pandas as pd
 
     def row(p: Parity) -> dict[str, str]:
@@ -82,10 +115,29 @@ def table(parities: Mapping[str, Parity]):
             "largest difference": error_text(p.max_abs_error),
             "accuracy": f"{p.accuracy:.4f}",
             "AUC": f"{p.auc:.4f}",
+            "change of AUC": change_text(p.auc_delta, p.auc_delta_low, p.auc_delta_high),
             "NDCG@10": f"{p.ndcg_at_10:.4f}",
-            "Kendall tau": f"{p.kendall_tau:.4f}",
-            "top-10 overlap": f"{p.top10_overlap:.4f}",
+            "change of NDCG": change_text(p.ndcg_delta, p.ndcg_delta_low, p.ndcg_delta_high),
+            "Kendall tau": f"{p.kendall_tau:.3f}",
+            "top-10 overlap": f"{p.top10_overlap:.3f}",
             "verdict": p.verdict,
+        }
+
+    return pd.DataFrame({name: row(parity) for name, parity in parities.items()}).T
+
+
+def score_table(parities: Mapping[str, Parity]):
+    """What scores are worth as numbers, DataFrame of text: distinct values, log loss, calibration, AUC by request."""
+    import pandas as pd
+
+    def row(p: Parity) -> dict[str, str]:
+        return {
+            "mean difference": error_text(p.mean_abs_error),
+            "distinct scores": distinct_text(p.distinct_scores),
+            "log loss": f"{p.log_loss:.4f}",
+            "calibration error": f"{p.calibration_error:.4f}",
+            "AUC within a request": f"{p.request_auc:.4f}",
+            "why": p.reason,
         }
 
     return pd.DataFrame({name: row(parity) for name, parity in parities.items()}).T
@@ -100,47 +152,58 @@ def compare(scores: np.ndarray, reference: np.ndarray, labels: np.ndarray, reque
     """
     scores, reference = (np.asarray(s, np.float64).reshape(-1) for s in (scores, reference))
     if scores.shape != reference.shape:
-        raise ParityError(f"{len(scores)} scores for {len(reference)} rows: the file's batch is static")
+        raise ParityError(f"static batch: {len(scores)} scores for {len(reference)} rows")
     if not np.isfinite(reference).all():
         raise ParityError("the reference itself has scores that are not finite: train the model again")
     finite = np.isfinite(scores)
     if not finite.all():
-        nan = float("nan")
         reason = f"non-finite: {np.count_nonzero(~finite)} of {len(scores)} scores"
-        return Parity(nan, nan, nan, nan, nan, nan, nan, nan, nan, nan, len(np.unique(scores)), "broken", reason)
+        return Parity.broken(reason, distinct_scores=len(np.unique(scores)))
     error = np.abs(scores - reference)
-    delta = metrics.auc(scores, labels) - metrics.auc(reference, labels)
-    low, high = metrics.bootstrap_auc_delta(scores, reference, labels, requests)
+    auc_low, auc_high = metrics.bootstrap_auc_delta(scores, reference, labels, requests)
+    ndcg, before = (metrics.ndcg(s, labels, requests) for s in (scores, reference))
+    ndcg_low, ndcg_high = metrics.bootstrap_mean_delta(ndcg, before)
     values = {
+        **metrics.summary(scores, labels, requests),
         "max_abs_error": float(error.max()),
         "mean_abs_error": float(error.mean()),
-        "accuracy": metrics.accuracy(scores, labels),
-        "auc": metrics.auc(scores, labels),
-        "auc_delta": delta,
-        "auc_delta_low": low,
-        "auc_delta_high": high,
-        "ndcg_at_10": metrics.mean_defined(metrics.ndcg(scores, labels, requests)),
+        "auc_delta": metrics.auc(scores, labels) - metrics.auc(reference, labels),
+        "auc_delta_low": auc_low,
+        "auc_delta_high": auc_high,
+        "ndcg_delta": metrics.mean_defined(ndcg - before),
+        "ndcg_delta_low": ndcg_low,
+        "ndcg_delta_high": ndcg_high,
         "kendall_tau": metrics.mean_defined(metrics.kendall_tau(scores, reference, requests)),
         "top10_overlap": metrics.mean_defined(metrics.top_overlap(scores, reference, requests)),
         "distinct_scores": len(np.unique(scores)),
     }
-    return Parity(**values, **_verdict(values))
+    verdict, reason = _verdict(values)
+    return Parity(**values, verdict=verdict, reason=reason)
 
 
-def _verdict(values: Mapping[str, float]) -> dict[str, str]:
-    error, tau, low = values["max_abs_error"], values["kendall_tau"], values["auc_delta_low"]
+def _verdict(values: Mapping[str, float]) -> tuple[str, str]:
+    error, tau = values["max_abs_error"], values["kendall_tau"]
     if error <= SAME_ERROR:
-        return {"verdict": "same", "reason": f"largest difference {error:.0e} is at most {SAME_ERROR:.0e}"}
+        return "same", f"no score moves by more than {SAME_ERROR:.0e}"
     if values["distinct_scores"] == 1:
-        return {"verdict": "broken", "reason": "constant: every row gets the same score"}
+        return "broken", "constant: every row gets the same score"
     if not tau >= SHIP_KENDALL_TAU:
-        return {"verdict": "broken", "reason": f"wrong order: Kendall tau {tau:.3f} is below {SHIP_KENDALL_TAU}"}
-    if not low >= -SHIP_AUC_LOSS:
-        return {
-            "verdict": "broken",
-            "reason": f"below threshold: it may lose {-low:.3f} AUC, more than {SHIP_AUC_LOSS}",
-        }
-    return {"verdict": "ships with loss", "reason": f"scores move by up to {error:.1e}, Kendall tau {tau:.3f}"}
+        return "broken", f"wrong order: Kendall tau {tau:.3f} is below {SHIP_KENDALL_TAU}"
+    for measure, low in (("AUC", values["auc_delta_low"]), ("NDCG@10", values["ndcg_delta_low"])):
+        if not low >= -SHIP_LOSS:
+            return "broken", f"below threshold: it may lose {-low:.4f} {measure}, more than {SHIP_LOSS}"
+    return "ships with loss", f"scores move by up to {error:.0e}, Kendall tau {tau:.3f}"
+
+
+def examine(model: Runtime, reference: Reference) -> Parity:
+    """Judge an open file: its scores on the whole test split, and that they do not depend on the batch they come in."""
+    try:
+        result = reference.judge(model.score(reference.inputs))
+        if result.verdict != "broken":
+            check_batches(model, reference.inputs)
+    except (DamagedFile, ParityError) as error:
+        return Parity.broken(str(error))
+    return result
 
 
 def require_same(model: Runtime, reference: Reference, name: str) -> Parity:
@@ -150,11 +213,10 @@ def require_same(model: Runtime, reference: Reference, name: str) -> Parity:
     ------
     ParityError : with the reason in words, for a message that names the file.
     """
-    parity = reference.judge(model.score(reference.inputs))
-    if parity.verdict != "same":
-        raise ParityError(f"{name} does not score as its reference: {parity.reason} (allowed {SAME_ERROR:.0e})")
-    check_batches(model, reference.inputs, name)
-    return parity
+    result = examine(model, reference)
+    if result.verdict != "same":
+        raise ParityError(f"{name} does not score as its reference: {result.reason} (allowed {SAME_ERROR:.0e})")
+    return result
 
 
 def swapped(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
@@ -170,9 +232,7 @@ def swapped(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
     return None
 
 
-def check_batches(
-    model: Runtime, inputs: Mapping[str, np.ndarray], name: str, batches: tuple[int, ...] = BATCHES
-) -> None:
+def check_batches(model: Runtime, inputs: Mapping[str, np.ndarray], batches: tuple[int, ...] = BATCHES) -> None:
     """Refuse a file that scores the same rows differently when they come in other batches.
 
     The first rows are scored one, 7, 64 and 4096 at a time, and then one at a time again, because a runtime
@@ -190,6 +250,4 @@ def check_batches(
         ]
         error = np.abs(np.concatenate(parts) - whole[:rows]).max()
         if not error <= SAME_ERROR:
-            raise ParityError(
-                f"{name} scores {rows} rows differently in batches of {batch}: they differ by {error:.1e}"
-            )
+            raise ParityError(f"batches disagree: in batches of {batch}, {rows} rows score differently, by {error:.1e}")

@@ -7,7 +7,8 @@ because each of these runtimes scores a wrong name order, shape or dtype without
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+import timeit
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -22,10 +23,13 @@ MODULES = {".keras": "keras", ".tflite": "litert", ".mnn": "mnn"}
 
 
 class Steps(NamedTuple):
-    """Calls to time, bound to one batch: with the copy in and out, and the run alone."""
+    """Timers over the bare runtime calls for one batch; ``.timeit(calls)`` makes them and returns the seconds.
 
-    copy_and_run: Callable[[], np.ndarray]
-    run: Callable[[], object]
+    `timeit` compiles the calls into the loop itself, so that no function call of ours is timed with them.
+    """
+
+    copy_and_run: timeit.Timer
+    run: timeit.Timer
 
 
 class Runtime(Protocol):
@@ -35,7 +39,10 @@ class Runtime(Protocol):
         """Scores ``(n_rows, 1) float32`` of named inputs; BadInput for what `Schema.check` refuses."""
 
     def steps(self, inputs: Mapping[str, np.ndarray]) -> Steps:
-        """The bare runtime calls for this batch, without validation, for timing; good until the next `score`."""
+        """The bare runtime calls for this batch, without validation: copy in, run, copy out; and the run alone.
+
+        Good until the next `score`.
+        """
 
 
 def runtime_of(path: Path | str) -> str:
@@ -114,6 +121,5 @@ def check_rows(path: Path, rows: int, shape: tuple[int, ...]) -> None:
     """Refuse an output that is not one score a row: a file with a static batch answers 1 row for 1000."""
     if tuple(shape) != (rows, 1):
         raise DamagedFile(
-            f"{path.name} answers shape {tuple(shape)} for {rows} rows: its batch is static, "
-            "convert it with a dynamic one"
+            f"static batch: {path.name} answers shape {tuple(shape)} for {rows} rows; convert it with a dynamic one"
         )

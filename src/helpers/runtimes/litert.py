@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from timeit import Timer
 
 import numpy as np
 
@@ -47,17 +48,20 @@ class Model:
 
     def steps(self, inputs) -> Steps:
         self._resize(self.schema.check(inputs))
-        interpreter, output = self._interpreter, self._output
-        feeds = [(index, inputs[name]) for name, index in self._inputs.items()]
-
-        def copy_and_run():
-            for index, array in feeds:
-                interpreter.set_tensor(index, array)
-            interpreter.invoke()
-            return interpreter.get_tensor(output)
-
-        copy_and_run()
-        return Steps(copy_and_run, interpreter.invoke)
+        interpreter = self._interpreter
+        names = {
+            "set_tensor": interpreter.set_tensor,
+            "invoke": interpreter.invoke,
+            "get_tensor": interpreter.get_tensor,
+            "output": self._output,
+        }
+        copies = []
+        for i, (name, index) in enumerate(self._inputs.items()):
+            names |= {f"index{i}": index, f"array{i}": inputs[name]}
+            copies.append(f"set_tensor(index{i}, array{i})")
+        copy_and_run = Timer("\n".join([*copies, "invoke()", "get_tensor(output)"]), globals=names)
+        copy_and_run.timeit(1)
+        return Steps(copy_and_run, Timer("invoke()", globals=names))
 
     def _resize(self, rows: int) -> None:
         self._rows = None  # stays so if the interpreter refuses

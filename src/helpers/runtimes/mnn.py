@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from timeit import Timer
 
 import numpy as np
 
@@ -49,20 +50,21 @@ class Model:
 
     def steps(self, inputs) -> Steps:
         self._resize(self.schema.check(inputs))
-        feeds = [(tensor, host, view, inputs[name]) for tensor, host, view, name in self._feeds]
-        run_session, session = self._interpreter.runSession, self._session
-        output, result, result_view = self._output, self._result, self._result_view
-
-        def copy_and_run():
-            for tensor, host, view, array in feeds:
-                view[...] = array
-                tensor.copyFrom(host)
-            run_session(session)
-            output.copyToHostTensor(result)
-            return result_view.copy()
-
-        copy_and_run()
-        return Steps(copy_and_run, lambda: run_session(session))
+        names = {
+            "run_session": self._interpreter.runSession,
+            "session": self._session,
+            "copy_out": self._output.copyToHostTensor,
+            "result": self._result,
+            "copy": self._result_view.copy,
+        }
+        copies = []
+        for i, (tensor, host, view, name) in enumerate(self._feeds):
+            names |= {f"view{i}": view, f"array{i}": inputs[name], f"copy_in{i}": tensor.copyFrom, f"host{i}": host}
+            copies += [f"view{i}[...] = array{i}", f"copy_in{i}(host{i})"]
+        run = "run_session(session)"
+        copy_and_run = Timer("\n".join([*copies, run, "copy_out(result)", "copy()"]), globals=names)
+        copy_and_run.timeit(1)
+        return Steps(copy_and_run, Timer(run, globals=names))
 
     def _run(self) -> None:
         code = self._interpreter.runSession(self._session)

@@ -1,0 +1,235 @@
+"""The recipes: every form of a model that the two toolchains offer, a row each. Adding one is adding a row.
+
+A recipe's name says what the numbers in the file are:
+
+- ``fp32``, ``fp16``: floating point of that many bits
+- ``weight_int8``, ``weight_int4``: weights stored as integers of that many bits and widened to float32 before they
+  are used; the arithmetic is float32
+- ``dynamic_int8``, ``dynamic_int4``: weights as above, and activations quantised to int8 while the model runs, with the
+  range that each row happens to have; the arithmetic is integer
+- ``int8``, ``int16x8``: activations quantised too, to int8 or int16, with ranges fixed beforehand by calibration on
+  training rows; weights int8; inputs and output stay float32
+- ``_asymmetric``, ``_hqq``, ``_conv``: a variation of the recipe before the ending, told in its row
+
+LiteRT's recipes are written in the entries of ai-edge-quantizer, because TFLiteConverter's own optimisations leave
+tensors of fewer than 1024 values alone and say nothing. MNN's are arguments of its converter; they start from the
+float32 ``.tflite`` file, because a quantised one converts "successfully" to a file that ranks at random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from helpers.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to make a model file.
+
+    Attributes
+    ----------
+    runtime, precision : the variant; the file is ``<precision>.tflite`` or ``<precision>.mnn``.
+    decoded : what is stored and what is computed in.
+    trade_off : one sentence on what is won and what is risked.
+    options : what the tool is told: ai-edge-quantizer entries (litert) or converter arguments (mnn).
+    calibration : None if the recipe needs no calibration rows; else what the calibrating tool is told besides.
+    """
+
+    runtime: str
+    precision: str
+    decoded: str
+    trade_off: str
+    options: tuple = ()
+    calibration: Mapping[str, str] | None = None
+
+    @property
+    def reduced(self) -> bool:
+        """Whether the file should score differently from the float32 model: only then is a difference no fault."""
+        return not self.precision.startswith("fp32")
+
+
+def _entry(algorithm: str = "min_max_uniform_quantize", operation: str = "*", **config) -> dict:
+    return {"regex": ".*", "operation": operation, "algorithm_key": algorithm, "op_config": config}
+
+
+def _integers(bits: int, *, symmetric: bool = True, granularity: str = "CHANNELWISE") -> dict:
+    return {"num_bits": bits, "symmetric": symmetric, "granularity": granularity, "dtype": "INT"}
+
+
+def _weights(bits: int) -> tuple[dict, ...]:
+    stored = _integers(bits)
+    return (_entry(weight_tensor_config=stored, compute_precision="FLOAT", explicit_dequantize=True),)
+
+
+def _dynamic(bits: int) -> tuple[dict, ...]:
+    stored = _integers(bits)
+    return (_entry(weight_tensor_config=stored, compute_precision="INTEGER", explicit_dequantize=False),)
+
+
+def _static(activation_bits: int) -> tuple[dict, ...]:
+    activations = _integers(activation_bits, symmetric=activation_bits > 8, granularity="TENSORWISE")
+    integer = {
+        "activation_tensor_config": activations,
+        "weight_tensor_config": _integers(8),
+        "compute_precision": "INTEGER",
+        "explicit_dequantize": False,
+    }
+    float_ends = [_entry("no_quantize", operation) for operation in ("INPUT", "OUTPUT")]
+    return (_entry(**integer), *float_ends)
+
+
+_HALF = _entry(
+    "float_casting",
+    weight_tensor_config={"num_bits": 16, "dtype": "FLOAT"},
+    compute_precision="FLOAT",
+    explicit_dequantize=True,
+)
+_KEEP_MATMUL = ("--convertMatmulToConv", "0")
+
+RECIPES: tuple[Recipe, ...] = (
+    Recipe(
+        "litert",
+        "fp32",
+        "weights and arithmetic float32",
+        "Loses nothing: the file that every other one is made from and timed against.",
+    ),
+    Recipe(
+        "litert",
+        "fp16",
+        "weights float16, widened to float32 when the file is opened",
+        "Half the bytes of the weights for errors in the fourth decimal; runs as fast as float32.",
+        (_HALF,),
+    ),
+    Recipe(
+        "litert",
+        "dynamic_int8",
+        "weights int8, a scale for each output channel; activations int8 as the model runs",
+        "A quarter of the bytes and integer arithmetic; quantising every row costs time in small models.",
+        _dynamic(8),
+    ),
+    Recipe(
+        "litert",
+        "weight_int8",
+        "weights int8, a scale for each output channel, widened to float32",
+        "A quarter of the bytes of the weights; activations lose nothing, and nothing gets faster.",
+        _weights(8),
+    ),
+    Recipe(
+        "litert",
+        "int8",
+        "weights and activations int8, ranges from calibration; inputs and output float32",
+        "What integer accelerators need; 256 values of the output make ties, and new data can leave the ranges.",
+        _static(8),
+        {},
+    ),
+    Recipe(
+        "litert",
+        "int16x8",
+        "weights int8, activations int16, ranges from calibration; inputs and output float32",
+        "The weights' error without that of int8 activations, at a cost in speed.",
+        _static(16),
+        {},
+    ),
+    Recipe(
+        "litert",
+        "dynamic_int4",
+        "weights int4, a scale for each output channel; activations int8 as the model runs",
+        "An eighth of the bytes of the weights; sixteen values a weight are few for a layer this narrow.",
+        _dynamic(4),
+    ),
+    Recipe(
+        "litert",
+        "weight_int4",
+        "weights int4, a scale for each output channel, widened to float32",
+        "An eighth of the bytes of the weights, with the same error as dynamic_int4 and float32 arithmetic.",
+        _weights(4),
+    ),
+    Recipe(
+        "mnn",
+        "fp32",
+        "weights and arithmetic float32, matrix products kept as such",
+        "Loses nothing, smaller and faster than the converter's default.",
+        _KEEP_MATMUL,
+    ),
+    Recipe(
+        "mnn",
+        "fp32_conv",
+        "weights and arithmetic float32, matrix products turned into 1x1 convolutions: the converter's default",
+        "Loses nothing; larger and slower in small models, and the form that MNN's weight quantisation needs.",
+    ),
+    Recipe(
+        "mnn",
+        "fp16",
+        "weights float16, widened to float32 when the file is opened; matrix products kept",
+        "Half the bytes of the weights for errors in the fourth decimal.",
+        ("--fp16", *_KEEP_MATMUL),
+    ),
+    Recipe(
+        "mnn",
+        "weight_int8",
+        "weights int8, symmetric, a scale for each output channel; 1x1 convolutions",
+        "Small weights for large models; in a small one the convolutions cost more bytes than int8 saves.",
+        ("--weightQuantBits", "8"),
+    ),
+    Recipe(
+        "mnn",
+        "weight_int8_asymmetric",
+        "weights int8 with a zero point as well as a scale; 1x1 convolutions",
+        "Fits weights that are not centred on zero; needs a recent MNN on the phone.",
+        ("--weightQuantBits", "8", "--weightQuantAsymmetric"),
+    ),
+    Recipe(
+        "mnn",
+        "weight_int4",
+        "weights int4, symmetric, a scale for each output channel; 1x1 convolutions",
+        "The smallest weights MNN stores well; errors in the first decimal of a score.",
+        ("--weightQuantBits", "4"),
+    ),
+    Recipe(
+        "mnn",
+        "weight_int4_hqq",
+        "weights int4, scales and zero points fitted by half-quadratic quantisation (HQQ); 1x1 convolutions",
+        "The bytes of weight_int4 with a somewhat smaller error.",
+        ("--weightQuantBits", "4", "--hqq"),
+    ),
+    Recipe(
+        "mnn",
+        "int8",
+        "weights and activations int8, ranges from calibration by Kullback-Leibler divergence; matrix products kept",
+        "Integer arithmetic on the phone; the output has few values, so items tie, and a small file grows.",
+        _KEEP_MATMUL,
+        {"feature_quantize_method": "KL", "weight_quantize_method": "MAX_ABS"},
+    ),
+)
+
+
+def of(runtime: str) -> list[Recipe]:
+    """The recipes of a runtime, in the order of the table."""
+    return [recipe for recipe in RECIPES if recipe.runtime == runtime]
+
+
+def reduced(runtime: str) -> list[Recipe]:
+    """Those of them that store or compute less than float32."""
+    return [recipe for recipe in of(runtime) if recipe.reduced]
+
+
+def get(runtime: str, precision: str) -> Recipe:
+    """One recipe; BadInput lists those there are."""
+    for recipe in of(runtime):
+        if recipe.precision == precision:
+            return recipe
+    known = ", ".join(f"{recipe.runtime} {recipe.precision}" for recipe in RECIPES)
+    raise BadInput(f"there is no recipe {runtime} {precision}; there is: {known}")
+
+
+def table(runtime: str):
+    """The recipes of a runtime to read: DataFrame by precision of what is stored and what is won and risked."""
+    import pandas as pd
+
+    rows = {
+        recipe.precision: {"stored and computed": recipe.decoded, "trade-off": recipe.trade_off}
+        for recipe in of(runtime)
+    }
+    return pd.DataFrame(rows).T

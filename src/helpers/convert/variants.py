@@ -1,0 +1,178 @@
+"""Make every variant that a toolchain offers, keep what can be judged, and say what could not be made and why."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from helpers import child
+from helpers.convert import mnn, tflite
+from helpers.convert.recipes import Recipe
+from helpers.errors import ConversionFailed, ParityError, WorkbenchError
+from helpers.evaluation import parity
+from helpers.runs import Stage
+from helpers.runtimes import open_model
+from helpers.schema import Schema
+
+SUFFIXES = {"litert": ("tflite", ".tflite"), "mnn": ("mnn", ".mnn")}
+"""Runtime to folder of the run and suffix."""
+CALIBRATION_WIDTH = (0.5, 2.0)
+"""How much narrower or wider the values of an input may be in the calibration rows than in the test split: a few
+hundred rows of a wide distribution reach less far than thousands, and units that were mixed up are further apart."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a recipe: a file and its parity, or the tool's reason why there is none."""
+
+    recipe: Recipe
+    file: str | None
+    bytes: int | None
+    parity: parity.Parity | None
+    reason: str
+
+
+def check_calibration(rows: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]) -> None:
+    """Refuse calibration rows that are not like the inputs a file will see: it would clip or waste its integers.
+
+    Raises
+    ------
+    ConversionFailed : names the input, its range in both, and what to do.
+    """
+    for name, values in inputs.items():
+        given = rows[name]
+        if not np.issubdtype(values.dtype, np.floating):
+            continue
+        (low, high), (least, most) = (np.min(given), np.max(given)), (np.min(values), np.max(values))
+        width = (high - low) / (most - least) if most > least else 1.0
+        shift = abs((high + low) / 2 - (most + least) / 2)
+        if not CALIBRATION_WIDTH[0] <= width <= CALIBRATION_WIDTH[1] or shift > (most - least) / 2:
+            raise ConversionFailed(
+                f"the calibration rows are not of this data: {name} runs from {low:.3g} to {high:.3g} in them and from "
+                f"{least:.3g} to {most:.3g} in the test split; give rows that were scaled as the model's inputs are"
+            )
+
+
+def make(
+    recipe: Recipe, source: Path, schema: Schema, path: Path, *, calibration: Path | None = None, process=None
+) -> None:
+    """Write one recipe's file from the float32 ``.tflite`` file `source`, which must be trusted.
+
+    Parameters
+    ----------
+    calibration : ``.npz`` of training rows by input name; needed by recipes that calibrate.
+    process : child process for the quantizer, see `tflite.quantise`.
+
+    Raises
+    ------
+    ConversionFailed : the tool's reason.
+    """
+    if recipe.calibration is not None and calibration is None:
+        raise ConversionFailed(f"{recipe.precision} fixes the range of its activations: it needs calibration rows")
+    if recipe.runtime == "litert":
+        tflite.quantise(source, schema, path, recipe.options, calibration=calibration, process=process)
+    elif recipe.calibration is None:
+        mnn.convert(source, schema, path, options=recipe.options, trusted=True)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            plain = Path(folder) / "fp32.mnn"
+            mnn.convert(source, schema, plain, options=recipe.options, trusted=True)
+            mnn.quantise(plain, schema, path, calibration, recipe.calibration)
+
+
+def make_all(
+    stage: Stage,
+    todo: Iterable[Recipe],
+    source: Path,
+    schema: Schema,
+    reference: parity.Reference,
+    calibration: Path,
+    *,
+    echo: Callable[[str], None] = lambda line: None,
+) -> list[Outcome]:
+    """Make the files of `todo` as outputs of a stage; a recipe that fails does not stop the others.
+
+    A float32 file must score as the trained model. A reduced one must open, bind by name, score alike in every
+    batch size, and differ from the trained model, because tools report success also when they reduced nothing; how
+    good it is, notebook 05 says.
+
+    Raises
+    ------
+    WorkbenchError : a float32 file could not be made: nothing after it would mean anything.
+    """
+    from tqdm import tqdm
+
+    outcomes = []
+    with np.load(calibration, allow_pickle=False) as file:
+        rows = dict(file)
+    with ExitStack() as stack:
+        process = None
+        for recipe in tqdm(list(todo), desc="converting", unit=" files", delay=2, leave=False):
+            folder, suffix = SUFFIXES[recipe.runtime]
+            name = f"{folder}/{recipe.precision}{suffix}"
+            try:
+                if recipe.calibration is not None:
+                    check_calibration(rows, reference.inputs)
+                if process is None and recipe.runtime == "litert":
+                    process = stack.enter_context(child.Child("quantise"))
+                with stage.output(name) as path:
+                    make(recipe, source, schema, path, calibration=calibration, process=process)
+                    result = _examined(recipe, path, schema, reference, name)
+                    size = path.stat().st_size
+                outcomes.append(Outcome(recipe, name, size, result, ""))
+            except WorkbenchError as error:
+                if not recipe.reduced:
+                    raise
+                process = None if isinstance(error.__cause__, child.ChildDied) else process
+                outcomes.append(Outcome(recipe, None, None, None, str(error)))
+                echo(f"{name} was not made: {str(error).splitlines()[0]}")
+    return outcomes
+
+
+def _examined(recipe: Recipe, path: Path, schema: Schema, reference: parity.Reference, name: str) -> parity.Parity:
+    model = open_model(path, schema)
+    if not recipe.reduced:
+        return parity.require_same(model, reference, name)
+    result = parity.examine(model, reference)
+    if result.verdict == "same":
+        raise ParityError("the tool reported success and reduced nothing: every score is the float32 model's")
+    return result
+
+
+def table(outcomes: Iterable[Outcome]):
+    """Outcomes to read: DataFrame of text by precision, what was made and what was not, with the reason."""
+    import pandas as pd
+
+    rows = {}
+    for outcome in outcomes:
+        made = outcome.parity
+        rows[outcome.recipe.precision] = {
+            "bytes": "" if made is None else f"{outcome.bytes:,}",
+            "largest difference": "" if made is None else parity.error_text(made.max_abs_error),
+            "verdict": "not made" if made is None else made.verdict,
+            "why": outcome.reason.splitlines()[0] if made is None else made.reason,
+        }
+    return pd.DataFrame(rows).T
+
+
+def not_made(records: Iterable[Path]):
+    """From files that `record` wrote, the recipes that could not be made: DataFrame of the tool's reason by variant."""
+    import pandas as pd
+
+    tried = pd.concat([pd.read_csv(path) for path in records])
+    missing = tried[tried["file"].isna()]
+    return pd.DataFrame({"reason": missing["reason"].to_numpy()}, index=missing["runtime"] + " " + missing["precision"])
+
+
+def record(outcomes: Iterable[Outcome], path: Path) -> None:
+    """Write what became of every recipe as CSV: runtime, precision, file, bytes, reason (of those not made)."""
+    import pandas as pd
+
+    rows = [(o.recipe.runtime, o.recipe.precision, o.file, o.bytes, o.reason) for o in outcomes]
+    frame = pd.DataFrame(rows, columns=["runtime", "precision", "file", "bytes", "reason"])
+    frame.astype({"bytes": "Int64"}).to_csv(path, index=False)
