@@ -30,7 +30,7 @@ run: $(READY)
 	$(BIN)/workbench run ranking
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 4 --dist loadfile -m "not slow"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
@@ -46,6 +46,8 @@ notebooks: $(READY)
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/runtime_overhead.py
+	$(BIN)/python tests/benchmarks/false_alarms.py
+	$(BIN)/python tests/benchmarks/run_time.py
 
 lock: $(READY)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --fork-strategy fewest --python-version 3.11 \

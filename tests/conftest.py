@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support import STRACE, workbench
+from support import QUICKLY, STRACE, workbench
 
 from helpers import datasets, runs, studies
 
@@ -68,7 +68,7 @@ def finished(tmp_path_factory):
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.output.exists():
             traced = [*STRACE, f"--output={made.trace}"] if shutil.which("strace") else []
-            done = workbench("run", "ranking", "--run", "default", "-p", "seeds=1", home=made.home, before=traced)
+            done = workbench("run", "ranking", "--run", "default", *QUICKLY, home=made.home, before=traced)
             assert done.returncode == 0, done.stdout + done.stderr
             made.output.write_text(done.stdout)
     return made

@@ -39,7 +39,10 @@ TABLE: dict[str, Parameter] = {
     "batch_size": Parameter(int, "rows a training step", 1, 1_000_000),
     "learning_rate": Parameter(float, "step size of Adam", 1e-9, 10.0),
     "seeds": Parameter(int, "how many seeds the spread is taken over", 1, 1000),
-    "thorough": Parameter(bool, "time longer: more blocks, more fresh processes"),
+    "latency_seconds": Parameter(
+        float, "how long to time model files, besides starting their processes", 0.1, 86_400.0
+    ),
+    "thorough": Parameter(bool, "time in three sets of processes, each ten times as long"),
     "threads": Parameter(int, "threads of the second timing; the first has one", 1, 256),
     "calibration_rows": Parameter(int, "training rows that fix the ranges of integer activations", 20, 100_000),
     "budget_bytes": Parameter(int, "largest file to ship, in bytes; 0 is no limit", 0, 2**40),

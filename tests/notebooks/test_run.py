@@ -12,7 +12,7 @@ import time
 
 import pandas as pd
 import pytest
-from support import PROJECT, workbench
+from support import QUICK, QUICKLY, PROJECT, workbench
 
 from helpers import notebooks, pipeline, runs
 from helpers.datasets import load
@@ -50,7 +50,7 @@ def test_a_finished_run_is_the_folder_of_the_contract(finished):
     assert all((folder / file).is_file() for file in CONTRACT)
     record = json.loads((folder / "run.json").read_text())
     assert [stage["status"] for stage in record["stages"].values()] == ["done"] * 5
-    assert record["parameters"]["epochs"] == 5 and record["requested"] == {"seeds": 1} and record["seed"] == 42
+    assert record["parameters"]["epochs"] == 5 and record["requested"] == QUICK and record["seed"] == 42
     for stage in record["stages"].values():
         assert stage["seconds"] > 0
         assert all(runs.sha256(folder / file) == digest for file, digest in stage["outputs"].items())
@@ -177,8 +177,8 @@ def test_a_table_that_no_longer_counts_is_not_shown(finished_copy, home):
 
 
 def test_forcing_a_stage_keeps_the_parameters_of_the_run(finished_copy):
-    assert pipeline._settle(finished_copy, {}, force=True, every_stage=False) == {"seeds": 1}
-    assert pipeline._settle(finished_copy, {"epochs": 3}, force=True, every_stage=False) == {"seeds": 1, "epochs": 3}
+    assert pipeline._settle(finished_copy, {}, force=True, every_stage=False) == QUICK
+    assert pipeline._settle(finished_copy, {"epochs": 3}, force=True, every_stage=False) == {**QUICK, "epochs": 3}
     finished_copy.record_file.write_text("{ half")
     with pytest.raises(DamagedFile):
         pipeline._settle(finished_copy, {}, force=True, every_stage=False)
@@ -246,7 +246,7 @@ def _children(pid: int) -> list[int]:
 
 def _kill_after(seconds: float, home) -> None:
     environment = {**os.environ, "WORKBENCH_HOME": str(home)}
-    command = [sys.executable, "-m", "helpers.cli", "run", "ranking", "--run", "killed", "-p", "seeds=1"]
+    command = [sys.executable, "-m", "helpers.cli", "run", "ranking", "--run", "killed", *QUICKLY]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(seconds)
     orphans = _children(process.pid)
@@ -272,7 +272,7 @@ def test_a_killed_stage_is_executed_again(home):
     _check_killed(home)
     done = workbench("run", "ranking", "--run", "killed", "--stages", "01", home=home)
     assert done.returncode == 0, done.stderr
-    assert runs.Run("ranking", "killed").record()["requested"] == {"seeds": 1}
+    assert runs.Run("ranking", "killed").record()["requested"] == QUICK
 
 
 @pytest.mark.slow
@@ -291,10 +291,10 @@ def test_a_run_killed_again_and_again_finishes(finished, home):
 
 @pytest.mark.slow
 def test_other_parameters_all_the_way(home):
-    done = workbench("run", "ranking", "-p", "scenario=personalised", "-p", "seeds=1", "-p", "rows=20000", "-p", "epochs=10", home=home)
+    done = workbench("run", "ranking", "-p", "scenario=personalised", *QUICKLY, "-p", "rows=20000", "-p", "epochs=10", home=home)
     assert done.returncode == 0, done.stderr
     (folder,) = (home / "artifacts/ranking").iterdir()
-    assert folder.name == "epochs=10,rows=20000,scenario=personalised,seeds=1"
+    assert folder.name == "epochs=10,latency_seconds=1.0,rows=20000,scenario=personalised,seeds=1"
     table = pd.read_csv(folder / "comparison.csv")
     plain = table["precision"].str.startswith("fp32")
     assert (table["verdict"][plain] == "same").all() and table["auc"][plain].min() > 0.7

@@ -25,12 +25,10 @@ from helpers.schema import Schema
 
 BLOCK_SECONDS = 0.004
 """Shortest block: 100,000 timer steps of 40 ns."""
-QUICK_SECONDS, THOROUGH_SECONDS = 12.0, 100.0
-"""How long rounds go on in one set of processes; starting them and the warm-up round come on top."""
-LEAST_ROUNDS = 9
-"""Rounds that are made whatever they take: with fewer the interval of a median says nothing."""
-THOROUGH_PROCESSES = 3
-"""Fresh sets of processes in a thorough measurement: memory layout differs from one to the next."""
+LEAST_ROUNDS = 5
+"""Rounds that are made whatever they take: the interval of a median of five is from its smallest to its largest."""
+THOROUGH_PROCESSES, THOROUGH_TIMES = 3, 10
+"""A thorough measurement: fresh sets of processes, because memory layout differs, and how much longer each is timed."""
 AGAIN = ("reference again", "reference a third time")
 """Names of the further processes of the reference file, that the noise floor is measured with."""
 BATCHES = (1, 8, 64, 512, 4096)
@@ -48,6 +46,7 @@ def measure(
     reference: str,
     batches: tuple[int, ...] = BATCHES,
     threads: tuple[int, ...] = THREADS,
+    seconds: float = 12.0,
     thorough: bool = False,
     seed: int = 0,
 ):
@@ -62,8 +61,8 @@ def measure(
     inputs_file : ``reference.npz`` of the run; batches are taken from its first rows, repeated if need be.
     reference : the name in `files` that is timed several times, for ratios and the noise floor.
     threads : numbers of threads a runtime may use.
-    thorough : rounds for `THOROUGH_SECONDS` in each of `THOROUGH_PROCESSES` sets of processes, in place of one set for
-        `QUICK_SECONDS`.
+    seconds : how long rounds go on; starting the processes and the warm-up round come on top.
+    thorough : `THOROUGH_PROCESSES` sets of processes in place of one, each timed `THOROUGH_TIMES` as long.
     seed : of the random order.
 
     Returns
@@ -82,7 +81,7 @@ def measure(
     ways = [(batch, mode, first) for batch in batches for mode in MODES[:2]] + [(1, "open", first)]
     ways += [(batch, "copy_and_run", count) for count in others for batch in batches]
     cells = [(variant, *way) for variant in every for way in ways]
-    processes, seconds = (THOROUGH_PROCESSES, THOROUGH_SECONDS) if thorough else (1, QUICK_SECONDS)
+    processes, seconds = (THOROUGH_PROCESSES, THOROUGH_TIMES * seconds) if thorough else (1, seconds)
     rng = np.random.default_rng(seed)
     rows, grown = [], []
     for process in range(1, processes + 1):
@@ -129,7 +128,7 @@ def _rounds(
             if number == 0:
                 started = time.monotonic()
             number += 1
-            done = min((time.monotonic() - started) / max(seconds, 1e-9), number / (LEAST_ROUNDS + 1))
+            done = min((time.monotonic() - started) / seconds, number / (LEAST_ROUNDS + 1))
             bar.update(min(100, int(100 * done)) - bar.n)
     return rows
 

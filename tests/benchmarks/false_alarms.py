@@ -1,0 +1,96 @@
+"""How often a file raises an alarm against itself: the price of all the checks, to be at most 5 %.
+
+    python tests/benchmarks/false_alarms.py
+
+Parity: every variant of a trained model, scored on another test set and in another batch split, against its own
+scores of the whole set; an alarm is any verdict but ``same``, or an interval of the AUC change that leaves 0 out by more
+than a rounding. Latency: the same file under eight names, quick mode; an alarm is any claim of a difference.
+"""
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from helpers import datasets, runs, studies, training
+from helpers.convert import recipes, tflite, variants
+from helpers.evaluation import latency, parity
+from helpers.runtimes import open_model
+
+ROUNDING = 1e-6
+
+
+def parity_alarms(study, files: dict[str, Path], comparisons: int) -> int:
+    """Alarms among `comparisons` of a file with itself; prints each."""
+    alarms, names = 0, list(files)
+    for number in range(comparisons):
+        name, rng = names[number % len(names)], np.random.default_rng(number)
+        frame = datasets.sample(study, "simple", rows=2000, seed=1000 + number, split="test")
+        inputs, labels = study.schema.arrays(frame), frame[datasets.LABEL].to_numpy()
+        model, size = open_model(files[name], study.schema, trusted=True), int(rng.integers(1, 2000))
+        parts = [model.score({n: a[i : i + size] for n, a in inputs.items()}) for i in range(0, 2000, size)]
+        whole, again = model.score(inputs), np.concatenate(parts)
+        result = parity.compare(again, whole, labels, frame[datasets.REQUEST].to_numpy())
+        moved = result.auc_delta_low > ROUNDING or result.auc_delta_high < -ROUNDING
+        if result.verdict != "same" or moved:
+            alarms += 1
+            print(f"  {name} in batches of {size}: {result.verdict}, {result.reason}")
+    return alarms
+
+
+def latency_claims(study, path: Path, inputs_file: Path, measurements: int) -> tuple[int, int, int]:
+    """Claims of a difference, comparisons, and claims that the interval alone would have made."""
+    claims = comparisons = interval_only = 0
+    for seed in range(measurements):
+        files = {f"copy {i}": path for i in range(8)}
+        blocks, _ = latency.measure(files, study.schema, inputs_file, reference="copy 0", seed=seed)
+        summary = latency.summarise(blocks, reference="copy 0")
+        others = summary.loc[[name for name in latency.variants(summary) if name != "copy 0"]]
+        claims += int((others["verdict"] != "no difference").sum())
+        interval_only += int((~(others["ratio_low"].le(1) & others["ratio_high"].ge(1))).sum())
+        comparisons += len(others)
+    return claims, comparisons, interval_only
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--comparisons", type=int, default=240, help="of parity")
+    parser.add_argument("--measurements", type=int, default=2, help="of latency for each runtime, 112 comparisons each")
+    options = parser.parse_args()
+    study = studies.get("ranking")
+    splits = {}
+    for split in datasets.SPLITS:
+        frame = datasets.sample(study, "simple", rows=5000, seed=0, split=split)
+        labels, requests = frame[datasets.LABEL].to_numpy(), frame[datasets.REQUEST].to_numpy()
+        splits[split] = study.schema.arrays(frame), labels, requests
+    model, _ = training.train(study, splits["train"][:2], splits["validation"][:2], progress=False)
+    inputs, labels, requests = splits["test"]
+    reference = parity.Reference(inputs, training.scores(model, inputs), labels, requests)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["WORKBENCH_HOME"] = folder
+        source, inputs_file = Path(folder) / "fp32.tflite", Path(folder) / "reference.npz"
+        calibration = Path(folder) / "calibration.npz"
+        tflite.convert(model, study.schema, source)
+        reference.save(inputs_file)
+        np.savez(calibration, **{name: array[:512] for name, array in splits["train"][0].items()})
+        stage = runs.Stage("03_variants", study=study.name, run="alarms")
+        todo = [*recipes.reduced("litert"), *recipes.of("mnn")]
+        made = variants.make_all(stage, todo, source, study.schema, reference, calibration)
+        files = {"litert fp32": source} | {
+            f"{o.recipe.runtime} {o.recipe.precision}": stage.run.folder / o.file for o in made if o.file
+        }
+        alarms = parity_alarms(study, files, options.comparisons)
+        share = alarms / options.comparisons
+        print(f"parity: {alarms} alarms in {options.comparisons} comparisons of a file with itself ({share:.1%})")
+        for name in ("litert fp32", "mnn fp32"):
+            claims, comparisons, alone = latency_claims(study, files[name], inputs_file, options.measurements)
+            print(
+                f"latency, {name}: {claims} claims in {comparisons} comparisons of a file with itself "
+                f"({claims / comparisons:.1%}); the interval alone would have made {alone} ({alone / comparisons:.1%})"
+            )
+
+
+if __name__ == "__main__":
+    main()
