@@ -3,8 +3,8 @@
     python tests/benchmarks/false_alarms.py
 
 Parity: every variant of a trained model, scored on another test set and in another batch split, against its own
-scores of the whole set; an alarm is any verdict but ``same``, or an interval of the AUC change that leaves 0 out by more
-than a rounding. Latency: the same file under eight names, quick mode; an alarm is any claim of a difference.
+scores of the whole set; an alarm is any verdict but ``same``, or an interval of the AUC change that leaves 0 out by
+more than a rounding. Latency: the same file under eight names, quick mode; an alarm is any claim of a difference.
 """
 
 import argparse

@@ -8,6 +8,7 @@ ratios taken within a round; absolute times are of this machine and moment.
 """
 
 import argparse
+import gc
 import tempfile
 import time
 from pathlib import Path
@@ -70,9 +71,12 @@ def bare_mnn(model, inputs):
 
 
 def timed(function, calls: int) -> float:
+    gc.disable()  # as timeit does
     start = time.perf_counter()
     function(calls)
-    return time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    gc.enable()
+    return seconds
 
 
 def main() -> None:
