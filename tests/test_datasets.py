@@ -11,7 +11,7 @@ from helpers import datasets, runs
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
 
 SIZES = {"rows": 250_000, "validation_rows": 1000, "test_rows": 1000}
-SMALL = {"rows": 400, "validation_rows": 100, "test_rows": 100}
+SMALL = {"rows": 400, "validation_rows": 100, "test_rows": 200}
 
 
 def _bytes(data: datasets.Dataset) -> dict[str, bytes]:

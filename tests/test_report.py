@@ -32,4 +32,5 @@ def test_readable_shows_units_and_hides_meaningless_digits(finished):
     plain = table["precision"].str.startswith("fp32")
     assert set(table["largest difference"][plain]) == {"under 1e-05"} and plain.sum() == 4
     assert table["largest difference"][~plain].str.fullmatch(r"\de-0\d").all()
-    assert table["latency"].str.fullmatch(r" *\d+\.\d\d us").all() and table["ratio"].iloc[1].strip() == "1.00x"
+    assert table["batch 1"].str.fullmatch(r" *\d+\.\d\d us").all()
+    assert table["by LiteRT fp32's"].iloc[1].strip() == "1.00x (1.00-1.00x)"

@@ -32,7 +32,8 @@ def test_a_later_stage_reads_what_an_earlier_one_recorded(home):
 
 def test_a_missing_stage_is_named_with_the_command_that_makes_it():
     with pytest.raises(
-        MissingStage, match=r"stage 01 of run 'r' has not been run.*workbench run ranking --run r --stages 01"
+        MissingStage,
+        match=r"stage 01 of run 'r' has not been run.*workbench run ranking --run r` for all that is missing",
     ):
         _stage("02_second").input("01", "a.txt")
 

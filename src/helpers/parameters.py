@@ -32,7 +32,7 @@ TABLE: dict[str, Parameter] = {
     "scenario": Parameter(str, "which of the study's data scenarios; default is its first"),
     "rows": Parameter(int, "training rows", 20, 1_000_000_000),
     "validation_rows": Parameter(int, "rows that training is watched on", 20, 10_000_000),
-    "test_rows": Parameter(int, "rows that every model file is judged on", 20, 10_000_000),
+    "test_rows": Parameter(int, "rows that every model file is judged on", 200, 10_000_000),
     "workers": Parameter(int, "threads that make the data set; the bytes do not depend on it", 1, 256),
     "hidden_units": Parameter(int, "width of the hidden layer", 1, 65_536),
     "epochs": Parameter(int, "passes over the training set", 1, 100_000),
@@ -44,10 +44,12 @@ TABLE: dict[str, Parameter] = {
     ),
     "thorough": Parameter(bool, "time in three sets of processes, each ten times as long"),
     "threads": Parameter(int, "threads of the second timing; the first has one", 1, 256),
-    "calibration_rows": Parameter(int, "training rows that fix the ranges of integer activations", 20, 100_000),
+    "calibration_rows": Parameter(int, "training rows that fix the ranges of integer activations", 100, 100_000),
     "budget_bytes": Parameter(int, "largest file to ship, in bytes; 0 is no limit", 0, 2**40),
     "budget_auc_loss": Parameter(float, "largest loss of AUC against the trained model; 0 is no limit", 0.0, 1.0),
-    "budget_latency_ratio": Parameter(float, "largest latency at batch 1, by LiteRT fp32's; 0 is no limit", 0.0, 1e6),
+    "budget_latency_ratio": Parameter(
+        float, "largest latency at batch 1, as a multiple of that of LiteRT fp32; 0 is no limit", 0.0, 1e6
+    ),
     "prefer": Parameter(str, "what decides within the budget", among=("agreement", "bytes", "latency")),
 }
 

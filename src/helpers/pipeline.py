@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -34,10 +35,12 @@ def requested(study: str, given: Mapping[str, object]) -> dict[str, object]:
         if name in ("study", "run"):
             raise BadInput(f"{name} is not set with -p: write `workbench run STUDY --run NAME`")
         if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            meant = f" (did you mean {close[0]}?)" if close else ""
             listing = "\n".join(
                 f"  {p.name} = {p.default!r}  {p.help}" for p in known.values() if p.name not in ("study", "run")
             )
-            raise BadInput(f"there is no parameter {name!r}; there is:\n{listing}")
+            raise BadInput(f"there is no parameter {name!r}{meant}; there is:\n{listing}")
         kind = known[name].kind
         result[name] = parameter_table.check(name, _read(value, kind) if isinstance(value, str) else value, kind)
     if "scenario" in result:
@@ -138,9 +141,10 @@ def _settle(work: runs.Run, wanted: dict, force: bool, every_stage: bool) -> dic
         for name, value in wanted.items():
             old = before.get(name, defaults[name])
             if old != value:
+                having = [number for number, notebook in stages().items() if name in declared(notebook)]
                 raise BadInput(
-                    f"run {work.name!r} was made with {name}={old}, not {value}: give another name with --run, "
-                    "or --force to start it over"
+                    f"run {work.name!r} was made with {name}={old}, not {value}: give another name with --run, or "
+                    f"--stages {','.join(having)} --force to change it there"
                 )
     wanted = {**before, **wanted}
     if record["requested"] != wanted or not record["stages"]:
@@ -194,8 +198,10 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict, source: str) -> N
             )
         except papermill.PapermillExecutionError as error:
             os.replace(temporary, failed)
+            _mark_failed(work, notebook.stem)
             raise StageFailed(f"stage {notebook.stem} failed: {error.ename}: {error.evalue}\n  see {failed}") from error
         except DeadKernelError as error:
+            _mark_failed(work, notebook.stem)
             raise StageFailed(f"stage {notebook.stem} failed: its kernel died ({error})") from error
     with work.edit() as record:
         stage = record["stages"].get(notebook.stem)
@@ -204,3 +210,10 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict, source: str) -> N
                 f"stage {notebook.stem} ran to its end but did not record itself: its last cell must call finish()"
             )
         stage["code_sha256"] = source
+
+
+def _mark_failed(work: runs.Run, stage: str) -> None:
+    """Say in the record that a stage is not at work any more, if it got as far as to open itself."""
+    with work.edit() as record:
+        if record["stages"].get(stage, {}).get("status") == "running":
+            record["stages"][stage]["status"] = "failed"

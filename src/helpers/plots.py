@@ -235,7 +235,7 @@ def latency(summary, mode: str = "copy_and_run", threads: int = 1) -> Figure:
         ax.set_title(f"batch {batch:,}", loc="left")
         ax.set_yticks(np.arange(len(names)), names)
     axes.flat[0].invert_yaxis()
-    figure.supxlabel("time a call by the reference's; hollow: no difference can be claimed", fontsize=9)
+    figure.supxlabel("time a call as a multiple of the reference's; hollow: no difference can be claimed", fontsize=9)
     return figure
 
 
@@ -271,7 +271,7 @@ def pareto(table, chosen: str | None, limits: Mapping[str, float | None]) -> Fig
     titles = {
         "bytes": "bytes of the file",
         "auc_loss": "AUC that may be lost",
-        "latency_ratio": "latency by the reference's",
+        "latency_ratio": "latency, as a multiple",
     }
     rows = table.sort_values("bytes", kind="stable")
     figure, axes = _axes(1, 3, size=(10, 0.24 * len(rows) + 1), sharey=True)

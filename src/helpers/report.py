@@ -22,8 +22,8 @@ TABLE_COLUMNS = {
     "ndcg_at_10": "NDCG@10",
     "kendall_tau": "Kendall tau",
     "top10_overlap": "top-10 overlap",
-    "latency_us": "latency",
-    "latency_ratio": "ratio",
+    "latency_us": "batch 1",
+    "latency_ratio": "by LiteRT fp32's",
     "verdict": "verdict",
 }
 """What people read of comparison.csv, and what the columns are called for them."""
@@ -35,7 +35,6 @@ _FORMATS = {
     "kendall_tau": "{:.4f}",
     "top10_overlap": "{:.4f}",
     "latency_us": "{:9.2f} us",
-    "latency_ratio": "{:7.2f}x",
 }
 
 
@@ -44,6 +43,8 @@ def readable(comparison):
     cells = comparison[list(TABLE_COLUMNS)].copy().astype(object)
     for column, form in _FORMATS.items():
         cells[column] = [form.format(value) for value in comparison[column]]
+    bounds = zip(*(comparison[f"latency_ratio{end}"] for end in ("", "_low", "_high")), strict=True)
+    cells["latency_ratio"] = [f"{ratio:.2f}x ({low:.2f}-{high:.2f}x)".rjust(24) for ratio, low, high in bounds]
     cells["max_abs_error"] = [parity.error_text(value) for value in comparison["max_abs_error"]]
     return cells.rename(columns=TABLE_COLUMNS)
 
@@ -81,8 +82,8 @@ def render(run: runs.Run) -> str:
     record = run.record()
     table, reason = comparison(run)
     figures = {}
-    for stage in sorted(record["stages"], reverse=True):  # what was asked first: the comparison's figures
-        for file in run.files(".png", stage=stage):
+    for stage in sorted(record["stages"], reverse=True):  # what was asked first: the conclusion, then what led to it
+        for file in reversed(run.files(".png", stage=stage)):
             with suppress(WorkbenchError):
                 content = run.verified(stage, file).read_bytes()
                 figures[Path(file).stem.replace("_", " ")] = base64.b64encode(content).decode()

@@ -235,7 +235,9 @@ class Run:
         if not reason and file not in entry["outputs"]:
             reason = f"did not make {file}"
         number = stage[:2]
-        again = f"run notebook {number} for it, or `workbench run {self.study} --run {self.name} --stages {number}`"
+        again = (
+            f"run notebook {number} for it, or `workbench run {self.study} --run {self.name}` for all that is missing"
+        )
         if reason:
             raise MissingStage(f"stage {number} of run {self.name!r} {reason}: {again}")
         path = self.folder / file
@@ -348,6 +350,11 @@ class Stage:
         with atomic(path) as temporary:
             yield temporary
         self.outputs[file] = sha256(path)
+
+    def discard(self, file: str) -> None:
+        """Remove a file that this stage could not make (again), so that an earlier one is not taken for it."""
+        (self.run.folder / file).unlink(missing_ok=True)
+        self.outputs.pop(file, None)
 
     def share(self, files: Mapping[str, str]) -> None:
         """Record files outside the run folder that this stage stands for: SHA-256 by path below `home`.

@@ -17,8 +17,6 @@ from helpers.quiet import tensorflow
 from helpers.schema import Schema
 from helpers.studies import Inputs, Study
 
-CHANCE_AUC = 0.55
-"""An AUC that every ranking problem worth a model passes."""
 _SCORE_ROWS = 65_536
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -166,25 +164,50 @@ def possible_table(study: Study, sizes: Mapping[str, tuple[int, int]], target: f
     return pd.DataFrame(rows).T
 
 
-def check_learnable(scores: Mapping[str, np.ndarray], labels: np.ndarray, requests: np.ndarray) -> None:
-    """Refuse labels that no scorer can tell anything of: they are shuffled, or belong to other rows.
+def check_learnable(
+    schema: Schema,
+    training: tuple[Inputs, np.ndarray, np.ndarray],
+    scores: Mapping[str, np.ndarray],
+    test: tuple[Inputs, np.ndarray, np.ndarray],
+) -> None:
+    """Refuse labels that nothing can be learned from: they are shuffled, or belong to other rows.
 
     Parameters
     ----------
-    scores : by scorer, of the model and of its baselines, so that a model that was trained too little is no reason.
+    training, test : named inputs, labels and requests.
+    scores : of the model and of its baselines on the test rows, by scorer; the model is called ``this model``. What was
+        not learned, as the true probability, says nothing of what can be.
 
     Raises
     ------
-    BadInput : for every scorer the upper end of its AUC's 95 % interval is below `CHANCE_AUC`.
+    BadInput : on the test rows every scorer is at chance; or the model is, and baselines learned from one half of the
+        training rows are on the other half. At chance: the upper end of the AUC's 95 % interval is below
+        `metrics.CHANCE_AUC`.
     """
-    chance = np.zeros(len(labels))
-    highs = {name: 0.5 + metrics.bootstrap_auc_delta(s, chance, labels, requests)[1] for name, s in scores.items()}
-    if max(highs.values()) < CHANCE_AUC:
-        best = max(highs, key=highs.get)
+    best = max(scores, key=lambda name: _highest_auc(scores[name], *test[1:]))
+    why = "the labels were shuffled, or belong to other rows"
+    if (high := _highest_auc(scores[best], *test[1:])) < metrics.CHANCE_AUC:
         raise BadInput(
-            f"nothing relates features to labels: on {len(labels):,} rows the best scorer ({best}) has an AUC of at "
-            f"most {highs[best]:.3f}; the labels were shuffled, or belong to other rows"
+            f"nothing relates features to labels: on {len(test[1]):,} test rows the best scorer ({best}) has an AUC "
+            f"of at most {high:.3f}; {why}"
         )
+    if _highest_auc(scores["this model"], *test[1:]) < metrics.CHANCE_AUC:
+        half = len(training[1]) // 2
+        learn, tell = (
+            ({n: a[part] for n, a in training[0].items()}, training[1][part], training[2][part])
+            for part in (slice(half), slice(half, None))
+        )
+        found = baseline_scores(schema, learn[:2], tell[0])
+        if (high := max(_highest_auc(score, *tell[1:]) for score in found.values())) < metrics.CHANCE_AUC:
+            raise BadInput(
+                f"nothing relates features to labels: learned from half of the {len(training[1]):,} training rows, the "
+                f"best baseline has an AUC of at most {high:.3f} on the other half; {why}"
+            )
+
+
+def _highest_auc(scores: np.ndarray, labels: np.ndarray, requests: np.ndarray) -> float:
+    """Upper end of the 95 % interval of an AUC, by bootstrap over requests."""
+    return 0.5 + metrics.bootstrap_auc_delta(scores, np.zeros(len(labels)), labels, requests, draws=200)[1]
 
 
 def config(model, schema: Schema) -> dict:
@@ -215,7 +238,7 @@ def save(model, path: Path) -> None:
     Keras writes the time of day and memory addresses (as ids of shared objects) into the archive; the first
     is dropped, the second are numbered in order of appearance.
     """
-    raw = path.with_name(f"raw-{path.name}")
+    raw = path.with_name(f"{path.stem}-raw{path.suffix}")
     try:
         model.save(raw)
         with zipfile.ZipFile(raw) as source, zipfile.ZipFile(path, "w") as target:

@@ -24,6 +24,7 @@ def comparison():
     names = ["runtime", "precision", "bytes", "auc_delta_low", "latency_ratio", "kendall_tau", "verdict"]
     table = pd.DataFrame(FILES, columns=names)
     table["file"] = table["runtime"] + "/" + table["precision"]
+    table["auc"] = 0.9
     return table
 
 
@@ -64,6 +65,7 @@ def test_against_a_search_over_random_tables():
                 "latency_ratio": rng.integers(1, 4, size) / 2,
                 "kendall_tau": rng.integers(90, 100, size) / 100,
                 "verdict": rng.choice(["same", "ships with loss", "broken"], size),
+                "auc": 0.9,
             }
         )
         budget = Budget(
@@ -103,7 +105,7 @@ def test_against_a_search_over_random_tables():
 def test_a_budget_that_nothing_meets_names_the_closest_and_by_how_much(comparison):
     found = choice.recommend(comparison, Budget(bytes=1900, latency_ratio=1.2))
     assert not found.met and found.file == "litert/weight_int4"
-    assert "Nothing meets the budget (at most 1,900 bytes, at most 1.2x the latency of the reference)" in found.sentence
+    assert "Nothing meets the budget (at most 1,900 bytes, at most 1.2x the latency of LiteRT fp32)" in found.sentence
     assert "bytes 2,000 where 1,900 is allowed" in found.sentence and "latency ratio" not in found.sentence
 
 
@@ -120,6 +122,16 @@ def test_less_than_the_noise_decides_nothing(comparison):
     comparison.loc[comparison["file"] == "mnn/fp32", "latency_ratio"] = 0.99
     comparison.loc[comparison["file"] == "mnn/weight_int4", "latency_ratio"] = 1.0
     assert choice.recommend(comparison, Budget(), "latency").file == "litert/fp32"
+
+
+def test_a_model_that_learned_nothing_is_not_shipped_in_silence(comparison):
+    comparison["auc"] = 0.501
+    assert (
+        "ranks hardly better than chance (AUC 0.501): train it again."
+        in choice.recommend(comparison, Budget()).sentence
+    )
+    comparison["auc"] = 0.9
+    assert "chance" not in choice.recommend(comparison, Budget()).sentence
 
 
 def test_bad_budgets_are_refused(comparison):

@@ -85,6 +85,41 @@ def test_examine_gives_a_verdict_where_scoring_fails(trained, ranking):
     assert parity.examine(Static(), trained.reference).reason == "static batch: 1 scores for 4200 rows"
 
 
+def test_a_lost_sigmoid_ranks_the_same_and_is_broken(trained, judge):
+    scores = np.clip(trained.reference.scores.astype(np.float64), 1e-6, 1 - 1e-6)
+    result = judge(np.log(scores / (1 - scores)))
+    assert result.kendall_tau == 1 and result.verdict == "broken" and "calibration error" in result.reason
+
+
+def test_scores_that_hardly_differ_are_not_the_same_in_another_order(trained):
+    """All within 1e-5 of each other: a file that reverses them moves none by more than that."""
+    reference = trained.reference
+    close = 0.5 + 4e-6 * (reference.scores[:, 0] - 0.5)
+    result = parity.compare(1 - close, close, reference.labels, reference.requests)
+    assert result.max_abs_error < parity.SAME_ERROR and result.verdict == "broken"
+    assert parity.compare(close, close, reference.labels, reference.requests).verdict == "same"
+    constant = np.full(4200, 0.5)
+    assert parity.compare(constant, constant, reference.labels, reference.requests).verdict == "same"
+
+
+class Jitter:
+    """A runtime that rounds differently in batches of more than one row, by `step`."""
+
+    def __init__(self, model, step):
+        self.model, self.step = model, step
+
+    def score(self, inputs):
+        scores = np.round(self.model.score(inputs) * 256) / 256
+        return scores if len(scores) == 1 else scores + np.float32(self.step)
+
+
+def test_a_reduced_file_may_round_another_way_in_another_batch_and_keeps_its_figures(trained, ranking):
+    model = runtimes.open_model(trained.files["fp32.tflite"], ranking.schema, trusted=True)
+    assert parity.examine(Jitter(model, 1 / 512), trained.reference).verdict == "ships with loss"
+    far = parity.examine(Jitter(model, 1 / 64), trained.reference)
+    assert far.verdict == "broken" and far.reason.startswith("batches disagree") and far.auc > 0.5
+
+
 def test_every_figure_against_its_own_definition(trained, judge):
     """Row by row in float64, from scikit-learn and scipy, request by request."""
     from scipy import stats
@@ -124,17 +159,17 @@ def test_every_figure_against_its_own_definition(trained, judge):
         ({"auc_delta_low": -0.02}, "broken", "below threshold: it may lose 0.0200 AUC, more than 0.01"),
         ({"ndcg_delta_low": -0.02}, "broken", "below threshold: it may lose 0.0200 NDCG@10, more than 0.01"),
         ({"ndcg_delta_low": float("nan")}, "broken", "below threshold"),
+        (
+            {"calibration_error": 0.09},
+            "broken",
+            "below threshold: its calibration error grows by 0.060, more than 0.05",
+        ),
     ],
 )
 def test_each_threshold_on_its_own(changed, verdict, reason):
-    fine = {
-        "max_abs_error": 0.02,
-        "kendall_tau": 0.95,
-        "distinct_scores": 50,
-        "auc_delta_low": -0.001,
-        "ndcg_delta_low": 0,
-    }
-    found = parity._verdict({**fine, **changed})
+    fine = {"max_abs_error": 0.02, "kendall_tau": 0.95, "distinct_scores": 50}
+    fine |= {"auc_delta_low": -0.001, "ndcg_delta_low": 0, "calibration_error": 0.04}
+    found = parity._verdict({**fine, **changed}, parity.SAME_ERROR, calibration_before=0.03)
     assert found[0] == verdict and found[1].startswith(reason)
 
 

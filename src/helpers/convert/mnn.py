@@ -20,7 +20,7 @@ import numpy as np
 
 from helpers import child
 from helpers.convert import recipes, tflite
-from helpers.errors import ConversionFailed, DamagedFile
+from helpers.errors import ConversionFailed, DamagedFile, WorkbenchError
 from helpers.runtimes import open_model
 from helpers.schema import Schema
 
@@ -94,7 +94,7 @@ def _finish(process: child.Child, path: Path, schema: Schema, function: str, **a
     """Let a tool write `path` in the child, whatever it reports, and see that the file is there and can be used."""
     try:
         process.call(f"{__name__}:{function}", **arguments)
-    except child.ChildDied as error:
+    except WorkbenchError as error:
         path.unlink(missing_ok=True)
         raise ConversionFailed(str(error)) from error
     if not path.exists() or path.stat().st_size == 0:

@@ -8,6 +8,7 @@ names and order set through the flatbuffer's object API. Quantisation is ai-edge
 
 from __future__ import annotations
 
+import struct
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ def quantise(
         dynamic batch.
     """
     path.unlink(missing_ok=True)
-    raw = path.with_name(f"raw-{path.name}")
+    raw = path.with_name(f"{path.stem}-raw{path.suffix}")
     request = {
         "source": str(source),
         "target": str(raw),
@@ -87,6 +88,8 @@ def quantise(
         path.write_bytes(named(raw.read_bytes(), schema, restore_batch=True))
     except child.ChildDied as error:
         raise ConversionFailed(str(error)) from error
+    except (struct.error, IndexError, ValueError) as error:  # what the flatbuffer reader raises
+        raise ConversionFailed(f"ai-edge-quantizer wrote a file that cannot be read: {error}") from error
     finally:
         raw.unlink(missing_ok=True)
 

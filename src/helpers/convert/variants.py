@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -13,7 +14,7 @@ import numpy as np
 from helpers import child
 from helpers.convert import mnn, tflite
 from helpers.convert.recipes import Recipe
-from helpers.errors import ConversionFailed, ParityError, WorkbenchError
+from helpers.errors import ConversionFailed, DamagedFile, ParityError
 from helpers.evaluation import parity
 from helpers.runs import Stage
 from helpers.runtimes import open_model
@@ -21,9 +22,9 @@ from helpers.schema import Schema
 
 SUFFIXES = {"litert": ("tflite", ".tflite"), "mnn": ("mnn", ".mnn")}
 """Runtime to folder of the run and suffix."""
-CALIBRATION_WIDTH = (0.5, 2.0)
-"""How much narrower or wider the values of an input may be in the calibration rows than in the test split: a few
-hundred rows of a wide distribution reach less far than thousands, and units that were mixed up are further apart."""
+CALIBRATION_WIDTH = 3.0
+"""How many times wider or narrower a feature's 5th to 95th percentile may be in the calibration rows than in the test
+split: a hundred rows can be off by a factor of two, and units that were mixed up are further apart."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,22 @@ def check_calibration(rows: Mapping[str, np.ndarray], inputs: Mapping[str, np.nd
     ConversionFailed : names the input, its range in both, and what to do.
     """
     for name, values in inputs.items():
-        given = rows[name]
+        if name not in rows or rows[name].shape[1:] != values.shape[1:]:
+            raise ConversionFailed(f"the calibration rows lack {name}, or not all of its {values.shape[1]} columns")
         if not np.issubdtype(values.dtype, np.floating):
             continue
-        (low, high), (least, most) = (np.min(given), np.max(given)), (np.min(values), np.max(values))
-        width = (high - low) / (most - least) if most > least else 1.0
-        shift = abs((high + low) / 2 - (most + least) / 2)
-        if not CALIBRATION_WIDTH[0] <= width <= CALIBRATION_WIDTH[1] or shift > (most - least) / 2:
+        given, expected = (np.quantile(array, [0.05, 0.95], axis=0) for array in (rows[name], values))
+        width, usual = given[1] - given[0], expected[1] - expected[0]
+        varies = (width > 0) & (usual > 0)  # a rare flag is constant between these percentiles
+        wrong = varies & ((width > CALIBRATION_WIDTH * usual) | (usual > CALIBRATION_WIDTH * width))
+        wrong |= varies & (np.abs(given.mean(axis=0) - expected.mean(axis=0)) > np.maximum(width, usual))
+        if wrong.any():
+            column = int(np.flatnonzero(wrong)[0])
+            (low, high), (least, most) = given[:, column], expected[:, column]
             raise ConversionFailed(
-                f"the calibration rows are not of this data: {name} runs from {low:.3g} to {high:.3g} in them and from "
-                f"{least:.3g} to {most:.3g} in the test split; give rows that were scaled as the model's inputs are"
+                f"the calibration rows are not of this data: most of {name}[{column}] is between {low:.3g} and "
+                f"{high:.3g} in them and between {least:.3g} and {most:.3g} in the test split; give rows that were "
+                "scaled and ordered as the model's inputs are"
             )
 
 
@@ -103,7 +110,8 @@ def make_all(
 
     Raises
     ------
-    WorkbenchError : a float32 file could not be made: nothing after it would mean anything.
+    ConversionFailed : a float32 file could not be made: nothing after it would mean anything.
+    WorkbenchError : what is no fault of a recipe, as a full disk.
     """
     from tqdm import tqdm
 
@@ -125,12 +133,14 @@ def make_all(
                     result = _examined(recipe, path, schema, reference, name)
                     size = path.stat().st_size
                 outcomes.append(Outcome(recipe, name, size, result, ""))
-            except WorkbenchError as error:
+            except (ConversionFailed, DamagedFile) as error:
+                stage.discard(name)
                 if not recipe.reduced:
                     raise
                 process = None if isinstance(error.__cause__, child.ChildDied) else process
-                outcomes.append(Outcome(recipe, None, None, None, str(error)))
-                echo(f"{name} was not made: {str(error).splitlines()[0]}")
+                reason = re.sub(r"\.partial-\d+-", "", str(error))  # the name that it would have had
+                outcomes.append(Outcome(recipe, None, None, None, reason))
+                echo(f"{name} was not made: {reason.splitlines()[0]}")
     return outcomes
 
 

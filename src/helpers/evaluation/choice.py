@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from helpers.errors import BadInput
+from helpers.evaluation.metrics import CHANCE_AUC
 
 PREFERENCES = {
     "agreement": "ranks most like the trained model",
@@ -13,8 +14,8 @@ PREFERENCES = {
     "latency": "is the fastest",
 }
 """What decides between the files that a budget admits; the other two decide ties, in this order."""
-_LATENCY_STEP, _TAU_STEP = 0.05, 0.001
-"""Ratios and Kendall taus that differ by less decide nothing: the first is noise, the second a swap in a thousand."""
+LATENCY_TOLERANCE, TAU_TOLERANCE = 0.05, 0.001
+"""Latencies and Kendall taus that are so close to the best decide nothing: noise, and a swap in a thousand."""
 _OBJECTIVES = {"bytes": "bytes", "auc_loss": "AUC loss", "latency_ratio": "latency ratio"}
 
 
@@ -34,7 +35,7 @@ class Budget:
     latency_ratio: float | None = None
 
     def __str__(self) -> str:
-        units = {"bytes": " bytes", "auc_loss": " AUC lost", "latency_ratio": "x the latency of the reference"}
+        units = {"bytes": " bytes", "auc_loss": " AUC lost", "latency_ratio": "x the latency of LiteRT fp32"}
         parts = [f"at most {limit:,g}{units[name]}" for name, limit in vars(self).items() if limit is not None]
         return ", ".join(parts) or "no limits"
 
@@ -115,52 +116,86 @@ def recommend(comparison, budget: Budget, prefer: str = "agreement") -> Choice:
     if within.empty:
         closest = usable.sort_values(["excess", "bytes"]).iloc[0]
         return Choice(closest["file"], False, _closest(closest, budget), table)
-    best = within.loc[min(within.index, key=lambda name: _order(within.loc[name], prefer))]
-    return Choice(best["file"], True, _why(best, within, table, budget, prefer), table)
+    first = _best(within, prefer)
+    best = first
+    for other in PREFERENCES:
+        best = _best(best, other)
+    best = best.sort_values(["latency_ratio", "bytes"], kind="stable").iloc[0]
+    sentence = _why(best, within, len(first), table, budget, prefer) + _warning(comparison)
+    return Choice(best["file"], True, sentence, table)
 
 
-def _order(row, prefer: str) -> tuple:
-    agreement = (row["verdict"] != "same", -round(row["kendall_tau"] / _TAU_STEP))
-    keys = {"agreement": agreement, "bytes": row["bytes"], "latency": round(row["latency_ratio"] / _LATENCY_STEP)}
-    return tuple(keys[name] for name in sorted(keys, key=lambda name: name != prefer))
+def _best(rows, measure: str):
+    """Those rows that nothing in the table beats in one of `PREFERENCES`, within what counts as equal."""
+    if measure == "bytes":
+        return rows[rows["bytes"] == rows["bytes"].min()]
+    if measure == "latency":
+        return rows[rows["latency_ratio"] <= (1 + LATENCY_TOLERANCE) * rows["latency_ratio"].min()]
+    rows = rows[rows["verdict"] == "same"] if (rows["verdict"] == "same").any() else rows
+    return rows[rows["kendall_tau"] >= rows["kendall_tau"].max() - TAU_TOLERANCE]
 
 
-def _figures(row) -> str:
+def _warning(comparison) -> str:
+    """What no conversion can mend: a trained model that ranks no better than chance."""
+    trained = comparison.loc[comparison["runtime"] == "keras", "auc"]
+    if len(trained) and not trained.iloc[0] >= CHANCE_AUC:
+        chance = f"hardly better than chance (AUC {trained.iloc[0]:.3f})"
+        return f" But the trained model itself ranks {chance}: train it again."
+    return ""
+
+
+def _figures(row, but: tuple[str, ...] = ()) -> str:
+    """What a file is, in words; without the measures in `but`, which were told already."""
     agreement = "same scores" if row["verdict"] == "same" else f"Kendall tau {row['kendall_tau']:.3f}"
     loss = "no AUC lost" if row["auc_loss"] < 5e-5 else f"at most {row['auc_loss']:.4f} AUC lost"
-    return f"{row['bytes']:,} bytes, {agreement}, {loss}, {row['latency_ratio']:.2f}x the latency"
+    parts = {
+        "bytes": f"{row['bytes']:,} bytes",
+        "agreement": agreement,
+        "auc_loss": loss,
+        "latency_ratio": f"{row['latency_ratio']:.2f}x the latency of LiteRT fp32",
+    }
+    return ", ".join(part for name, part in parts.items() if name not in but)
 
 
-def _why(best, within, table, budget: Budget, prefer: str) -> str:
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def _why(best, within, equal: int, table, budget: Budget, prefer: str) -> str:
     broken = int((table["verdict"] == "broken").sum())
     outside = len(table) - len(within) - broken
-    left_out = [f"{outside} exceed the budget" if outside else "", f"{broken} are broken" if broken else ""]
-    left_out = f" ({' and '.join(part for part in left_out if part)})" if outside or broken else ""
-    return (
-        f"Ship {best.name}: of the {len(within)} files within the budget ({budget}){left_out} it "
-        f"{PREFERENCES[prefer]}{_tie(best, within, prefer)}: {_figures(best)}."
-    )
+    notes = [str(budget)]
+    notes += [_count(outside, "file exceeds it", "files exceed it")] if outside else []
+    notes += [_count(broken, "is broken", "are broken")] if broken else []
+    among = "the only file within the budget" if len(within) == 1 else f"of the {len(within)} files within the budget"
+    said = "" if len(within) == 1 else f" it {PREFERENCES[prefer]}{_tie(equal - 1, prefer)}"
+    return f"Ship {best.name}: {among} ({'; '.join(notes)}){said}: {_figures(best)}."
 
 
-def _tie(best, within, prefer: str) -> str:
+_LESS = {
+    "agreement": "no smaller",
+    "bytes": "less like the trained model, or no faster",
+    "latency": "less like the trained model, or no smaller",
+}
+
+
+def _tie(others: int, prefer: str) -> str:
     """What decided between files that the preference does not tell apart."""
-    key = _order(best, prefer)[0]
-    equal = [name for name in within.index if _order(within.loc[name], prefer)[0] == key]
-    if len(equal) == 1:
-        return ""
-    less = "rank less like it" if prefer == "bytes" else "are no smaller"
-    return f" ({len(equal) - 1} more {'does' if len(equal) == 2 else 'do'} so too, and {less})"
+    return f" (as {_count(others, 'other does, which is', 'others do, which are')} {_LESS[prefer]})" if others else ""
 
 
 def _closest(row, budget: Budget) -> str:
-    broken = [
-        f"{_OBJECTIVES[name]} {row[name]:,.4g} where {limit:,.4g} is allowed"
+    broken = {
+        name: f"{_OBJECTIVES[name]} {_number(row[name])} where {_number(limit)} is allowed"
         for name, limit in vars(budget).items()
         if limit is not None and not row[name] <= limit
-    ]
-    return (
-        f"Nothing meets the budget ({budget}). Closest is {row.name}: {'; '.join(broken)}. Otherwise {_figures(row)}."
-    )
+    }
+    what, rest = "; ".join(broken.values()), _figures(row, tuple(broken))
+    return f"Nothing meets the budget ({budget}). Closest is {row.name}: {what}. Besides: {rest}."
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def table(choice: Choice):

@@ -210,7 +210,7 @@ def interval_table(summary, batch: int = 1, mode: str = "copy_and_run", threads:
             "ratio": f"{r['ratio']:7.2f}x",
             "95 % interval": f"{r['ratio_low']:7.2f}x to {r['ratio_high']:7.2f}x",
             "noise floor": f"{r['floor']:7.2f}x",
-            "verdict": _CLAIMS[r["verdict"]],
+            "claim": _CLAIMS[r["verdict"]],
         }
     return pd.DataFrame(rows).T
 
@@ -226,7 +226,7 @@ def footprint_table(summary, memory):
         rows[variant] = {
             "open and score a row": _time(r["microseconds"]),
             "ratio": f"{r['ratio']:7.2f}x",
-            "verdict": _CLAIMS[r["verdict"]],
+            "claim": _CLAIMS[r["verdict"]],
             "memory with its runtime": f"{memory[variant]:6.1f} MB",
         }
     return pd.DataFrame(rows).T

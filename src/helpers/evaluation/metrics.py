@@ -14,6 +14,9 @@ import numpy as np
 
 from helpers.errors import BadInput
 
+CHANCE_AUC = 0.55
+"""What counts as chance: every ranking problem worth a model passes this AUC."""
+
 
 def _columns(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scores and labels as ``(n_rows,)``; refuses what NumPy would silently broadcast, and labels but 0 and 1."""

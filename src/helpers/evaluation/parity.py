@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,13 @@ SAME_ERROR = 1e-5
 float32 conversions measure 2e-7 and the mildest reduced precision (fp16) 4e-4."""
 SHIP_LOSS = 0.01
 SHIP_KENDALL_TAU = 0.9
-"""A reduced file ships with loss while the lower ends of the intervals of its AUC and NDCG@10 changes are above -0.01
-and its order within requests agrees with the reference to a Kendall tau of at least 0.9; below it is broken."""
+SHIP_CALIBRATION = 0.05
+"""A reduced file ships with loss while the lower ends of the intervals of its AUC and NDCG@10 changes are above -0.01,
+its order within requests agrees with the reference to a Kendall tau of at least 0.9, and its calibration error is at
+most 0.05 above the reference's (a file that lost its sigmoid still ranks); below it is broken."""
+BATCH_ERROR = 1 / 256
+"""By how much a row of a reduced file may score differently in another batch: a sum that is added up in another order
+can be rounded to the next step of an eight-bit output. Rows of another batch differ by far more."""
 BATCHES = (1, 7, 64, 4096)
 
 
@@ -162,6 +167,7 @@ def compare(scores: np.ndarray, reference: np.ndarray, labels: np.ndarray, reque
     error = np.abs(scores - reference)
     auc_low, auc_high = metrics.bootstrap_auc_delta(scores, reference, labels, requests)
     ndcg, before = (metrics.ndcg(s, labels, requests) for s in (scores, reference))
+    spread = float(reference.std())
     ndcg_low, ndcg_high = metrics.bootstrap_mean_delta(ndcg, before)
     values = {
         **metrics.summary(scores, labels, requests),
@@ -177,14 +183,16 @@ def compare(scores: np.ndarray, reference: np.ndarray, labels: np.ndarray, reque
         "top10_overlap": metrics.mean_defined(metrics.top_overlap(scores, reference, requests)),
         "distinct_scores": len(np.unique(scores)),
     }
-    verdict, reason = _verdict(values)
+    same = min(SAME_ERROR, spread / 100) if spread else SAME_ERROR
+    verdict, reason = _verdict(values, same, metrics.calibration_error(reference, labels))
     return Parity(**values, verdict=verdict, reason=reason)
 
 
-def _verdict(values: Mapping[str, float]) -> tuple[str, str]:
+def _verdict(values: Mapping[str, float], same: float, calibration_before: float) -> tuple[str, str]:
+    """Verdict and reason; `same` is what counts as no difference: below `SAME_ERROR` if all scores are that close."""
     error, tau = values["max_abs_error"], values["kendall_tau"]
-    if error <= SAME_ERROR:
-        return "same", f"no score moves by more than {SAME_ERROR:.0e}"
+    if error <= same:
+        return "same", f"no score moves by more than {same:.0e}"
     if values["distinct_scores"] == 1:
         return "broken", "constant: every row gets the same score"
     if not tau >= SHIP_KENDALL_TAU:
@@ -192,6 +200,9 @@ def _verdict(values: Mapping[str, float]) -> tuple[str, str]:
     for measure, low in (("AUC", values["auc_delta_low"]), ("NDCG@10", values["ndcg_delta_low"])):
         if not low >= -SHIP_LOSS:
             return "broken", f"below threshold: it may lose {-low:.4f} {measure}, more than {SHIP_LOSS}"
+    worse = values["calibration_error"] - calibration_before
+    if not worse <= SHIP_CALIBRATION:
+        return "broken", f"below threshold: its calibration error grows by {worse:.3f}, more than {SHIP_CALIBRATION}"
     return "ships with loss", f"scores move by up to {error:.0e}, Kendall tau {tau:.3f}"
 
 
@@ -199,10 +210,14 @@ def examine(model: Runtime, reference: Reference) -> Parity:
     """Judge an open file: its scores on the whole test split, and that they do not depend on the batch they come in."""
     try:
         result = reference.judge(model.score(reference.inputs))
-        if result.verdict != "broken":
-            check_batches(model, reference.inputs)
     except (DamagedFile, ParityError) as error:
         return Parity.broken(str(error))
+    if result.verdict == "broken":
+        return result
+    try:
+        check_batches(model, reference.inputs, SAME_ERROR if result.verdict == "same" else BATCH_ERROR)
+    except (DamagedFile, ParityError) as error:
+        return replace(result, verdict="broken", reason=str(error))
     return result
 
 
@@ -232,7 +247,12 @@ def swapped(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
     return None
 
 
-def check_batches(model: Runtime, inputs: Mapping[str, np.ndarray], batches: tuple[int, ...] = BATCHES) -> None:
+def check_batches(
+    model: Runtime,
+    inputs: Mapping[str, np.ndarray],
+    allowed: float = SAME_ERROR,
+    batches: tuple[int, ...] = BATCHES,
+) -> None:
     """Refuse a file that scores the same rows differently when they come in other batches.
 
     The first rows are scored one, 7, 64 and 4096 at a time, and then one at a time again, because a runtime
@@ -240,7 +260,7 @@ def check_batches(model: Runtime, inputs: Mapping[str, np.ndarray], batches: tup
 
     Raises
     ------
-    ParityError : rows differ by more than `SAME_ERROR` between batch sizes.
+    ParityError : rows differ by more than `allowed` between batch sizes.
     """
     whole = model.score(inputs)
     for batch in (*batches, batches[0]):
@@ -249,5 +269,5 @@ def check_batches(model: Runtime, inputs: Mapping[str, np.ndarray], batches: tup
             model.score({n: a[i : min(i + batch, rows)] for n, a in inputs.items()}) for i in range(0, rows, batch)
         ]
         error = np.abs(np.concatenate(parts) - whole[:rows]).max()
-        if not error <= SAME_ERROR:
+        if not error <= allowed:
             raise ParityError(f"batches disagree: in batches of {batch}, {rows} rows score differently, by {error:.1e}")
