@@ -48,7 +48,7 @@ TABLE: dict[str, Parameter] = {
     "budget_bytes": Parameter(int, "largest file to ship, in bytes; 0 is no limit", 0, 2**40),
     "budget_auc_loss": Parameter(float, "largest loss of AUC against the trained model; 0 is no limit", 0.0, 1.0),
     "budget_latency_ratio": Parameter(
-        float, "largest latency at batch 1, as a multiple of that of LiteRT fp32; 0 is no limit", 0.0, 1e6
+        float, "largest latency, as a multiple of LiteRT fp32; 0 is no limit", 0.0, 1e6
     ),
     "prefer": Parameter(str, "what decides within the budget", among=("agreement", "bytes", "latency")),
 }
