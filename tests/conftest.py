@@ -14,6 +14,10 @@ from support import QUICKLY, STRACE, workbench
 from helpers import datasets, runs, studies
 
 
+def pytest_configure() -> None:
+    os.environ.setdefault("WORKBENCH_KERNEL_IDLE", "20")  # fork servers end soon after the tests
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch) -> Path:
     """WORKBENCH_HOME of the test, so that nobody's runs are touched."""
@@ -68,7 +72,10 @@ def finished(tmp_path_factory):
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.output.exists():
             traced = [*STRACE, f"--output={made.trace}"] if shutil.which("strace") else []
-            done = workbench("run", "ranking", "--run", "default", *QUICKLY, home=made.home, before=traced)
+            with pytest.MonkeyPatch.context() as patch:  # a fork server of its own, so that its kernels are traced too
+                patch.setenv("XDG_RUNTIME_DIR", str(folder))
+                patch.setenv("WORKBENCH_KERNEL_IDLE", "3")
+                done = workbench("run", "ranking", "--run", "default", *QUICKLY, home=made.home, before=traced)
             assert done.returncode == 0, done.stdout + done.stderr
             made.output.write_text(done.stdout)
     return made

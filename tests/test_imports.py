@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "helpers"
 NOTEBOOKS = SOURCE.parents[1] / "notebooks"
 FLOORS = [
     {"errors", "quiet"},
-    {"child", "parameters", "schema"},
+    {"child", "kernels", "parameters", "schema"},
     {"runs"},
     {"studies", "runtimes"},
     {"datasets"},

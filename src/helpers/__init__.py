@@ -3,7 +3,8 @@
 The modules stand on floors and import downwards only:
 
 1. ``errors``, ``quiet``: what can go wrong, and imports without noise
-2. ``child``, ``parameters``, ``schema``: a process to crash in, what a parameter and a model's inputs may be
+2. ``child``, ``kernels``, ``parameters``, ``schema``: a process to crash in, a kernel that is ready, what a parameter
+   and a model's inputs may be
 3. ``runs``: the run folder
 4. ``studies``, ``runtimes``: what is ranked, and what scores it
 5. ``datasets``: a study's data on disk

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers import runs
+from helpers import kernels, runs
 from helpers.errors import BadInput, WorkbenchError
 
 LAST_STAGE = "06"
@@ -128,6 +128,7 @@ def refresh(echo: Callable[[str], None] = print) -> None:
             content = nbformat.read(notebook, as_version=4)
             resources = {"metadata": {"path": str(folder())}}
             options = {"timeout": None, "record_timing": False, "coalesce_streams": True, "config": Config(KERNEL)}
+            options["kernel_name"] = kernels.name()
             client = NotebookClient(content, resources=resources, **options)
             try:
                 client.execute()
@@ -177,6 +178,7 @@ def check(
         "--nbval-sanitize-with",
         str(folder() / "sanitize.cfg"),
     ]
+    command += ["--nbval-kernel-name", kernels.name()]
     command += ["-p", "no:cacheprovider", "-p", "no:xdist", "-c", os.devnull, "--rootdir", str(chosen[0].parent)]
     with (
         tempfile.TemporaryDirectory() as throw_away,

@@ -47,9 +47,7 @@ TABLE: dict[str, Parameter] = {
     "calibration_rows": Parameter(int, "training rows that fix the ranges of integer activations", 100, 100_000),
     "budget_bytes": Parameter(int, "largest file to ship, in bytes; 0 is no limit", 0, 2**40),
     "budget_auc_loss": Parameter(float, "largest loss of AUC against the trained model; 0 is no limit", 0.0, 1.0),
-    "budget_latency_ratio": Parameter(
-        float, "largest latency, as a multiple of LiteRT fp32; 0 is no limit", 0.0, 1e6
-    ),
+    "budget_latency_ratio": Parameter(float, "largest latency, as a multiple of LiteRT fp32; 0 is no limit", 0.0, 1e6),
     "prefer": Parameter(str, "what decides within the budget", among=("agreement", "bytes", "latency")),
 }
 

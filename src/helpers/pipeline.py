@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from helpers import kernels, report, runs, studies
 from helpers import parameters as parameter_table
-from helpers import report, runs, studies
 from helpers.errors import BadInput, WorkbenchError
 from helpers.notebooks import KERNEL, Declared, StageFailed, code_sha256, declared, environment, stages
 
@@ -194,6 +194,7 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict, source: str) -> N
                 parameters={"study": work.study, "run": work.name, **parameters},
                 progress_bar={"desc": notebook.stem, "leave": False} if terminal else False,
                 stderr_file=sys.stderr if terminal else None,
+                kernel_name=kernels.name(),
                 config=Config(KERNEL),
             )
         except papermill.PapermillExecutionError as error:

@@ -47,11 +47,12 @@ def native_output():
                 sys.stderr.write(read())
 
 
-def tensorflow():
+def tensorflow(*, first_operation: bool = True):
     """Import TensorFlow, on the CPU and with the same kernels on every processor.
 
     oneDNN picks its kernels by the processor's vector units, which changes last digits from machine to
-    machine, so it is switched off.
+    machine, so it is switched off. `first_operation` runs one, which starts its threads and prints; a process that
+    is going to fork must not have any.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -59,7 +60,8 @@ def tensorflow():
     with native_output():
         import tensorflow as tf
 
-        tf.constant(0.0)  # the first operation prints too
+        if first_operation:
+            tf.constant(0.0)
         tf.get_logger().setLevel("ERROR")
     return tf
 

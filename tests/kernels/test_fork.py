@@ -1,0 +1,246 @@
+"""The ``workbench`` kernel: forked in milliseconds, the same as an ordinary one, and never left behind."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from jupyter_client import KernelManager
+
+from helpers import kernels
+from helpers.kernels import provisioner, server
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory):
+    """A runtime folder of this module's own, and with it a fork server of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+        patch.setenv("WORKBENCH_KERNEL_IDLE", "60")
+        yield server.folder()
+        for process in _servers(server.address()):
+            process.kill()
+
+
+def _servers(address: Path) -> list[psutil.Process]:
+    """Fork servers (not their kernels, which look alike) of a socket."""
+    found = [p for p in psutil.process_iter(["cmdline"]) if str(address) in (p.info["cmdline"] or [])]
+    return [p for p in found if p.ppid() not in {other.pid for other in found}]
+
+
+class Kernel:
+    """A kernel with a client, shut down at the end of the with block."""
+
+    def __init__(self, name: str = kernels.NAME, **environment: str):
+        self.manager = KernelManager(kernel_name=name, transport_encryption="auto")
+        self.manager.start_kernel(env={**os.environ, **environment})
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+
+    @property
+    def pid(self) -> int:
+        return self.manager.provisioner.process.pid
+
+    def run(self, code: str) -> str:
+        said = []
+
+        def hear(message) -> None:
+            content = message["content"]
+            said.append(content.get("text") or content.get("ename") or "")
+
+        self.client.execute_interactive(code, timeout=60, output_hook=hear)
+        return "".join(said).strip()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+def _gone(pid: int, seconds: float = 5.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_it_is_installed_with_the_environment():
+    assert kernels.name() == kernels.NAME
+
+
+def test_tensorflow_is_there_and_the_kernel_is_a_process_of_its_own(runtime):
+    with Kernel(FOO="bar") as kernel:
+        said = kernel.run(
+            "import os, sys; print('tensorflow' in sys.modules, 'helpers' in sys.modules, os.getsid(0) == os.getpid(), "
+            "os.environ['FOO'], '/' in sys.path, os.getcwd())"
+        )
+        assert said == f"True False True bar False {os.getcwd()}"
+        with Kernel() as other:
+            assert other.pid != kernel.pid and other.run("print(os.environ.get('FOO'))").startswith("NameError")
+
+
+def test_tables_and_figures_look_as_in_the_ordinary_kernel(runtime):
+    code = (
+        "import matplotlib, pandas as pd\nfrom matplotlib import pyplot\n"
+        "names = [name for name in pd._config.config._registered_options if name.startswith('display')]\n"
+        "print({name: pd.get_option(name) for name in names})\n"
+        "print(matplotlib.get_backend(), sorted(map(str, matplotlib.rcParams.items())))"
+    )
+    said = []
+    for name in (kernels.NAME, kernels.ORDINARY):
+        with Kernel(name) as kernel:
+            said.append(kernel.run(code))
+    assert said[0] == said[1] and "inline" in said[0]
+
+
+def test_kernels_do_not_share_random_numbers(runtime):
+    with Kernel() as one, Kernel() as other:
+        code = "import random, numpy as np; print(random.random(), np.random.random())"
+        assert not set(one.run(code).split()) & set(other.run(code).split())
+
+
+def test_interrupt_restart_and_shutdown(runtime):
+    with Kernel() as kernel:
+        threading.Timer(0.5, kernel.manager.interrupt_kernel).start()
+        assert kernel.run("import time; time.sleep(30)") == "KeyboardInterrupt"
+        assert kernel.run("x = 1; print(x)") == "1", "still usable"
+        before = kernel.pid
+        kernel.manager.restart_kernel(now=True)
+        kernel.client.wait_for_ready(timeout=30)
+        assert kernel.pid != before and _gone(before) and kernel.run("print('x' in globals())") == "False"
+        kernel.manager.shutdown_kernel()
+        assert not kernel.manager.is_alive()
+
+
+def test_output_of_native_code_goes_where_the_askers_does(runtime, capfd):
+    with Kernel() as kernel:
+        kernel.run("import os; os.system('echo from a child process >&2')")
+    assert "from a child process" in capfd.readouterr().err
+
+
+def test_weights_are_those_of_the_ordinary_kernel(runtime):
+    code = (
+        "import hashlib\nfrom helpers import datasets, studies, training\nstudy = studies.get('ranking')\nsplits = []\n"
+        "for split in ('train', 'validation'):\n"
+        "    frame = datasets.sample(study, 'simple', rows=2000, seed=3, split=split)\n"
+        "    splits.append((study.schema.arrays(frame), frame[datasets.LABEL].to_numpy()))\n"
+        "model, _ = training.train(study, *splits, epochs=2, seed=3, progress=False)\n"
+        "print(hashlib.sha256(b''.join(w.tobytes() for w in model.get_weights())).hexdigest())"
+    )
+    digests = []
+    for name in (kernels.NAME, kernels.ORDINARY):
+        with Kernel(name) as kernel:
+            digests.append(kernel.run(code))
+    assert len(digests[0]) == 64 and digests[0] == digests[1]
+
+
+def test_a_killed_kernel_is_reported_dead(runtime):
+    with Kernel() as kernel:
+        process = kernel.manager.provisioner.process
+        os.kill(kernel.pid, signal.SIGKILL)
+        assert process.wait(timeout=5) == -signal.SIGKILL and not kernel.manager.is_alive()
+
+
+def test_a_kernel_ends_with_whoever_asked_for_it(runtime):
+    code = (
+        "import time\nfrom jupyter_client import KernelManager\nmanager = KernelManager(kernel_name='workbench')\n"
+        "manager.start_kernel()\nprint(manager.provisioner.process.pid, flush=True)\ntime.sleep(60)"
+    )
+    asker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    pid = int(asker.stdout.readline())
+    asker.kill()
+    asker.wait()
+    assert _gone(pid)
+
+
+def test_kernels_end_with_a_killed_server_and_the_next_one_is_started(runtime):
+    with Kernel() as kernel:
+        (process,) = _servers(server.address())
+        process.kill()
+        assert _gone(kernel.pid) and not kernel.manager.is_alive()
+    with Kernel() as kernel:
+        assert kernel.run("print(1)") == "1"
+        assert [p.pid for p in _servers(server.address())] == [psutil.Process(kernel.pid).ppid()]
+
+
+def test_many_who_ask_at_once_share_one_server(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("WORKBENCH_KERNEL_IDLE", "1")
+    code = "from helpers.kernels import provisioner as p, server; print(server._peer(p._connect())[0])"
+    askers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(4)]
+    said = {int(asker.communicate()[0]) for asker in askers}
+    assert said == {process.pid for process in _servers(server.address())}
+    started = _servers(server.address())
+    assert len(started) == 1
+    assert _gone(started[0].pid, seconds=15), "ended by itself when idle"
+    assert not server.address().exists()
+
+
+def test_a_changed_environment_replaces_the_server(runtime, monkeypatch):
+    with Kernel() as kernel:
+        first = psutil.Process(kernel.pid).ppid()
+        mark = server.fingerprint()
+        connection = provisioner._connect()
+        line = json.dumps({"fingerprint": "another", "argv": [], "env": {}, "cwd": "/"}).encode() + b"\n"
+        with open(os.devnull) as nothing:
+            socket.send_fds(connection, [line], [nothing.fileno()])
+        assert provisioner._reply(connection)["error"].startswith("stale")
+        assert server.fingerprint() == mark and kernel.run("print(1)") == "1", "running kernels stay"
+        assert psutil.pid_exists(first)
+
+
+@pytest.mark.parametrize(
+    ("request_line", "why"),
+    [(b"not json\n", "Expecting value"), (b'{"fingerprint": 1}\n', "stale"), (b"[]\n", "")],
+)
+def test_a_bad_request_is_answered_and_the_server_lives_on(runtime, request_line, why):
+    connection = provisioner._connect()
+    connection.sendall(request_line)
+    assert why in provisioner._reply(connection)["error"]
+    with Kernel() as kernel:
+        assert kernel.run("print(2)") == "2"
+
+
+@pytest.mark.parametrize("fault", ["open folder", "another platform", "another command"])
+def test_where_it_cannot_fork_an_ordinary_kernel_is_started_and_says_why(tmp_path, monkeypatch, caplog, fault):
+    if fault == "open folder":
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+        (tmp_path / f"workbench-kernels-{os.getuid()}").mkdir(mode=0o755)
+        os.chmod(tmp_path / f"workbench-kernels-{os.getuid()}", 0o755)
+        why = "is not a folder that only this user can enter"
+    elif fault == "another platform":
+        monkeypatch.setattr(provisioner.sys, "platform", "darwin")
+        why = "not safe on darwin"
+    else:
+        monkeypatch.setattr(provisioner, "fork", lambda cmd, **how: 1 / 0)
+        why = "division by zero"
+    with caplog.at_level("WARNING"), Kernel() as kernel:
+        assert kernel.run("print(3)") == "3" and isinstance(kernel.manager.provisioner.process, subprocess.Popen)
+    assert why in caplog.text and "an ordinary kernel is started" in caplog.text
+
+
+def test_only_this_user_can_reach_the_socket(runtime):
+    assert runtime.stat().st_mode & 0o777 == 0o700 and runtime.stat().st_uid == os.getuid()
+
+
+def test_variables_that_libraries_read_once_have_a_server_of_their_own(runtime, monkeypatch):
+    usual = server.address()
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
+    assert server.address() != usual
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    monkeypatch.setenv("WORKBENCH_HOME", "/elsewhere")
+    assert server.address().parent == usual.parent
