@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
@@ -75,7 +76,7 @@ class ForkProvisioner(LocalProvisioner):
 
     async def launch_kernel(self, cmd: list[str], **kwargs):
         try:
-            self.process = fork(cmd, **kwargs)
+            self.process = await asyncio.to_thread(fork, cmd, **kwargs)  # a server's start must not stop Jupyter's loop
         except Exception as error:
             self.log.warning("workbench kernel: %s; an ordinary kernel is started", error)
             return await super().launch_kernel(cmd, **kwargs)
