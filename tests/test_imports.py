@@ -19,7 +19,7 @@ FLOORS = [
     {"datasets"},
     {"evaluation"},
     {"training", "convert"},
-    {"plots", "report", "notebooks"},
+    {"plots", "report", "results", "notebooks"},
     {"pipeline"},
     {"cli"},
 ]

@@ -10,7 +10,7 @@ The modules stand on floors and import downwards only:
 5. ``datasets``: a study's data on disk
 6. ``evaluation``: metrics, parity, latency, the choice of what to ship
 7. ``training``, ``convert``: what makes model files, and is judged as it makes them
-8. ``plots``, ``report``, ``notebooks``: what is shown
+8. ``plots``, ``report``, ``results``, ``notebooks``: what is shown
 9. ``pipeline``: the notebooks as the stages of a run
 10. ``cli``: the ``workbench`` command
 

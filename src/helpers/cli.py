@@ -45,6 +45,7 @@ def main(debug: bool) -> None:
     workbench run ranking                        all stages with their defaults
     workbench run ranking -p epochs=10           the same with another parameter
     workbench run ranking --stages 05 --force    measure again
+    workbench results                            all runs and what they measured
     workbench studies                            what there is to run, and its parameters
 
     A run is a folder, artifacts/STUDY/RUN. Stages that are finished are not executed again; after an
@@ -78,6 +79,27 @@ def run(study: str, name: str | None, given: dict, chosen: str | None, force: bo
         click.echo(f"{sentence}\n")
     click.echo(f"run folder  {work.folder}")
     click.echo(f"report      {work.folder / 'report.html'}")
+
+
+@main.command()
+@click.argument("study", required=False)
+@click.option("--parquet", type=click.Path(dir_okay=False), help="Write the whole table to this file too.")
+def results(study: str | None, parquet: str | None) -> None:
+    """Show all runs (of STUDY): the parameters in which they differ, and what they measured."""
+    from pathlib import Path
+
+    from helpers import results as all_results
+    from helpers import runs
+
+    table = all_results.table(study)
+    if table.empty:
+        click.echo(f"no runs yet: `workbench run {study or 'ranking'}` makes one")
+        return
+    click.echo(all_results.readable(table).to_string(index=False, na_rep=""))
+    if parquet:
+        with runs.atomic(Path(parquet).resolve()) as temporary:
+            table.to_parquet(temporary)
+        click.echo(f"\nwritten: {parquet}")
 
 
 @main.command("studies")
