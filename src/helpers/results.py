@@ -48,9 +48,8 @@ def table(study: str | None = None):
 
 
 def readable(frame):
-    """The table for a terminal: of the parameters those in which the runs differ, of the metrics those of training on."""
+    """The table for a terminal: the parameters in which the runs differ, and the metrics from training on."""
     metrics = [column for column in frame if column[:2].isdigit() and column[:2] >= "02"]
-    parameters = [
-        c for c in frame if c not in _RUN_COLUMNS and not c[:2].isdigit() and frame[c].astype(str).nunique() > 1
-    ]
+    own = [column for column in frame if column not in _RUN_COLUMNS and not column[:2].isdigit()]
+    parameters = [column for column in own if frame[column].astype(str).nunique() > 1]
     return frame[["study", "run", "stages", *parameters, *metrics]].round(4)
