@@ -237,6 +237,11 @@ def test_only_this_user_can_reach_the_socket(runtime):
     assert runtime.stat().st_mode & 0o777 == 0o700 and runtime.stat().st_uid == os.getuid()
 
 
+def test_a_runtime_folder_that_is_not_there_is_no_reason_not_to_fork(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "gone"))
+    assert server.folder().is_dir() and tmp_path not in server.folder().parents
+
+
 def test_variables_that_libraries_read_once_have_a_server_of_their_own(runtime, monkeypatch):
     usual = server.address()
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -76,7 +76,8 @@ def folder() -> Path:
     ------
     PermissionError : somebody else owns it, or others may enter it.
     """
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    given = os.environ.get("XDG_RUNTIME_DIR")
+    base = Path(given if given and os.path.isdir(given) else tempfile.gettempdir())
     path = base / f"workbench-kernels-{os.getuid()}"
     with suppress(FileExistsError):
         path.mkdir(mode=0o700)
@@ -152,7 +153,7 @@ def _serve(listening: socket.socket, path: Path, mark: str, idle_seconds: float)
         end.setblocking(False)
     signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    own = path.stat().st_ino
+    own = _inode(path)
     idle_since, stale = time.monotonic(), False
     with selectors.DefaultSelector() as ready:
         ready.register(listening, selectors.EVENT_READ)
@@ -180,7 +181,7 @@ def _serve(listening: socket.socket, path: Path, mark: str, idle_seconds: float)
             _reap(kernels, ready)
             if kernels:
                 idle_since = time.monotonic()
-            gone = not Path(sys.prefix).exists() or not path.exists() or path.stat().st_ino != own
+            gone = not Path(sys.prefix).exists() or _inode(path) != own
             stale = stale or gone or time.monotonic() - idle_since > idle_seconds
             if stale:
                 with suppress(KeyError):
@@ -188,6 +189,14 @@ def _serve(listening: socket.socket, path: Path, mark: str, idle_seconds: float)
                     listening.close()
                     if not gone:
                         path.unlink(missing_ok=True)
+
+
+def _inode(path: Path) -> int | None:
+    """Which file stands there; None if there is none (any more)."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def _reap(kernels: dict[int, socket.socket], ready: selectors.BaseSelector) -> None:
