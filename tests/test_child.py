@@ -1,10 +1,26 @@
 import os
 import signal
+import subprocess
 
 import pytest
 
-from helpers import child
+from helpers import child, forks
 from helpers.errors import BadInput, WorkbenchError
+
+
+@pytest.fixture(params=["forked", "a fresh Python"], autouse=True)
+def how(request, monkeypatch) -> str:
+    """Both ways to start a child, which must behave alike."""
+    if request.param == "a fresh Python":
+        monkeypatch.setattr(forks.sys, "platform", "darwin")
+    elif forks.sys.platform != "linux":
+        pytest.skip("processes are forked on Linux only")
+    return request.param
+
+
+def test_it_is_started_as_asked(how):
+    with child.Child("look") as process:
+        assert isinstance(process._process, forks.Forked if how == "forked" else subprocess.Popen)
 
 
 def test_arguments_and_results_pass_as_json():
@@ -49,3 +65,18 @@ def test_killed_from_outside():
         os.kill(process.pid, signal.SIGKILL)
         with pytest.raises(child.ChildDied, match="Killed"):
             process.call("json:loads", s="1")
+
+
+def test_environment_and_folder_are_the_askers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with child.Child("look", {"FOO": "bar"}) as process:
+        assert process.call("os:getenv", key="FOO") == "bar" and process.call("os:getcwd") == str(tmp_path)
+        assert process.call("os:getenv", key="PATH") == os.environ["PATH"]
+
+
+def test_large_requests_pass_and_closing_twice_is_harmless():
+    process = child.Child("echo")
+    assert process.call("json:loads", s='"' + "x" * 1_000_000 + '"') == "x" * 1_000_000
+    process.close()
+    process.close()
+    assert process._process.poll() == 0

@@ -13,7 +13,8 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "helpers"
 NOTEBOOKS = SOURCE.parents[1] / "notebooks"
 FLOORS = [
     {"errors", "quiet"},
-    {"child", "kernels", "parameters", "schema"},
+    {"forks", "parameters", "schema"},
+    {"child", "kernels"},
     {"runs"},
     {"studies", "runtimes"},
     {"datasets"},

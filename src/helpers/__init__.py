@@ -3,16 +3,16 @@
 The modules stand on floors and import downwards only:
 
 1. ``errors``, ``quiet``: what can go wrong, and imports without noise
-2. ``child``, ``kernels``, ``parameters``, ``schema``: a process to crash in, a kernel that is ready, what a parameter
-   and a model's inputs may be
-3. ``runs``: the run folder
-4. ``studies``, ``runtimes``: what is ranked, and what scores it
-5. ``datasets``: a study's data on disk
-6. ``evaluation``: metrics, parity, latency, the choice of what to ship
-7. ``training``, ``convert``: what makes model files, and is judged as it makes them
-8. ``plots``, ``report``, ``results``, ``notebooks``: what is shown
-9. ``pipeline``: the notebooks as the stages of a run
-10. ``cli``: the ``workbench`` command
+2. ``forks``, ``parameters``, ``schema``: processes that are ready, what a parameter and a model's inputs may be
+3. ``child``, ``kernels``: a process to crash in, a kernel with TensorFlow imported
+4. ``runs``: the run folder
+5. ``studies``, ``runtimes``: what is ranked, and what scores it
+6. ``datasets``: a study's data on disk
+7. ``evaluation``: metrics, parity, latency, the choice of what to ship
+8. ``training``, ``convert``: what makes model files, and is judged as it makes them
+9. ``plots``, ``report``, ``results``, ``notebooks``: what is shown
+10. ``pipeline``: the notebooks as the stages of a run
+11. ``cli``: the ``workbench`` command
 
 Importing ``helpers`` imports none of them, so that it costs nothing; TensorFlow is only ever imported
 inside the functions that need it.

@@ -2,7 +2,7 @@
 
 Converters and runtimes are native code: on a damaged file they may end the process, on a bad one they
 print to file descriptor 1 and exit with status 0, and MNN's converter cannot live in one process with
-TensorFlow. A `Child` is a fresh Python that imports only what the called functions import::
+TensorFlow. A `Child` is a process of its own that imports only what the called functions import::
 
     with Child("convert to MNN") as child:
         log = child.call("helpers.convert.mnn:_convert_here", source="a.tflite", target="b.mnn")
@@ -22,9 +22,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 
-from helpers import errors
+from helpers import errors, forks
 
 _LOG_LINES = 8
 
@@ -34,25 +33,32 @@ class ChildDied(errors.WorkbenchError):
 
 
 class Child:
-    """A fresh Python process that runs functions named ``"module:function"`` for its parent.
+    """A process that runs functions named ``"module:function"`` for its parent.
 
     Parameters
     ----------
     purpose : what it is for, in the words of an error message ("open model.mnn").
     environment : variables to set in the child, over the parent's own.
+    imports : what it may have imported already, see `helpers.forks.server.IMPORTS`.
     """
 
-    def __init__(self, purpose: str, environment: dict[str, str] | None = None):
+    def __init__(self, purpose: str, environment: dict[str, str] | None = None, imports: str = "bare"):
         self.purpose = purpose
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "helpers.child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            env={**os.environ, **(environment or {})},
-        )
-        self._unread = b""
+        (asked, self._requests), (self._replies, answers) = os.pipe(), os.pipe()
+        try:
+            self._process = forks.start(
+                "helpers.child",
+                imports=imports,
+                stdin=asked,
+                stdout=answers,
+                stderr=self._log.fileno(),
+                environment={**os.environ, **(environment or {})},
+            )
+        finally:
+            os.close(asked)
+            os.close(answers)
+        self._unread, self._open = b"", True
 
     @property
     def pid(self) -> int:
@@ -69,8 +75,9 @@ class Child:
         """
         request = json.dumps({"function": function, "arguments": arguments}) + "\n"
         try:
-            self._process.stdin.write(request.encode())
-            self._process.stdin.flush()
+            content = memoryview(request.encode())
+            while content:
+                content = content[os.write(self._requests, content) :]
         except BrokenPipeError:
             raise self._died() from None
         reply = json.loads(self._line(timeout))
@@ -91,15 +98,16 @@ class Child:
 
     def close(self) -> None:
         """End the child and wait for it; safe to call twice."""
-        if self._process.stdin and not self._process.stdin.closed:
-            with suppress(BrokenPipeError):
-                self._process.stdin.close()
+        if not self._open:
+            return
+        self._open = False
+        os.close(self._requests)
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._process.stdout.close()
+        os.close(self._replies)
         self._log.close()
 
     def __enter__(self) -> Child:
@@ -110,13 +118,12 @@ class Child:
 
     def _line(self, timeout: float) -> bytes:
         deadline = time.monotonic() + timeout
-        pipe = self._process.stdout.fileno()
         while b"\n" not in self._unread:
-            ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
+            ready, _, _ = select.select([self._replies], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
                 self._process.kill()
                 raise ChildDied(f"could not {self.purpose}: no answer in {timeout:g} s, gave up{self.log_tail()}")
-            part = os.read(pipe, 65536)
+            part = os.read(self._replies, 65536)
             if not part:
                 raise self._died()
             self._unread += part

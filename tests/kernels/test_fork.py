@@ -14,8 +14,9 @@ import psutil
 import pytest
 from jupyter_client import KernelManager
 
-from helpers import kernels
-from helpers.kernels import provisioner, server
+from helpers import forks, kernels
+from helpers.forks import server
+from helpers.kernels import provisioner
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
 
@@ -27,7 +28,7 @@ def runtime(tmp_path_factory):
         patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
         patch.setenv("WORKBENCH_KERNEL_IDLE", "60")
         yield server.folder()
-        for process in _servers(server.address()):
+        for process in _servers(server.address("notebooks")):
             process.kill()
 
 
@@ -69,6 +70,15 @@ class Kernel:
         self.manager.shutdown_kernel(now=True)
 
 
+def _in_both(code: str) -> list[str]:
+    """What `code` prints in a forked and in an ordinary kernel."""
+    said = []
+    for name in (kernels.NAME, kernels.ORDINARY):
+        with Kernel(name) as kernel:
+            said.append(kernel.run(code))
+    return said
+
+
 def _gone(pid: int, seconds: float = 5.0) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -100,11 +110,8 @@ def test_tables_and_figures_look_as_in_the_ordinary_kernel(runtime):
         "print({name: pd.get_option(name) for name in names})\n"
         "print(matplotlib.get_backend(), sorted(map(str, matplotlib.rcParams.items())))"
     )
-    said = []
-    for name in (kernels.NAME, kernels.ORDINARY):
-        with Kernel(name) as kernel:
-            said.append(kernel.run(code))
-    assert said[0] == said[1] and "inline" in said[0]
+    forked, ordinary = _in_both(code)
+    assert forked == ordinary and "inline" in forked
 
 
 def test_kernels_do_not_share_random_numbers(runtime):
@@ -141,11 +148,8 @@ def test_weights_are_those_of_the_ordinary_kernel(runtime):
         "model, _ = training.train(study, *splits, epochs=2, seed=3, progress=False)\n"
         "print(hashlib.sha256(b''.join(w.tobytes() for w in model.get_weights())).hexdigest())"
     )
-    digests = []
-    for name in (kernels.NAME, kernels.ORDINARY):
-        with Kernel(name) as kernel:
-            digests.append(kernel.run(code))
-    assert len(digests[0]) == 64 and digests[0] == digests[1]
+    forked, ordinary = _in_both(code)
+    assert len(forked) == 64 and forked == ordinary
 
 
 def test_a_killed_kernel_is_reported_dead(runtime):
@@ -169,36 +173,39 @@ def test_a_kernel_ends_with_whoever_asked_for_it(runtime):
 
 def test_kernels_end_with_a_killed_server_and_the_next_one_is_started(runtime):
     with Kernel() as kernel:
-        (process,) = _servers(server.address())
+        (process,) = _servers(server.address("notebooks"))
         process.kill()
         assert _gone(kernel.pid) and not kernel.manager.is_alive()
     with Kernel() as kernel:
         assert kernel.run("print(1)") == "1"
-        assert [p.pid for p in _servers(server.address())] == [psutil.Process(kernel.pid).ppid()]
+        assert [p.pid for p in _servers(server.address("notebooks"))] == [psutil.Process(kernel.pid).ppid()]
 
 
 def test_many_who_ask_at_once_share_one_server(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("WORKBENCH_KERNEL_IDLE", "1")
-    code = "from helpers.kernels import provisioner as p, server; print(server._peer(p._connect())[0])"
+    code = "from helpers import forks; print(forks.server._peer(forks.connect('notebooks'))[0])"
     askers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(4)]
     said = {int(asker.communicate()[0]) for asker in askers}
-    assert said == {process.pid for process in _servers(server.address())}
-    started = _servers(server.address())
+    assert said == {process.pid for process in _servers(server.address("notebooks"))}
+    started = _servers(server.address("notebooks"))
     assert len(started) == 1
     assert _gone(started[0].pid, seconds=15), "ended by itself when idle"
-    assert not server.address().exists()
+    assert not server.address("notebooks").exists()
 
 
 def test_a_changed_environment_replaces_the_server(runtime, monkeypatch):
     with Kernel() as kernel:
         first = psutil.Process(kernel.pid).ppid()
         mark = server.fingerprint()
-        connection = provisioner._connect()
-        line = json.dumps({"fingerprint": "another", "argv": [], "env": {}, "cwd": "/"}).encode() + b"\n"
+        connection = forks.connect("notebooks")
+        line = (
+            json.dumps({"fingerprint": "another", "module": "x", "arguments": [], "env": {}, "cwd": "/"}).encode()
+            + b"\n"
+        )
         with open(os.devnull) as nothing:
             socket.send_fds(connection, [line], [nothing.fileno()])
-        assert provisioner._reply(connection)["error"].startswith("stale")
+        assert forks.read_reply(connection)["error"].startswith("stale")
         assert server.fingerprint() == mark and kernel.run("print(1)") == "1", "running kernels stay"
         assert psutil.pid_exists(first)
 
@@ -208,9 +215,9 @@ def test_a_changed_environment_replaces_the_server(runtime, monkeypatch):
     [(b"not json\n", "Expecting value"), (b'{"fingerprint": 1}\n', "stale"), (b"[]\n", "")],
 )
 def test_a_bad_request_is_answered_and_the_server_lives_on(runtime, request_line, why):
-    connection = provisioner._connect()
+    connection = forks.connect("notebooks")
     connection.sendall(request_line)
-    assert why in provisioner._reply(connection)["error"]
+    assert why in forks.read_reply(connection)["error"]
     with Kernel() as kernel:
         assert kernel.run("print(2)") == "2"
 
@@ -223,10 +230,10 @@ def test_where_it_cannot_fork_an_ordinary_kernel_is_started_and_says_why(tmp_pat
         os.chmod(tmp_path / f"workbench-kernels-{os.getuid()}", 0o755)
         why = "is not a folder that only this user can enter"
     elif fault == "another platform":
-        monkeypatch.setattr(provisioner.sys, "platform", "darwin")
+        monkeypatch.setattr(forks.sys, "platform", "darwin")
         why = "not safe on darwin"
     else:
-        monkeypatch.setattr(provisioner, "fork", lambda cmd, **how: 1 / 0)
+        monkeypatch.setattr(provisioner, "_fork", lambda cmd, **how: 1 / 0)
         why = "division by zero"
     with caplog.at_level("WARNING"), Kernel() as kernel:
         assert kernel.run("print(3)") == "3" and isinstance(kernel.manager.provisioner.process, subprocess.Popen)
@@ -243,9 +250,9 @@ def test_a_runtime_folder_that_is_not_there_is_no_reason_not_to_fork(tmp_path, m
 
 
 def test_variables_that_libraries_read_once_have_a_server_of_their_own(runtime, monkeypatch):
-    usual = server.address()
+    usual = server.address("notebooks")
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")
-    assert server.address() != usual
+    assert server.address("notebooks") != usual
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     monkeypatch.setenv("WORKBENCH_HOME", "/elsewhere")
-    assert server.address().parent == usual.parent
+    assert server.address("notebooks").parent == usual.parent

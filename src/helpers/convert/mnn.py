@@ -57,13 +57,13 @@ def convert(source: Path, schema: Schema, path: Path, *, options: Sequence[str] 
 
 
 def quantise(
-    source: Path, schema: Schema, path: Path, calibration: Path, settings: Mapping[str, str], *, rows: int = 512
+    source: Path, schema: Schema, path: Path, calibration: Path, settings: Mapping[str, str]
 ) -> None:
     """Write a file with integer activations from a float32 ``.mnn`` file (MNN's offline quantisation).
 
     Parameters
     ----------
-    calibration : ``.npz`` of inputs by name; the first `rows` are used. The tool reads decimal text.
+    calibration : ``.npz`` of inputs by name. The tool reads decimal text.
     settings : what the tool is told besides, see `helpers.convert.recipes`.
 
     Raises
@@ -75,7 +75,7 @@ def quantise(
         sample = Path(folder) / "samples" / "0"
         sample.mkdir(parents=True)
         with np.load(calibration, allow_pickle=False) as file:
-            arrays = {name: file[name][:rows] for name in schema.input_names}
+            arrays = {name: file[name] for name in schema.input_names}
         for name, array in arrays.items():
             np.savetxt(sample / f"{name}.txt", array.reshape(-1), fmt="%.9g")
         shapes = [{"name": name, "shape": list(array.shape)} for name, array in arrays.items()]

@@ -11,6 +11,7 @@ What is timed is the runtime: `timeit` compiles the runtime's own calls into its
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ import numpy as np
 
 from helpers.child import Child
 from helpers.errors import BadInput
+from helpers.forks.server import TENSORFLOW_MB
+from helpers.runtimes import runtime_of
 from helpers.schema import Schema
 
 BLOCK_SECONDS = 0.004
@@ -87,7 +90,7 @@ def measure(
     for process in range(1, processes + 1):
         with ExitStack() as stack:
             children = {
-                variant: stack.enter_context(Child(f"time {path.name}", _limits(max(threads))))
+                variant: stack.enter_context(Child(f"time {path.name}", _limits(max(threads)), _imports(path)))
                 for variant, path in every.items()
             }
             with ThreadPoolExecutor(2) as pool:  # starting is not timed
@@ -102,6 +105,11 @@ def measure(
     blocks["microseconds"] = blocks["seconds"] / blocks["calls"] * 1e6
     memory = pd.DataFrame(grown, columns=["variant", "memory_mb"]).groupby("variant")["memory_mb"].median()
     return blocks, memory
+
+
+def _imports(path: Path) -> str:
+    """A phone runtime loads in milliseconds, and how much memory that takes is measured; TensorFlow takes seconds."""
+    return "notebooks" if runtime_of(path) == "keras" else "bare"
 
 
 def _limits(threads: int) -> dict[str, str]:
@@ -272,7 +280,7 @@ def _open(path: str, schema: dict, inputs_file: str, ways: list) -> float:
             _timers[batch, "copy_and_run", threads], _timers[batch, "run", threads] = steps
     gc.collect()
     gc.disable()
-    return grown
+    return grown + float(os.environ.get(TENSORFLOW_MB, 0.0))
 
 
 def _block(batch: int, mode: str, threads: int, calls: int | None) -> tuple[int, float]:

@@ -1,7 +1,7 @@
 """The ``workbench`` kernel: an ipykernel forked from a process that has TensorFlow imported already.
 
-A TensorFlow notebook then starts in milliseconds where the ordinary kernel needs seconds. `server` is the process that
-forks, `provisioner` is what Jupyter asks for a kernel. Wherever forking is not possible or anything goes wrong,
+A TensorFlow notebook then starts in milliseconds where the ordinary kernel needs seconds. `provisioner` is what
+Jupyter asks for a kernel, `helpers.forks` forks it. Wherever forking is not possible or anything goes wrong,
 the ordinary kernel is started and the reason is logged.
 """
 

@@ -1,8 +1,8 @@
-"""The fork server: imports what notebooks import, then forks a kernel for each request on a Unix socket.
+"""The fork server: imports libraries once, then forks a process for each request on a Unix socket.
 
-One server serves one user, one environment (prefix and its packages) and one set of the variables that native libraries
-read while they are imported. It ends when it has been idle for a while, when its socket or environment is gone, and
-when its packages change; its kernels end when whoever asked for them does.
+One server serves one user, one environment (prefix and its packages), one set of imports and one set of the variables
+that native libraries read while they are imported. It ends when it has been idle for a while, when its socket or
+environment is gone, and when its packages change; what it forked ends when whoever asked for it does.
 """
 
 from __future__ import annotations
@@ -27,30 +27,39 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 IDLE_SECONDS = 300.0
-"""How long a server without kernels waits for the next request; WORKBENCH_KERNEL_IDLE says another time."""
+"""How long a server without forks waits for the next request; WORKBENCH_KERNEL_IDLE says another time."""
 LONGEST_REQUEST = 1 << 20
 SERVER_FOLDER = "/"
 """Working folder of a server: it must not keep a folder of the user busy."""
 _CHECK_SECONDS = 5.0
-_IMPORTS = (
-    "numpy",
-    "pandas",
-    "pyarrow.parquet",
-    "scipy.stats",
-    "sklearn.linear_model",
-    "sklearn.pipeline",
-    "matplotlib.figure",
-    "matplotlib.backends.backend_agg",
-    "IPython",
-    "ipykernel.kernelapp",
-    "psutil",
-    "jinja2",
-    "flatbuffers",
-    "ai_edge_litert.interpreter",
-    "ai_edge_litert.schema_py_generated",
-)
-"""What notebooks import besides TensorFlow, Keras and MNN; one that is missing is left to the notebook. pyplot is not
-among them: importing it chooses how figures are shown."""
+IMPORTS = {
+    "bare": ("numpy", "psutil"),
+    "notebooks": (
+        "numpy",
+        "psutil",
+        "tensorflow",
+        "keras",
+        "pandas",
+        "pyarrow.parquet",
+        "scipy.stats",
+        "sklearn.linear_model",
+        "sklearn.pipeline",
+        "matplotlib.figure",
+        "matplotlib.backends.backend_agg",
+        "IPython",
+        "ipykernel.kernelapp",
+        "jinja2",
+        "flatbuffers",
+        "ai_edge_litert.interpreter",
+        "ai_edge_litert.schema_py_generated",
+        "MNN",
+    ),
+}
+"""What a server has imported, by its kind: for processes that call a converter, which cannot live with TensorFlow, or
+whose memory is measured; and for notebooks. A module that is missing is left to whoever needs it. pyplot is not among
+them: importing it chooses how figures are shown."""
+TENSORFLOW_MB = "WORKBENCH_TENSORFLOW_MB"
+"""Variable of a fork: by how much importing TensorFlow made the server grow, which the fork cannot measure itself."""
 _INLINE = "module://matplotlib_inline.backend_inline"
 _READ_AT_IMPORT = (
     "TF_",
@@ -66,7 +75,7 @@ _READ_AT_IMPORT = (
     "LD_",
     "PYTHON",
 )
-"""Prefixes of variables that libraries read once, while they are imported: a kernel cannot change them any more."""
+"""Prefixes of variables that libraries read once, while they are imported: a fork cannot change them any more."""
 
 
 def folder() -> Path:
@@ -87,10 +96,10 @@ def folder() -> Path:
     return path
 
 
-def address() -> Path:
-    """The socket of the server for this environment and these variables."""
+def address(imports: str) -> Path:
+    """The socket of the server with these imports for this environment and these variables."""
     read = sorted((name, value) for name, value in os.environ.items() if name.startswith(_READ_AT_IMPORT))
-    key = hashlib.sha256(json.dumps([sys.prefix, sys.executable, read]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps([imports, sys.prefix, sys.executable, read]).encode()).hexdigest()[:16]
     return folder() / f"{key}.sock"
 
 
@@ -113,41 +122,48 @@ def fingerprint() -> str:
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
-def main(path: Path, idle_seconds: float = IDLE_SECONDS) -> None:
-    """Import, then serve at `path` until there is nothing to do any more."""
+def main(path: Path, imports: str, listens: int, idle_seconds: float = IDLE_SECONDS) -> None:
+    """Import, then serve at `path` until there is nothing to do any more; `listens` is a pipe to close when ready."""
     mark = fingerprint()
-    _import_everything()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in a terminal is for whoever asked for the kernels
+    _import(IMPORTS[imports])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in a terminal is for whoever asked for the forks
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     temporary = path.with_suffix(f".{os.getpid()}")
     with short(temporary) as name:
         listening.bind(name)
     listening.listen(64)
     os.rename(temporary, path)  # whoever can see it can use it
+    os.close(listens)
     try:
         _serve(listening, path, mark, idle_seconds)
     finally:
         listening.close()
 
 
-def _import_everything() -> None:
+def _import(modules: tuple[str, ...]) -> None:
+    """Import `modules`, and note in the environment what TensorFlow took."""
     from helpers import quiet
 
+    quietly = {"tensorflow": lambda: quiet.tensorflow(first_operation=False), "MNN": quiet.mnn}  # a fork of a process
     os.environ.setdefault("MPLBACKEND", _INLINE)  # as ipykernel sets it before a notebook imports matplotlib
-    for module in _IMPORTS:
+    for module in modules:  # whose TensorFlow has run an operation hangs
+        before = _resident_mb()
         with suppress(ImportError):
-            importlib.import_module(module)
-    with suppress(ImportError):
-        quiet.tensorflow(first_operation=False)  # a fork of a process whose TensorFlow has run hangs
-        import keras  # noqa: F401
-    with suppress(ImportError):
-        quiet.mnn()
+            quietly.get(module, lambda name=module: importlib.import_module(name))()
+        if module == "tensorflow":
+            os.environ[TENSORFLOW_MB] = f"{_resident_mb() - before:.1f}"
     gc.collect()
-    gc.freeze()  # what is imported is shared by all kernels; collecting it would copy its pages
+    gc.freeze()  # what is imported is shared by all forks; collecting it would copy its pages
+
+
+def _resident_mb() -> float:
+    """Memory of this process in MB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def _serve(listening: socket.socket, path: Path, mark: str, idle_seconds: float) -> None:
-    kernels: dict[int, socket.socket] = {}
+    forks: dict[int, socket.socket] = {}
     waking, wake = socket.socketpair()
     for end in (waking, wake):
         end.setblocking(False)
@@ -158,28 +174,28 @@ def _serve(listening: socket.socket, path: Path, mark: str, idle_seconds: float)
     with selectors.DefaultSelector() as ready:
         ready.register(listening, selectors.EVENT_READ)
         ready.register(waking, selectors.EVENT_READ)
-        while kernels or not stale:
+        while forks or not stale:
             for key, _ in ready.select(timeout=min(_CHECK_SECONDS, idle_seconds)):
                 if key.fileobj is listening:
                     connection, _ = listening.accept()
-                    pid = _answer(connection, mark, [listening, waking, wake, *kernels.values()])
+                    pid = _answer(connection, mark, [listening, waking, wake, *forks.values()])
                     if pid is None:
                         stale = stale or fingerprint() != mark
                         connection.close()
                     else:
-                        kernels[pid] = connection
+                        forks[pid] = connection
                         ready.register(connection, selectors.EVENT_READ)
                 elif key.fileobj is waking:
                     with suppress(BlockingIOError):
                         waking.recv(4096)
-                else:  # whoever asked for this kernel is gone, and so shall it be
-                    for pid, connection in kernels.items():
+                else:  # whoever asked for this fork is gone, and so shall it be
+                    for pid, connection in forks.items():
                         if connection is key.fileobj:
                             with suppress(ProcessLookupError):
                                 os.killpg(pid, signal.SIGKILL)
                     ready.unregister(key.fileobj)
-            _reap(kernels, ready)
-            if kernels:
+            _reap(forks, ready)
+            if forks:
                 idle_since = time.monotonic()
             gone = not Path(sys.prefix).exists() or _inode(path) != own
             stale = stale or gone or time.monotonic() - idle_since > idle_seconds
@@ -199,16 +215,16 @@ def _inode(path: Path) -> int | None:
         return None
 
 
-def _reap(kernels: dict[int, socket.socket], ready: selectors.BaseSelector) -> None:
-    """Tell whoever waits for a kernel that has ended how it ended."""
-    while kernels:
+def _reap(forks: dict[int, socket.socket], ready: selectors.BaseSelector) -> None:
+    """Tell whoever waits for a fork that has ended how it ended."""
+    while forks:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             return
         if pid == 0:
             return
-        connection = kernels.pop(pid)
+        connection = forks.pop(pid)
         with suppress(KeyError, ValueError):
             ready.unregister(connection)
         with suppress(OSError):
@@ -217,7 +233,7 @@ def _reap(kernels: dict[int, socket.socket], ready: selectors.BaseSelector) -> N
 
 
 def _answer(connection: socket.socket, mark: str, others: list[socket.socket]) -> int | None:
-    """Fork the kernel that a request asks for and answer with its process id; None if there is none."""
+    """Fork the process that a request asks for and answer with its process id; None if there is none."""
     descriptors: list[int] = []
     try:
         connection.settimeout(5.0)
@@ -228,10 +244,10 @@ def _answer(connection: socket.socket, mark: str, others: list[socket.socket]) -
             raise RuntimeError("stale: the environment's packages have changed")
         pid = os.fork()
         if pid == 0:
-            _become_kernel(request, descriptors, [connection, *others])
-        connection.sendall(json.dumps({"pid": pid, "server": os.getpid()}).encode() + b"\n")
+            _become(request, descriptors, [connection, *others])
+        connection.sendall(json.dumps({"pid": pid}).encode() + b"\n")
         return pid
-    except Exception as error:  # the asker starts an ordinary kernel then, and shows this
+    except Exception as error:  # the asker starts a fresh Python then
         with suppress(OSError):
             connection.sendall(json.dumps({"error": str(error) or type(error).__name__}).encode() + b"\n")
         return None
@@ -257,8 +273,8 @@ def _peer(connection: socket.socket) -> tuple[int, int]:
     return credentials[0], credentials[1]
 
 
-def _become_kernel(request: dict, descriptors: list[int], inherited: list[socket.socket]) -> None:
-    """Turn this fork into the process that ``python -m ipykernel_launcher`` would be; never returns."""
+def _become(request: dict, descriptors: list[int], inherited: list[socket.socket]) -> None:
+    """Turn this fork into the process that ``python -m module *arguments`` would be; never returns."""
     code = 1
     try:
         os.setsid()
@@ -270,13 +286,17 @@ def _become_kernel(request: dict, descriptors: list[int], inherited: list[socket
             end.close()
         for number, descriptor in enumerate(descriptors):
             os.dup2(descriptor, number)
+            os.close(descriptor)
+        grown = os.environ.get(TENSORFLOW_MB)
         os.environ.clear()
         os.environ.update(request["env"])
+        os.environ.pop(TENSORFLOW_MB, None)  # the asker may be a fork itself
+        os.environ.update({} if grown is None else {TENSORFLOW_MB: grown})
         os.chdir(request["cwd"])
         _forget()
-        parent = f"--IPKernelApp.parent_handle={os.getppid()}"  # the kernel ends when this is no longer its parent
-        sys.argv = [*request["argv"], parent]
-        runpy.run_module("ipykernel_launcher", run_name="__main__", alter_sys=True)
+        arguments = [word.replace("{server}", str(os.getppid())) for word in request["arguments"]]
+        sys.argv = [request["module"], *arguments]
+        runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -293,20 +313,20 @@ def _become_kernel(request: dict, descriptors: list[int], inherited: list[socket
 
 
 def _forget() -> None:
-    """Undo what a fresh kernel would not have: shared random states, our own modules, which may be edited, and what
+    """Undo what a fresh process would not have: shared random states, our own modules, which may be edited, and what
     libraries chose while they were imported outside a kernel.
     """
     import random
 
-    import matplotlib
-    import numpy as np
-    import pandas as pd
-
     random.seed()
-    np.random.seed()
-    pd.set_option("display.max_columns", 20)  # pandas took the server for a terminal, which has a width
-    pd.set_option("display.encoding", "UTF-8")  # as ipykernel's streams call theirs
-    matplotlib.rcParams["backend"] = os.environ.get("MPLBACKEND", _INLINE)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
+    if "pandas" in sys.modules:
+        pandas = sys.modules["pandas"]
+        pandas.set_option("display.max_columns", 20)  # it took the server for a terminal, which has a width
+        pandas.set_option("display.encoding", "UTF-8")  # as ipykernel's streams call theirs
+    if "matplotlib" in sys.modules:
+        sys.modules["matplotlib"].rcParams["backend"] = os.environ.get("MPLBACKEND", _INLINE)
     for name in [name for name in sys.modules if name == "helpers" or name.startswith("helpers.")]:
         del sys.modules[name]
     sys.path[:] = [place for place in sys.path if place != SERVER_FOLDER]
@@ -315,4 +335,4 @@ def _forget() -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), float(os.environ.get("WORKBENCH_KERNEL_IDLE", IDLE_SECONDS)))
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(os.environ.get("WORKBENCH_KERNEL_IDLE", IDLE_SECONDS)))
