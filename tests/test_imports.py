@@ -20,8 +20,10 @@ FLOORS = [
     {"datasets"},
     {"evaluation"},
     {"training", "convert"},
-    {"plots", "report", "results", "notebooks"},
+    {"plots", "results", "notebooks", "tracking"},
+    {"report"},
     {"pipeline"},
+    {"sweeps"},
     {"cli"},
 ]
 """Ground floor first; a module imports from floors below, and from its own package."""

@@ -8,7 +8,7 @@ TensorFlow. A `Child` is a process of its own that imports only what the called 
         log = child.call("helpers.convert.mnn:_convert_here", source="a.tflite", target="b.mnn")
 
 Arguments and results are JSON; arrays travel as files. The child ends when its parent does, however the
-parent ends, because its standard input closes.
+parent ends.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 from helpers import errors, forks
@@ -64,12 +65,12 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
-    def call(self, function: str, *, timeout: float = 600.0, **arguments):
+    def call(self, function: str, *, timeout: float | None = 600.0, **arguments):
         """Run ``module:function(**arguments)`` in the child and return its result.
 
         Raises
         ------
-        ChildDied : the process crashed, or gave no answer within `timeout` seconds (it is then killed).
+        ChildDied : the process crashed, or gave no answer within `timeout` seconds (it is then killed); None waits.
         WorkbenchError : whatever of `helpers.errors` the function raised; anything else it raised comes
             as a plain WorkbenchError with the type's name.
         """
@@ -116,10 +117,15 @@ class Child:
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _line(self, timeout: float) -> bytes:
-        deadline = time.monotonic() + timeout
+    def kill(self) -> None:
+        """End the child at once; whoever waits for an answer is told that it died."""
+        self._process.kill()
+
+    def _line(self, timeout: float | None) -> bytes:
+        deadline = None if timeout is None else time.monotonic() + timeout
         while b"\n" not in self._unread:
-            ready, _, _ = select.select([self._replies], [], [], max(0.0, deadline - time.monotonic()))
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ready, _, _ = select.select([self._replies], [], [], left)
             if not ready:
                 self._process.kill()
                 raise ChildDied(f"could not {self.purpose}: no answer in {timeout:g} s, gave up{self.log_tail()}")
@@ -144,6 +150,7 @@ def run(purpose: str, function: str, *, timeout: float = 600.0, **arguments):
 
 def _serve() -> None:
     """The child's loop: a request a line on stdin, a reply a line on what was stdout."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever prints on stdout goes to the log
     for line in sys.stdin:
@@ -156,6 +163,13 @@ def _serve() -> None:
             reply = {"error": type(error).__name__, "message": str(error)}
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent has ended, also in the middle of a call."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from pathlib import Path
 
 import click
 
@@ -45,6 +46,7 @@ def main(debug: bool) -> None:
     workbench run ranking                        all stages with their defaults
     workbench run ranking -p epochs=10           the same with another parameter
     workbench run ranking --stages 05 --force    measure again
+    workbench sweep sweeps/seeds.yaml            many runs from one file, by several workers
     workbench results                            all runs and what they measured
     workbench studies                            what there is to run, and its parameters
 
@@ -68,7 +70,7 @@ def main(debug: bool) -> None:
 @click.option("--force", is_flag=True, help="Execute the stages again even if they are finished.")
 def run(study: str, name: str | None, given: dict, chosen: str | None, force: bool) -> None:
     """Execute the stages of STUDY that are not finished, then show the comparison table."""
-    from helpers import pipeline, report
+    from helpers import pipeline, report, tracking
 
     work = pipeline.run(study, name, given, chosen=chosen, force=force, echo=click.echo)
     table, reason = report.comparison(work)
@@ -79,6 +81,59 @@ def run(study: str, name: str | None, given: dict, chosen: str | None, force: bo
         click.echo(f"{sentence}\n")
     click.echo(f"run folder  {work.folder}")
     click.echo(f"report      {work.folder / 'report.html'}")
+    click.echo(f"all runs    {report.write_index(study)}")
+    for warning in tracking.log(work):
+        click.echo(warning, err=True)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes on this machine. [default: cores, at most 4]")
+@click.option("--dry-run", is_flag=True, help="Show the runs and what they share; execute nothing.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first run that fails; without it the others go on.")
+@click.option("--scheduler", metavar="tcp://HOST:PORT", help="Use the workers of an existing Dask cluster instead.")
+def sweep(file: Path, workers: int | None, dry_run: bool, fail_fast: bool, scheduler: str | None) -> None:
+    """Execute all runs that FILE asks for and that are not finished, then show them as one table.
+
+    \b
+    study: ranking
+    stages: 01-05                           # default: all that there are
+    base: {epochs: 5}                       # for every run; what follows overrides it
+    grid: {seed: {range: [0, 10]}, hidden_units: [8, 16]}    # every combination; or a list of grids
+    list: [{learning_rate: 0.01}, {learning_rate: 0.003}]    # a run each
+    random: {runs: 20, seed: 1, space: {learning_rate: {log_uniform: [0.0003, 0.03]}}}
+
+    A stage that several runs share (same parameters in it and before it) is executed once. After an interruption
+    the same command continues.
+    """
+    from helpers import results as all_results
+    from helpers.sweeps import execute, plan
+
+    planned = plan.read(file)
+    tasks = planned.tasks()
+    stages = sum(len(task.stages.split(",")) - len(task.donors) for task in tasks)
+    repeated = f" ({planned.duplicates} given twice)" if planned.duplicates else ""
+    shared = len(planned.runs) * len(planned.stages) - stages
+    click.echo(
+        f"{len(planned.runs):,} runs of {planned.study}{repeated}, stages {', '.join(planned.stages)}: "
+        f"{stages:,} stages to execute, {shared:,} shared"
+    )
+    if dry_run:
+        for name, given in planned.runs.items():
+            click.echo(f"  {name}: {', '.join(f'{key}={value}' for key, value in given.items()) or 'the defaults'}")
+        return
+    outcome = execute.run(planned, workers=workers, scheduler=scheduler, fail_fast=fail_fast, echo=click.echo)
+    table = all_results.table(planned.study, planned.runs)
+    click.echo(f"\n{all_results.readable(table).to_string(index=False, na_rep='')}\n")
+    click.echo(f"all runs    {outcome.page}")
+    for name, error in outcome.failed.items():
+        click.echo(f"failed  {name}: {error}", err=True)
+    if outcome.failed:
+        click.echo(
+            f"workbench: {len(outcome.failed)} of {len(planned.runs)} runs failed; the same command tries them again",
+            err=True,
+        )
+        sys.exit(1)
 
 
 @main.command()
@@ -86,8 +141,6 @@ def run(study: str, name: str | None, given: dict, chosen: str | None, force: bo
 @click.option("--parquet", type=click.Path(dir_okay=False), help="Write the whole table to this file too.")
 def results(study: str | None, parquet: str | None) -> None:
     """Show all runs (of STUDY): the parameters in which they differ, and what they measured."""
-    from pathlib import Path
-
     from helpers import results as all_results
     from helpers import runs
 

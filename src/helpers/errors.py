@@ -27,3 +27,11 @@ class ConversionFailed(WorkbenchError):
 
 class ParityError(ConversionFailed):
     """A model file runs but does not score as its reference does."""
+
+
+class StageFailed(WorkbenchError):
+    """A notebook raised an error, or did not record itself."""
+
+
+class KernelDied(StageFailed):
+    """The process that executed a notebook ended; the notebook may be right."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers import kernels, runs
-from helpers.errors import BadInput, WorkbenchError
+from helpers.errors import BadInput, StageFailed
 
 LAST_STAGE = "06"
 """Notebooks 01 to 06 are the stages of a run; later numbers are read and run on their own."""
@@ -28,10 +29,6 @@ KERNEL = {
 """Traitlets configuration of the kernels: messages are encrypted, as ipykernel asks for; a kernel whose notebook is
 done is ended at once, because one that is interrupted first sometimes prints that on the terminal."""
 _KINDS = {"int": int, "float": float, "bool": bool, "str": str, "list": list}
-
-
-class StageFailed(WorkbenchError):
-    """A notebook raised an error, or its kernel died."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +73,11 @@ def stages(chosen: str | None = None) -> dict[str, Path]:
 
 def declared(notebook: Path) -> dict[str, Declared]:
     """The parameters that a notebook declares, by name."""
+    return dict(_declared(notebook, notebook.stat().st_mtime_ns))
+
+
+@functools.cache
+def _declared(notebook: Path, changed: int) -> dict[str, Declared]:
     import papermill
 
     found = papermill.inspect_notebook(str(notebook))

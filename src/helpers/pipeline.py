@@ -15,8 +15,8 @@ from pathlib import Path
 
 from helpers import kernels, report, runs, studies
 from helpers import parameters as parameter_table
-from helpers.errors import BadInput, WorkbenchError
-from helpers.notebooks import KERNEL, Declared, StageFailed, code_sha256, declared, environment, stages
+from helpers.errors import BadInput, KernelDied, StageFailed, WorkbenchError
+from helpers.notebooks import KERNEL, Declared, code_sha256, declared, environment, stages
 
 
 def requested(study: str, given: Mapping[str, object]) -> dict[str, object]:
@@ -77,6 +77,9 @@ def run(
     *,
     chosen: str | None = None,
     force: bool = False,
+    donors: Mapping[str, str] | None = None,
+    wait: bool = False,
+    page: bool = True,
     echo: Callable[[str], None] = print,
 ) -> runs.Run:
     """Execute the stages of a run that are not finished, and write its report.
@@ -87,6 +90,9 @@ def run(
     given : parameters by name, for every stage that has them. A run that exists keeps those it was started with.
     chosen : which stages, see `stages`.
     force : execute the chosen stages again even if they are finished; parameters given now replace the run's own.
+    donors : by stage number, the run that may have executed this very stage already, see `_adopt`.
+    wait : for another process that executes this run, instead of refusing.
+    page : write ``report.html``.
     echo : where a line about each stage goes.
 
     Raises
@@ -98,14 +104,18 @@ def run(
     wanted = requested(study, given or {})
     work = runs.Run(study, default_name(wanted) if name is None else name)
     todo = stages(chosen)
-    with _only_one(work):
+    with _only_one(work, wait):
         runs.clear_partial(work.folder)
         wanted = _settle(work, wanted, force, every_stage=chosen is None)
         for number, notebook in todo.items():
             parameters = {k: v for k, v in wanted.items() if k in declared(notebook)}
-            defaults = {k: d.default for k, d in declared(notebook).items() if k not in ("study", "run")}
-            source = code_sha256(notebook)
-            reason = "forced" if force else work.unfinished(number, {**defaults, **parameters}, source)
+            every, source = effective(notebook, wanted), code_sha256(notebook)
+            reason = "forced" if force else work.unfinished(number, every, source)
+            if reason and not force and number in (donors or {}):
+                donor = runs.Run(study, donors[number])
+                if donor.unfinished(number, every, source) is None and work.adopt(number, donor):
+                    echo(f"{notebook.stem}  is that of run {donor.name!r}: taken from there")
+                    continue
             if reason is None:
                 echo(f"{notebook.stem}  finished before, nothing to do")
                 continue
@@ -114,17 +124,31 @@ def run(
             started = time.monotonic()
             _execute(work, notebook, parameters, source)
             echo(f"{notebook.stem}  done in {time.monotonic() - started:.1f} s")
-        _write_report(work)
+        if page:
+            report.write(work)
     return work
 
 
-def _write_report(work: runs.Run) -> None:
-    """Write the page of the run, unless what stands there already says the same."""
-    page = work.folder / "report.html"
-    text = report.render(work)
-    if not page.is_file() or page.read_text(errors="replace") != text:
-        with runs.atomic(page) as temporary:
-            temporary.write_text(text)
+def effective(notebook: Path, given: Mapping[str, object]) -> dict[str, object]:
+    """What a stage will be executed with: its own defaults and those of `given` that it has."""
+    own = {name: d for name, d in declared(notebook).items() if name not in ("study", "run")}
+    return {name: given.get(name, d.default) for name, d in own.items()}
+
+
+def check_parameters(work: runs.Run, wanted: Mapping[str, object]) -> None:
+    """Refuse parameters that a run which has begun was not made with."""
+    record = work.record()
+    if not record["stages"]:
+        return
+    defaults = {name: d.default for notebook in stages().values() for name, d in declared(notebook).items()}
+    for name, value in wanted.items():
+        old = record["requested"].get(name, defaults[name])
+        if old != value:
+            having = [number for number, notebook in stages().items() if name in declared(notebook)]
+            raise BadInput(
+                f"run {work.name!r} was made with {name}={old}, not {value}: give another name with --run, or "
+                f"--stages {','.join(having)} --force to change it there"
+            )
 
 
 def _settle(work: runs.Run, wanted: dict, force: bool, every_stage: bool) -> dict:
@@ -134,28 +158,20 @@ def _settle(work: runs.Run, wanted: dict, force: bool, every_stage: bool) -> dic
             work.record()
         except WorkbenchError:
             work.record_file.unlink()
+    if not force:
+        check_parameters(work, wanted)
     record = work.record()
     before = record["requested"]
-    if record["stages"] and not force:
-        defaults = {name: d.default for notebook in stages().values() for name, d in declared(notebook).items()}
-        for name, value in wanted.items():
-            old = before.get(name, defaults[name])
-            if old != value:
-                having = [number for number, notebook in stages().items() if name in declared(notebook)]
-                raise BadInput(
-                    f"run {work.name!r} was made with {name}={old}, not {value}: give another name with --run, or "
-                    f"--stages {','.join(having)} --force to change it there"
-                )
     wanted = {**before, **wanted}
-    if record["requested"] != wanted or not record["stages"]:
+    if before != wanted or not record["stages"]:
         with work.edit() as record:
             record["requested"] = wanted
     return wanted
 
 
 @contextmanager
-def _only_one(work: runs.Run):
-    """Refuse to execute a run that another process is executing."""
+def _only_one(work: runs.Run, wait: bool = False):
+    """Refuse to execute a run that another process is executing, or wait for that process."""
     import fcntl
 
     runs.make_folder(work.folder)
@@ -163,7 +179,7 @@ def _only_one(work: runs.Run):
         lock = open(work.folder / ".executing", "w")  # noqa: SIM115 (closed below)
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise WorkbenchError(
                 f"run {work.name!r} is being executed by another process: wait for it, or end it"
@@ -203,7 +219,7 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict, source: str) -> N
             raise StageFailed(f"stage {notebook.stem} failed: {error.ename}: {error.evalue}\n  see {failed}") from error
         except DeadKernelError as error:
             _mark_failed(work, notebook.stem)
-            raise StageFailed(f"stage {notebook.stem} failed: its kernel died ({error})") from error
+            raise KernelDied(f"stage {notebook.stem} failed: its kernel died ({error})") from error
     with work.edit() as record:
         stage = record["stages"].get(notebook.stem)
         if stage is None or stage["status"] != "done":

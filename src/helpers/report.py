@@ -1,4 +1,4 @@
-"""``report.html``: one page of a run, one file, no network."""
+"""``report.html``: one page of a run; ``index.html``: all runs of a study. One file each, no network."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
-from helpers import __version__, runs
+from helpers import __version__, results, runs
 from helpers.errors import WorkbenchError
 from helpers.evaluation import parity
 
@@ -77,8 +77,6 @@ def _output(run: runs.Run, file: str) -> Path | None:
 
 def render(run: runs.Run) -> str:
     """The page of a run from its record, its comparison and its figures; what does not count is left out."""
-    import jinja2
-
     record = run.record()
     table, reason = comparison(run)
     figures = {}
@@ -88,15 +86,49 @@ def render(run: runs.Run) -> str:
                 content = run.verified(stage, file).read_bytes()
                 figures[Path(file).stem.replace("_", " ")] = base64.b64encode(content).decode()
     requested = "".join(f" -p {name}={value}" for name, value in record["requested"].items())
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("helpers"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("report.html").render(
+    return _page(
+        "report.html",
         record=record,
-        version=__version__,
         command=f"workbench run {run.study} --run {run.name}{requested}",
         comparison=None if table is None else readable(table),
         reason=reason,
         recommendation=recommendation(run),
         figures=figures,
     )
+
+
+def write(run: runs.Run) -> Path:
+    """Write the page of a run, unless what stands there already says the same; returns its path."""
+    return _write(run.folder / "report.html", render(run))
+
+
+def write_index(study: str) -> Path:
+    """Write the page over all runs of a study; returns its path."""
+    table = results.table(study)
+    shown = results.readable(table).drop(columns="study")
+    numbers = {column for column in shown if shown[column].dtype.kind in "if"}
+    rows = []
+    for run in shown.itertuples(index=False):
+        there = (runs.Run(study, run.run).folder / "report.html").is_file()
+        cells = ["" if value != value or value is None else value for value in run]
+        ships = recommendation(runs.Run(study, run.run)) or ""
+        rows.append({"name": run.run, "page": there, "cells": cells[1:], "ships": ships.partition(":")[0]})
+    columns = list(shown.columns[1:])
+    text = _page("index.html", study=study, columns=columns, numbers=numbers, rows=rows)
+    return _write(runs.home() / "artifacts" / study / "index.html", text)
+
+
+def _page(template: str, **values) -> str:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("helpers"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template(template).render(version=__version__, **values)
+
+
+def _write(page: Path, text: str) -> Path:
+    if not page.is_file() or page.read_text(errors="replace") != text:
+        with runs.atomic(page) as temporary:
+            temporary.write_text(text)
+    return page

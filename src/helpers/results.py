@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from helpers import runs, studies
 from helpers.errors import WorkbenchError
 
 _RUN_COLUMNS = ["study", "run", "stages", "commit"]
 
 
-def table(study: str | None = None):
+def table(study: str | None = None, names: Collection[str] | None = None):
     """Parameters and metrics of the runs below `runs.home`.
 
     Parameters
     ----------
     study : only its runs; default all studies.
+    names : only these runs, as those of a sweep (``Plan.runs``); default all.
 
     Returns
     -------
@@ -27,10 +30,11 @@ def table(study: str | None = None):
     """
     import pandas as pd
 
-    names = studies.names() if study is None else [studies.get(study).name]
     rows = []
-    for name in names:
+    for name in studies.names() if study is None else [studies.get(study).name]:
         for file in sorted((runs.home() / "artifacts" / name).glob("*/run.json")):
+            if names is not None and file.parent.name not in names:
+                continue
             try:
                 record = runs.Run(name, file.parent.name).record()
             except WorkbenchError:

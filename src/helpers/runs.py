@@ -272,6 +272,41 @@ class Run:
                     return f"{_VERBS[kind]} {file}, which has been changed since"
         return None
 
+    def adopt(self, stage: str, donor: Run) -> bool:
+        """Take a finished stage from another run that executed it with the same parameters and inputs.
+
+        Its files and its executed notebook are copied and its record too, with the name of the run it came from.
+        Returns False, and changes nothing that counts, where this run's inputs are not those that the donor used, or
+        the donor's files change in the meantime.
+        """
+        theirs = donor.record()
+        name = self._full_name(stage, theirs)
+        entry = theirs["stages"][name]
+        made = {file: digest for other in self.record()["stages"].values() for file, digest in other["outputs"].items()}
+        if any(made.get(file) != used for file, used in entry["inputs"].items()):
+            return False
+        try:
+            for file, digest in {**entry["outputs"], f"notebooks/{name}.ipynb": None}.items():
+                with atomic(self.folder / file) as temporary:
+                    shutil.copyfile(donor.folder / file, temporary)
+                    if digest is not None and sha256(temporary) != digest:
+                        raise DamagedFile(f"{file} of run {donor.name!r} has been changed")
+        except (FileNotFoundError, DamagedFile):
+            return False
+        with self.edit() as record:
+            own = {**entry["parameters"], "run": self.name}
+            record.update({key: theirs[key] for key in ("packages", "commit", "host")})
+            record["stages"][name] = {**entry, "parameters": own, "from_run": entry.get("from_run", donor.name)}
+            self._collect_parameters(record)
+        return True
+
+    @staticmethod
+    def _collect_parameters(record: dict) -> None:
+        """Set what the stages have been executed with, as one table."""
+        ordered = [record["stages"][stage] for stage in sorted(record["stages"])]
+        record["parameters"] = {k: v for stage in ordered for k, v in stage["parameters"].items()}
+        record["seed"] = record["parameters"].get("seed")
+
     @staticmethod
     def _full_name(stage: str, record: dict) -> str | None:
         """``"02"`` or the whole name, as the key in the record."""
@@ -374,9 +409,7 @@ class Stage:
         self.metrics = {name: None if value != value else float(value) for name, value in metrics.items()}  # no NaN
         with self.run.edit() as record:
             record["stages"][self.name] = self._entry("done")
-            ordered = [record["stages"][stage] for stage in sorted(record["stages"])]
-            record["parameters"] = {k: v for stage in ordered for k, v in stage["parameters"].items()}
-            record["seed"] = record["parameters"].get("seed")
+            Run._collect_parameters(record)
         return f"stage {self.name} recorded {len(self.outputs)} files in {shown(self.run.folder)}"
 
     def _entry(self, status: str) -> dict:

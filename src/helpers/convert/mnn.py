@@ -56,9 +56,7 @@ def convert(source: Path, schema: Schema, path: Path, *, options: Sequence[str] 
         return process.log_tail()
 
 
-def quantise(
-    source: Path, schema: Schema, path: Path, calibration: Path, settings: Mapping[str, str]
-) -> None:
+def quantise(source: Path, schema: Schema, path: Path, calibration: Path, settings: Mapping[str, str]) -> None:
     """Write a file with integer activations from a float32 ``.mnn`` file (MNN's offline quantisation).
 
     Parameters

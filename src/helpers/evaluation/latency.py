@@ -12,10 +12,11 @@ What is timed is the runtime: `timeit` compiles the runtime's own calls into its
 from __future__ import annotations
 
 import os
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -100,11 +101,22 @@ def measure(
                     return children[variant].call(f"{__name__}:_open", ways=ways, **request)
 
                 grown += zip(every, pool.map(start, every), strict=True)
-            rows += _rounds(children, cells, process, processes, seconds, rng)
+            with _alone():
+                rows += _rounds(children, cells, process, processes, seconds, rng)
     blocks = pd.DataFrame(rows, columns=_COLUMNS)
     blocks["microseconds"] = blocks["seconds"] / blocks["calls"] * 1e6
     memory = pd.DataFrame(grown, columns=["variant", "memory_mb"]).groupby("variant")["memory_mb"].median()
     return blocks, memory
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Wait until no other process of this user measures on this machine: timings must not run at the same time."""
+    import fcntl
+
+    with open(Path(tempfile.gettempdir()) / f"workbench-timing-{os.getuid()}.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _imports(path: Path) -> str:

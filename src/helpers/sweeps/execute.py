@@ -1,0 +1,275 @@
+"""Execute a plan: by processes of this machine, or on a Dask cluster; what is finished is never done twice.
+
+Every worker executes its stages in a child process, so that whatever happens to that, the sweep goes on. A run that
+is finished is recognised by its record: the same command continues a sweep that was killed, and two sweeps that have
+runs in common wait for each other there.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from helpers import pipeline, report, runs, tracking
+from helpers.child import Child, ChildDied
+from helpers.errors import BadInput, KernelDied, WorkbenchError
+from helpers.sweeps.plan import Plan, Task
+
+ATTEMPTS = 2
+"""How often a stage is tried whose process is killed from outside, by the system when memory is short for one."""
+
+
+@dataclass
+class Outcome:
+    """What became of the runs: those that are finished, why the others are not, and the page over all of the study."""
+
+    page: Path | None = None
+    finished: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def default_workers() -> int:
+    """Workers for this machine: a run keeps about one core busy."""
+    return max(1, min(4, os.cpu_count() or 1))
+
+
+def run(
+    plan: Plan,
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    fail_fast: bool = False,
+    echo: Callable[[str], None] = lambda line: None,
+) -> Outcome:
+    """Execute all runs of a plan that are not finished; the page of the study is written at the end.
+
+    Parameters
+    ----------
+    workers : processes on this machine; default `default_workers`.
+    scheduler : address of a Dask scheduler (``tcp://host:8786``) to use instead. Its workers must see the same
+        WORKBENCH_HOME and have the same notebooks and helpers.
+    fail_fast : stop at the first run that fails; by default the others go on.
+    echo : where a line about each stage goes, if standard error is no terminal; there it is a bar.
+
+    Raises
+    ------
+    BadInput : a cluster that cannot be used.
+    KeyboardInterrupt : what was being executed is ended, what is finished stays.
+    """
+    from tqdm import tqdm
+
+    tasks = plan.tasks()
+    outcome = Outcome()
+    pool = _Local(workers or default_workers()) if scheduler is None else _Dask(scheduler)
+    request = {"study": plan.study, "home": str(runs.home())}
+    with pool, tqdm(total=len(tasks), desc="sweep", unit=" stages", disable=None, smoothing=0.1) as bar:
+
+        def say(line: str) -> None:
+            echo(f"{done:>{len(str(len(tasks)))}}/{len(tasks)}  {line}") if bar.disable else bar.write(line)
+
+        for done, (task, error, said) in enumerate(_finished(pool, tasks, request), start=1):
+            bar.update(1)
+            if error is None and bar.disable:
+                say(f"{task.run}  {'; '.join(said)}")
+            if error is None and task.last:
+                outcome.finished.append(task.run)
+                for warning in tracking.log(runs.Run(plan.study, task.run)):
+                    say(warning)
+            if error is not None and task.run not in outcome.failed:
+                outcome.failed[task.run] = error
+                bar.set_postfix_str(f"{len(outcome.failed)} failed")
+                say(f"{task.run}  {error}")
+                if fail_fast:
+                    pool.stop()
+                    break
+    for name in plan.runs:
+        if name not in outcome.finished:
+            outcome.failed.setdefault(name, "not executed: the sweep was stopped at the first failure (--fail-fast)")
+    outcome.page = report.write_index(plan.study)
+    return outcome
+
+
+def _finished(pool, tasks: list[Task], request: dict) -> Iterator[tuple[Task, str | None, list[str]]]:
+    """Submit every task once what it needs is done; yield it with its error, or None and what it said."""
+    waiting = list(tasks)
+    working: dict[Future, Task] = {}
+    ended: dict[Task, str | None] = {}
+    while waiting or working:
+        ready = [task for task in waiting if task.after is None or task.after in ended]
+        for task in ready:
+            failed = None if task.after is None else ended[task.after]
+            if failed is not None:
+                waiting.remove(task)
+                other = task.after.run
+                ended[task] = failed if other == task.run else f"not executed: run {other!r} failed in a shared stage"
+                yield task, ended[task], []
+            elif len(working) < pool.most():
+                waiting.remove(task)
+                arguments = {"name": task.run, "given": dict(task.given), "chosen": task.stages, "page": task.last}
+                working[pool.submit({**request, **arguments, "donors": dict(task.donors)})] = task
+        for future in pool.wait(working) if working else ():
+            task, said = working.pop(future), []
+            try:
+                said, ended[task] = pool.result(future), None
+            except WorkbenchError as error:
+                ended[task] = str(error)
+            yield task, ended[task], said
+
+
+class Children:
+    """A child process for each thread that asks, which executes stages; one that was killed is replaced once."""
+
+    def __init__(self):
+        self._mine = threading.local()
+        self._all: list[Child] = []
+        self._stopped = False
+
+    def execute(self, request: dict) -> list[str]:
+        """Run `stages_here` in this thread's child."""
+        for attempt in range(1, ATTEMPTS + 1):
+            child = getattr(self._mine, "child", None)
+            if child is None:
+                child = self._mine.child = Child("execute the stages", {"WORKBENCH_HOME": request["home"]})
+                self._all.append(child)
+            try:
+                return child.call(f"{__name__}:stages_here", timeout=None, request=request)
+            except (ChildDied, KernelDied) as error:
+                if isinstance(error, ChildDied):
+                    self._mine.child = None
+                if self._stopped or attempt == ATTEMPTS:
+                    raise
+        return []
+
+    def stop(self) -> None:
+        """End what is being executed."""
+        self._stopped = True
+        for child in list(self._all):
+            child.kill()
+
+    def close(self) -> None:
+        for child in self._all:
+            child.close()
+
+
+class _Local:
+    """Threads of this process, each with a child process."""
+
+    def __init__(self, workers: int):
+        self._workers = workers
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="sweep")
+        self._children = Children()
+
+    def most(self) -> int:
+        return self._workers
+
+    def submit(self, request: dict) -> Future:
+        return self._threads.submit(self._children.execute, request)
+
+    def wait(self, working: Mapping[Future, Task]) -> set[Future]:
+        return wait(working, return_when=FIRST_COMPLETED).done
+
+    def result(self, future: Future) -> list[str]:
+        return future.result()
+
+    def stop(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._children.stop()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        if kind is not None:
+            self.stop()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._children.close()
+
+
+class _Dask:
+    """An existing Dask cluster; one task is submitted for each, and Dask moves those of a worker that is lost."""
+
+    def __init__(self, address: str):
+        try:
+            import distributed
+        except ImportError as error:
+            raise BadInput("--scheduler needs Dask: pip install 'ranking-workbench[dask]'") from error
+        try:
+            self._client = distributed.Client(address, timeout=15, set_as_default=False)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise BadInput(f"no Dask scheduler answers at {address!r}: {error}") from error
+        try:
+            self._check_workers()
+        except BaseException:
+            self._client.close()
+            raise
+
+    def _check_workers(self) -> None:
+        """Refuse a cluster whose workers have other code, or do not see the same files."""
+        with runs.atomic(runs.home() / ".cluster-check") as token:
+            token.write_text("")
+            seen = self._client.run(_looks, str(runs.home()), token.name)
+        if not seen:
+            raise BadInput("the Dask cluster has no workers: start some with `dask worker ADDRESS`")
+        here = _code()
+        for worker, (there, sees) in seen.items():
+            if there != here:
+                raise BadInput(f"Dask worker {worker} has other notebooks or helpers: install the same version there")
+            if not sees:
+                raise BadInput(f"Dask worker {worker} does not see {runs.home()}: it must be on a shared file system")
+
+    def most(self) -> int:
+        return max(1, 2 * sum(self._client.nthreads().values()))
+
+    def submit(self, request: dict):
+        return self._client.submit(_on_worker, request, pure=False)
+
+    def wait(self, working: Mapping) -> set:
+        import distributed
+
+        return distributed.wait(list(working), return_when="FIRST_COMPLETED").done
+
+    def result(self, future) -> list[str]:
+        try:
+            return future.result()
+        except WorkbenchError:
+            raise
+        except Exception as error:  # Dask's own: workers lost again and again, a scheduler that is gone
+            raise WorkbenchError(f"Dask gave up: {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+    def stop(self) -> None:
+        """Nothing to do: the client's end cancels what it submitted."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._client.close()
+
+
+def _code() -> str:
+    return ",".join(pipeline.code_sha256(path) for path in pipeline.stages().values())
+
+
+def _looks(home: str, token: str) -> tuple[str, bool]:
+    """What a Dask worker has and sees."""
+    return _code(), (Path(home) / token).exists()
+
+
+_CHILDREN = Children()
+
+
+def _on_worker(request: dict) -> list[str]:
+    """What a thread of a Dask worker does for a task: the same as one of a local sweep."""
+    return _CHILDREN.execute(request)
+
+
+def stages_here(request: dict) -> list[str]:
+    """Execute stages of one run in this process; returns a line about each."""
+    said: list[str] = []
+    names = ("study", "name", "given", "chosen", "page", "donors")
+    pipeline.run(**{name: request[name] for name in names}, wait=True, echo=said.append)
+    return said

@@ -1,0 +1,267 @@
+"""A sweep file: which runs it asks for, and in what order their stages are executed.
+
+    study: ranking
+    stages: 01-05            # default: all that there are
+    base: {epochs: 5}        # for every run; a section below overrides it
+    grid: {seed: {range: [0, 10]}, hidden_units: [8, 16]}   # every combination; or a list of such grids
+    list: [{learning_rate: 0.01}, {learning_rate: 0.003}]   # a run each
+    random: {runs: 20, seed: 1, space: {learning_rate: {log_uniform: [0.0003, 0.03]}, epochs: {uniform: [5, 20]}}}
+
+The runs of all sections together are the sweep. A sweep file is data from outside: what is not exactly of this form is
+refused with the value and the way out, before anything is executed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from helpers import notebooks, pipeline, runs, studies
+from helpers.errors import BadInput
+
+MOST_RUNS = 10_000
+"""More are refused: a year of work at an hour a run, or a mistake in a grid."""
+MOST_BYTES = 1_000_000
+_SECTIONS = ("grid", "list", "random")
+_KEYS = ("study", "stages", "base", *_SECTIONS)
+_DRAWS = ("uniform", "log_uniform", "choice")
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Stages of one run that are executed in one go, once `after` is done.
+
+    `donors` are the runs that have executed earlier stages with the same parameters, by stage number; `last` is whether
+    the run is finished by this.
+    """
+
+    run: str
+    stages: str
+    given: Mapping[str, object]
+    donors: Mapping[str, str]
+    last: bool
+    after: Task | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of a sweep: parameters by run name, in the order of the file."""
+
+    study: str
+    stages: tuple[str, ...]
+    runs: Mapping[str, dict[str, object]]
+    duplicates: int = 0
+
+    def tasks(self) -> list[Task]:
+        """The stages to execute, each once for all runs that share it, in the order of the runs.
+
+        Runs share a stage if it and all stages before it have the same parameters. The first of them executes it, the
+        others take its files.
+        """
+        paths = notebooks.stages()
+        made: dict[str, Task] = {}  # by the parameters of a stage and of all before it
+        result = []
+        for name, given in self.runs.items():
+            prefix, before, donors = [], None, {}
+            for number in self.stages:
+                prefix.append((number, pipeline.effective(paths[number], given)))
+                key, last = json.dumps(prefix, sort_keys=True), number == self.stages[-1]
+                owner = made.get(key)
+                if owner is not None:
+                    donors[number] = owner.run
+                if owner is None or last:
+                    own = before is not None and before.run == name
+                    chosen = number if own else ",".join(part for part, _ in prefix)
+                    shared = {} if own else dict(donors)
+                    task = Task(name, chosen, given, shared, last, owner or before)
+                    made.setdefault(key, task)
+                    result.append(task)
+                    owner = task
+                before = owner
+        return result
+
+
+def read(path: Path) -> Plan:
+    """The plan of a sweep file.
+
+    Raises
+    ------
+    BadInput : no such file, not YAML, not of the form above, a parameter that a stage would refuse or that no chosen
+        stage has, or more than `MOST_RUNS` runs.
+    """
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise BadInput(f"{path} has {path.stat().st_size:,} bytes, a sweep file at most {MOST_BYTES:,}")
+        text = path.read_text()
+    except OSError as error:
+        raise BadInput(f"cannot read the sweep file {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is not text: {error}") from error
+    try:
+        return from_mapping(_parse(text))
+    except BadInput as error:
+        raise BadInput(f"{path.name}: {error}") from error
+
+
+def _parse(text: str) -> object:
+    """YAML without aliases (a few lines of them unfold to gigabytes) and repeated keys (all but one are lost)."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent, index):
+            if self.check_event(yaml.AliasEvent):
+                raise BadInput(
+                    f"line {self.peek_event().start_mark.line + 1}: aliases (*name) are not taken, write it out"
+                )
+            return super().compose_node(parent, index)
+
+        def construct_mapping(self, node, deep=False):
+            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            for name in names:
+                if names.count(name) > 1:
+                    raise BadInput(f"line {node.start_mark.line + 1}: {name} is given twice")
+            return super().construct_mapping(node, deep)
+
+    try:
+        return yaml.load(text, Loader)
+    except yaml.YAMLError as error:
+        raise BadInput(f"not YAML: {' '.join(str(error).split())}") from error
+    except (RecursionError, ValueError, TypeError) as error:
+        raise BadInput(f"not a sweep file: {type(error).__name__}: {str(error)[:200]}") from error
+
+
+def from_mapping(content: object) -> Plan:
+    """The plan of a sweep file's content; see `read`."""
+    content = _mapping("a sweep file", content)
+    for key in content:
+        if key not in _KEYS:
+            close = difflib.get_close_matches(str(key), _KEYS, 1)
+            meant = f" (did you mean {close[0]}?)" if close else ""
+            raise BadInput(f"there is no {key!r} in a sweep file{meant}; there is: {', '.join(_KEYS)}")
+    if not isinstance(content.get("study"), str):
+        raise BadInput(f"study must name one of {', '.join(studies.names())}, not {content.get('study')!r}")
+    study = studies.get(content["study"]).name
+    chosen = content.get("stages")
+    if chosen is not None and not isinstance(chosen, str):
+        raise BadInput(f"stages must be text like 01-03 (in quotes if it is one number), not {chosen!r}")
+    numbers = tuple(notebooks.stages(chosen))
+    if not any(content.get(section) is not None for section in _SECTIONS):
+        raise BadInput(f"nothing to sweep over: give {', '.join(_SECTIONS[:-1])} or {_SECTIONS[-1]}")
+    base = _mapping("base", content.get("base") or {})
+    wanted: list[Mapping] = []
+    for section, expand in zip(_SECTIONS, (_grid, _list, _random), strict=True):
+        if content.get(section) is not None:
+            for given in expand(content[section]):
+                wanted.append(given)
+                if len(wanted) > MOST_RUNS:
+                    raise BadInput(f"more than {MOST_RUNS:,} runs: sweep over fewer values")
+    plan: dict[str, dict] = {}
+    for given in wanted:
+        checked = pipeline.requested(study, {**base, **given})
+        _check_effect(checked, numbers)
+        name = pipeline.default_name(checked)
+        plan[name] = checked
+    for name, checked in plan.items():
+        pipeline.check_parameters(runs.Run(study, name), checked)
+    return Plan(study, numbers, plan, len(wanted) - len(plan))
+
+
+def _check_effect(given: Mapping[str, object], numbers: tuple[str, ...]) -> None:
+    """Refuse a parameter that changes nothing in the chosen stages: its runs would be one run under several names."""
+    for name in given:
+        having = [number for number, notebook in notebooks.stages().items() if name in notebooks.declared(notebook)]
+        if not set(having) & set(numbers):
+            raise BadInput(f"{name} belongs to stage {', '.join(having)}, and the sweep has {', '.join(numbers)} only")
+
+
+def _mapping(what: str, value: object) -> Mapping[str, object]:
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise BadInput(f"{what} must be names with values, like {{epochs: 5}}, not {str(value)[:80]!r}")
+    return value
+
+
+def _grid(section: object) -> Iterator[dict]:
+    """Every combination; of a list of grids, each one's."""
+    for grid in section if isinstance(section, list) else [section]:
+        axes = {name: _values(name, values) for name, values in _mapping("grid", grid).items()}
+        if not axes:
+            raise BadInput("grid is empty: give names with lists of values, like {seed: [0, 1, 2]}")
+        combinations = math.prod(len(values) for values in axes.values())
+        if combinations > MOST_RUNS:
+            sizes = " x ".join(f"{len(values):,} {name}" for name, values in axes.items())
+            raise BadInput(f"grid asks for {combinations:,} runs ({sizes}), at most {MOST_RUNS:,} are made")
+        for values in itertools.product(*axes.values()):
+            yield dict(zip(axes, values, strict=True))
+
+
+def _values(name: str, values: object) -> list | range:
+    """The values of one axis of a grid: a list, or ``{range: [first, end]}``."""
+    if isinstance(values, dict) and list(values) == ["range"]:
+        bounds = values["range"]
+        whole = isinstance(bounds, list) and len(bounds) in (2, 3) and all(type(bound) is int for bound in bounds)
+        if not whole or (len(bounds) == 3 and bounds[2] == 0):
+            raise BadInput(f"grid: {name}: range must be [first, end] or [first, end, step], not {bounds!r}")
+        values = range(*bounds)
+    if not isinstance(values, list | range):
+        raise BadInput(f"grid: {name} must be a list of values or {{range: [first, end]}}, not {str(values)[:80]!r}")
+    if not values:
+        raise BadInput(f"grid: {name} has no values")
+    return values
+
+
+def _list(section: object) -> Iterator[dict]:
+    """A run an entry; an entry without parameters is the run of the defaults."""
+    if not isinstance(section, list) or not section:
+        raise BadInput(f"list must be a list of runs, like [{{epochs: 5}}, {{epochs: 20}}], not {str(section)[:80]!r}")
+    for entry in section:
+        yield dict(_mapping("an entry of list", entry))
+
+
+def _random(section: object) -> Iterator[dict]:
+    """Seeded draws; run i is the same however many there are."""
+    section = _mapping("random", section)
+    if set(section) - {"runs", "seed", "space"}:
+        raise BadInput(f"random has runs, seed and space, not {', '.join(set(section) - {'runs', 'seed', 'space'})}")
+    count, seed = section.get("runs"), section.get("seed", 0)
+    if type(count) is not int or not 1 <= count <= MOST_RUNS:
+        raise BadInput(f"random: runs must be between 1 and {MOST_RUNS:,}, not {count!r}")
+    if type(seed) is not int or seed < 0:
+        raise BadInput(f"random: seed must be a whole number from 0 on, not {seed!r}")
+    space = _mapping("random: space", section.get("space"))
+    if not space:
+        raise BadInput("random: space is empty: give names with draws, like {learning_rate: {uniform: [0.001, 0.01]}}")
+    whole = {
+        name
+        for notebook in notebooks.stages().values()
+        for name, d in notebooks.declared(notebook).items()
+        if d.kind is int
+    }
+    for i in range(count):
+        rng = np.random.default_rng([seed, i])
+        yield {name: _draw(name, how, name in whole, rng) for name, how in space.items()}
+
+
+def _draw(name: str, how: object, whole: bool, rng: np.random.Generator) -> object:
+    """One value: a whole number for a parameter that is one, else six significant digits."""
+    if not isinstance(how, dict) or len(how) != 1 or next(iter(how)) not in _DRAWS:
+        raise BadInput(f"random: {name} must be one of {', '.join(f'{{{d}: [...]}}' for d in _DRAWS)}, not {how!r}")
+    ((kind, values),) = how.items()
+    if not isinstance(values, list) or not values:
+        raise BadInput(f"random: {name}: {kind} needs a list, not {values!r}")
+    if kind == "choice":
+        return values[rng.integers(len(values))]
+    numbers = all(type(value) in (int, float) and math.isfinite(value) for value in values)
+    if len(values) != 2 or not numbers or values[0] > values[1] or (kind == "log_uniform" and values[0] <= 0):
+        positive = " positive" if kind == "log_uniform" else ""
+        raise BadInput(f"random: {name}: {kind} needs two{positive} numbers [low, high], not {values!r}")
+    low, high = (math.log(value) for value in values) if kind == "log_uniform" else values
+    drawn = rng.uniform(low, high)
+    value = math.exp(drawn) if kind == "log_uniform" else drawn
+    return round(value) if whole else float(f"{value:.6g}")
