@@ -122,7 +122,14 @@ def sweep(file: Path, workers: int | None, dry_run: bool, fail_fast: bool, sched
         for name, given in planned.runs.items():
             click.echo(f"  {name}: {', '.join(f'{key}={value}' for key, value in given.items()) or 'the defaults'}")
         return
-    outcome = execute.run(planned, workers=workers, scheduler=scheduler, fail_fast=fail_fast, echo=click.echo)
+    outcome = execute.run(
+        planned,
+        workers=workers,
+        scheduler=scheduler,
+        fail_fast=fail_fast,
+        progress=sys.stderr.isatty(),
+        echo=click.echo,
+    )
     table = all_results.table(planned.study, planned.runs)
     click.echo(f"\n{all_results.readable(table).to_string(index=False, na_rep='')}\n")
     click.echo(f"all runs    {outcome.page}")

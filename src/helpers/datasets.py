@@ -272,6 +272,22 @@ def best_possible(study: Study, scenario: str, *, rows: int, validation_rows: in
     return float((best == frame[LABEL].to_numpy()).mean())
 
 
+def possible_table(study: Study, sizes: Mapping[str, tuple[int, int]], target: float, *, seeds: int):
+    """How many seeds draw data on which `target` can be reached at all, see `best_possible`.
+
+    `sizes` are (training rows, validation rows) by name, on the published scenario.
+    """
+    import pandas as pd
+
+    rows = {}
+    for name, (size, validation) in sizes.items():
+        fixed = {"rows": size, "validation_rows": validation}
+        best = [best_possible(study, study.published.scenario, **fixed, seed=s) for s in range(seeds)]
+        reach = sum(value >= target for value in best)
+        rows[name] = {"lowest possible": f"{min(best):.3f}", "seeds that can pass": f"{reach} of {seeds}"}
+    return pd.DataFrame(rows).T
+
+
 def _existing(folder: Path) -> Dataset | None:
     """The data set in `folder` if it is whole."""
     try:

@@ -38,7 +38,6 @@ TABLE: dict[str, Parameter] = {
     "epochs": Parameter(int, "passes over the training set", 1, 100_000),
     "batch_size": Parameter(int, "rows a training step", 1, 1_000_000),
     "learning_rate": Parameter(float, "step size of Adam", 1e-9, 10.0),
-    "seeds": Parameter(int, "how many seeds the spread is taken over", 1, 1000),
     "latency_seconds": Parameter(
         float, "how long to time model files, besides starting their processes", 0.1, 86_400.0
     ),
@@ -48,6 +47,7 @@ TABLE: dict[str, Parameter] = {
     "budget_bytes": Parameter(int, "largest file to ship, in bytes; 0 is no limit", 0, 2**40),
     "budget_auc_loss": Parameter(float, "largest loss of AUC against the trained model; 0 is no limit", 0.0, 1.0),
     "budget_latency_ratio": Parameter(float, "largest latency, as a multiple of LiteRT fp32; 0 is no limit", 0.0, 1e6),
+    "processes": Parameter(int, "runs that are executed at the same time", 1, 256),
     "prefer": Parameter(str, "what decides within the budget", among=("agreement", "bytes", "latency")),
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from helpers.evaluation.latency import variants
 from helpers.schema import Schema
@@ -119,21 +120,74 @@ def learning_curves(history, published: tuple[float, ...] | None = None) -> Figu
     return figure
 
 
-def seed_spread(curves: Mapping[str, np.ndarray], target: float) -> Figure:
-    """Validation accuracy by epoch of many seeds, a panel a setting ``(n_seeds, n_epochs)``, and the target."""
-    figure, axes = _axes(1, len(curves), size=(3.3 * len(curves), 3.2), sharey=True)
-    for ax, (setting, values) in zip(axes.flat, curves.items(), strict=True):
-        epochs = np.arange(1, values.shape[1] + 1)
-        for seed in values:
-            ax.plot(epochs, seed, color=COLOURS[0], alpha=0.35, linewidth=1)
-        ax.plot(epochs, values.mean(axis=0), color=COLOURS[0], linewidth=2, label=f"mean of {len(values)} seeds")
+def seed_spread(histories, target: float) -> Figure:
+    """Validation accuracy by epoch, a panel a setting, a line a run, their mean, and the target.
+
+    `histories` is a DataFrame with the columns setting, run, epoch and val_accuracy.
+    """
+    panels = dict(list(histories.groupby("setting", sort=False)))
+    figure, axes = _axes(1, len(panels), size=(3.0 * len(panels) + 0.6, 3.0), sharey=True)
+    for ax, (setting, part) in zip(axes.flat, panels.items(), strict=True):
+        curves = part.pivot(index="epoch", columns="run", values="val_accuracy")
+        ax.plot(curves.index, curves, color=COLOURS[0], alpha=0.35, linewidth=1)
+        mean = curves.mean(axis=1)
+        ax.plot(mean.index, mean, color=COLOURS[0], linewidth=2, label=f"mean of {curves.shape[1]} seeds")
         ax.axhline(target, color=COLOURS[1], linestyle="--", linewidth=1.2, label=f"published {target:.3f}")
-        ax.set_title(setting, loc="left")
+        ax.set_title(setting.replace(", ", ",\n"), loc="left", fontsize=9)
         ax.set_xlabel("epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)
     axes.flat[0].set_ylabel("validation accuracy")
-    axes.flat[0].set_ylim(bottom=max(0.5, min(values[:, 0].min() for values in curves.values()) - 0.02), top=1.0)
+    axes.flat[0].set_ylim(bottom=max(0.5, histories["val_accuracy"].min() - 0.02), top=1.0)
     axes.flat[-1].legend(loc="lower right")
+    return figure
+
+
+def grid(spread, target: float | None = None, *, ylabel: str) -> Figure:
+    """Means with their 95 % intervals over two parameters: `spread` is `results.spread` by [lines, x]."""
+    lines, along = spread.index.names
+    figure, axes = _axes(size=(6, 3.6))
+    ax = axes[0, 0]
+    spread = spread.sort_index()
+    values = spread.index.unique(along).sort_values()
+    groups = list(spread.groupby(level=lines))
+    for number, (colour, (value, part)) in enumerate(zip(COLOURS, groups, strict=False)):
+        aside = (number - (len(groups) - 1) / 2) * 0.06  # so that bars do not hide each other
+        places = [values.get_loc(x) + aside for x in part.index.get_level_values(along)]
+        bars = [part["mean"] - part["low"], part["high"] - part["mean"]]
+        label = f"{value} {lines.replace('_', ' ')}"
+        ax.errorbar(places, part["mean"], bars, fmt="o-", color=colour, markersize=4, capsize=2, label=label)
+    if target is not None:
+        ax.axhline(target, color="black", linestyle="--", linewidth=1, label=f"published {target:.3f}")
+    ax.set_xticks(range(len(values)), values)
+    ax.set_xlabel(along.replace("_", " "))
+    ax.set_ylabel(ylabel)
+    ax.legend(loc="lower right")
+    return figure
+
+
+def precision_by_size(agreement, loss) -> Figure:
+    """How files rank against their size, a row a file from the smallest to the largest: bytes, and Kendall tau and
+    change of AUC with 95 % intervals of the mean over runs.
+
+    Both are `results.spread` by [runtime, precision, bytes], of the same files.
+    """
+    agreement = agreement.sort_index(level="bytes", kind="stable", sort_remaining=False)
+    loss = loss.loc[agreement.index]
+    figure, axes = _axes(1, 3, size=(10, 0.24 * len(loss) + 1), sharey=True)
+    for place, (runtime, precision, size) in enumerate(agreement.index):
+        axes[0, 0].plot(size, place, "o", color=_colour(runtime), markersize=6, clip_on=False)
+        for ax, table in zip(axes[0, 1:], (agreement, loss), strict=True):
+            row = table.loc[(runtime, precision, size)]
+            bars = [[row["mean"] - row["low"]], [row["high"] - row["mean"]]]
+            ax.errorbar(row["mean"], place, xerr=bars, fmt="o", color=_colour(runtime), markersize=5, capsize=2)
+    for ax, title in zip(axes.flat, ("bytes of the file", "Kendall tau", "change of AUC"), strict=True):
+        ax.set_title(title, loc="left")
+    axes[0, 0].set_yticks(range(len(loss)), [f"{runtime} {precision}" for runtime, precision, _ in agreement.index])
+    axes[0, 0].set_xlim(left=0)
+    axes[0, 0].xaxis.set_major_formatter("{x:,.0f}")
+    axes[0, 2].axvline(0, color="black", linewidth=0.8, linestyle=":")
+    axes[0, 2].xaxis.set_major_locator(MaxNLocator(4))
+    axes[0, 0].invert_yaxis()
     return figure
 
 

@@ -54,7 +54,7 @@ def comparison(run: runs.Run):
     import pandas as pd
 
     try:
-        path = _output(run, _COMPARISON)
+        path = run.recorded(_COMPARISON)
     except WorkbenchError as error:
         return None, str(error)
     return (None, "no finished stage has compared the files yet") if path is None else (pd.read_csv(path), "")
@@ -63,16 +63,10 @@ def comparison(run: runs.Run):
 def recommendation(run: runs.Run) -> str | None:
     """The sentence that says which file of a run to ship, or None if nothing (that still counts) says so."""
     try:
-        path = _output(run, _RECOMMENDATION)
+        path = run.recorded(_RECOMMENDATION)
     except WorkbenchError:
         return None
     return None if path is None else json.loads(path.read_text())["sentence"]
-
-
-def _output(run: runs.Run, file: str) -> Path | None:
-    """A recorded output of whichever stage made it; None if none did."""
-    maker = next((name for name, stage in run.record()["stages"].items() if file in stage["outputs"]), None)
-    return None if maker is None else run.verified(maker, file)
 
 
 def render(run: runs.Run) -> str:

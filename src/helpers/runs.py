@@ -249,6 +249,11 @@ class Run:
             )
         return path
 
+    def recorded(self, file: str) -> Path | None:
+        """The path of what whichever stage recorded as `file`, see `verified`; None if none did."""
+        maker = next((name for name, stage in self.record()["stages"].items() if file in stage["outputs"]), None)
+        return None if maker is None else self.verified(maker, file)
+
     def unfinished(self, stage: str, requested: dict, code_sha256: str) -> str | None:
         """Why `stage` must be executed (again), in words; None when it is finished and all of it is there."""
         record = self.record()

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import datasets
 from helpers.errors import BadInput
 from helpers.evaluation import metrics
 from helpers.quiet import tensorflow
@@ -32,7 +31,6 @@ def train(
     batch_size: int = 64,
     learning_rate: float = 0.001,
     progress: bool = True,
-    reuse=None,
 ):
     """Train the study's model with Adam on binary cross-entropy; the same arguments give the same weights.
 
@@ -43,8 +41,6 @@ def train(
     training, validation : named inputs and labels ``(n_rows,)``.
     seed : initial weights and shuffling.
     progress : show a bar when it takes longer than two seconds.
-    reuse : a model that `train` returned for the same width and rate, to start over with instead of a new one:
-        saves compiling it, gives the same weights, and overwrites those it has.
 
     Returns
     -------
@@ -58,21 +54,13 @@ def train(
 
     keras.utils.set_random_seed(seed)
     model = study.build_model(hidden_units=hidden_units)
-    if reuse is not None:
-        reuse.set_weights(model.get_weights())
-        optimizer = reuse.optimizer
-        for variable in optimizer.variables:
-            if variable is not optimizer._learning_rate:
-                variable.assign(np.zeros(variable.shape, variable.dtype))
-        model = reuse
-    else:
-        model.compile(
-            keras.optimizers.Adam(learning_rate),
-            loss="binary_crossentropy",
-            metrics=["accuracy"],
-            jit_compile=False,
-            steps_per_execution=16,
-        )
+    model.compile(
+        keras.optimizers.Adam(learning_rate),
+        loss="binary_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=False,
+        steps_per_execution=16,
+    )
     with tqdm(total=epochs, desc="training", unit=" epochs", delay=2, leave=False, disable=not progress or None) as bar:
         fitted = model.fit(
             training[0],
@@ -87,81 +75,6 @@ def train(
     history = pd.DataFrame(fitted.history).sort_index(axis=1)
     history.index = pd.RangeIndex(1, epochs + 1, name="epoch")
     return model, history
-
-
-def seed_spread(study: Study, settings: Mapping[str, Mapping[str, float]], *, seeds: int, first_seed: int = 42):
-    """Train the published model with other seeds and settings; each seed draws its own data too.
-
-    Parameters
-    ----------
-    settings : by name, what differs from the published settings: arguments of `train`, ``rows``,
-        ``validation_rows``. The name is free.
-    seeds : how many, from `first_seed` on.
-
-    Returns
-    -------
-    DataFrame, one row an epoch: setting, seed, epoch, accuracy (on the validation set).
-    """
-    import pandas as pd
-    from tqdm import tqdm
-
-    published = study.published
-    rows = []
-    with tqdm(total=len(settings) * seeds, desc="seeds", unit=" trainings", delay=2, leave=False) as bar:
-        for setting, changes in settings.items():
-            options = {"epochs": len(published.validation_accuracy), **changes}
-            sizes = {
-                "train": options.pop("rows", published.rows),
-                "validation": options.pop("validation_rows", published.validation_rows),
-            }
-            model = None
-            for seed in range(first_seed, first_seed + seeds):
-                splits = {}
-                for split, size in sizes.items():
-                    frame = datasets.sample(study, published.scenario, rows=size, seed=seed, split=split)
-                    splits[split] = study.schema.arrays(frame), frame[datasets.LABEL].to_numpy()
-                fixed = {"seed": seed, "progress": False, "reuse": model}
-                model, history = train(study, splits["train"], splits["validation"], **fixed, **options)
-                rows += [(setting, seed, epoch, value) for epoch, value in history["val_accuracy"].items()]
-                bar.update()
-    return pd.DataFrame(rows, columns=["setting", "seed", "epoch", "accuracy"])
-
-
-def spread_curves(spread) -> dict[str, np.ndarray]:
-    """Accuracy by setting as ``(n_seeds, n_epochs)``, from the table of `seed_spread`."""
-    return {
-        setting: part.pivot(index="seed", columns="epoch", values="accuracy").to_numpy()
-        for setting, part in spread.groupby("setting", sort=False)
-    }
-
-
-def spread_table(spread, points: list[tuple[str, int]], target: float):
-    """Spread over seeds at some (setting, epoch): mean, sd, lowest, highest, and how many reach `target`."""
-    import pandas as pd
-
-    rows = {}
-    for setting, epoch in points:
-        values = spread[(spread["setting"] == setting) & (spread["epoch"] == epoch)]["accuracy"]
-        figures = {"mean": values.mean(), "sd": values.std(), "lowest": values.min(), "highest": values.max()}
-        passed = {"pass": f"{(values >= target).sum()} of {len(values)}"}
-        rows[f"{setting}: epoch {epoch}"] = {name: f"{value:.3f}" for name, value in figures.items()} | passed
-    return pd.DataFrame(rows).T
-
-
-def possible_table(study: Study, sizes: Mapping[str, tuple[int, int]], target: float, *, seeds: int):
-    """How many seeds draw data on which `target` can be reached at all, see `datasets.best_possible`.
-
-    `sizes` are (training rows, validation rows) by name, on the published scenario.
-    """
-    import pandas as pd
-
-    rows = {}
-    for name, (size, validation) in sizes.items():
-        fixed = {"rows": size, "validation_rows": validation}
-        best = [datasets.best_possible(study, study.published.scenario, **fixed, seed=s) for s in range(seeds)]
-        reach = sum(value >= target for value in best)
-        rows[name] = {"lowest possible": f"{min(best):.3f}", "seeds that can pass": f"{reach} of {seeds}"}
-    return pd.DataFrame(rows).T
 
 
 def check_learnable(

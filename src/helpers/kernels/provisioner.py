@@ -30,8 +30,9 @@ def _fork(cmd: list[str], *, env: dict[str, str], cwd: str | None = None, stdout
     ends_with = "--IPKernelApp.parent_handle={server}"  # the kernel ends when this is no longer its parent
     with open(os.devnull) as nothing:
         streams = [nothing.fileno(), _descriptor(stdout, 1), _descriptor(stderr, 2)]
+        where = None if cwd is None else str(cwd)
         return forks.fork(
-            cmd[2], [*cmd[3:], ends_with], imports="notebooks", descriptors=streams, environment=env, folder=cwd
+            cmd[2], [*cmd[3:], ends_with], imports="notebooks", descriptors=streams, environment=env, folder=where
         )
 
 

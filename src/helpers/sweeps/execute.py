@@ -8,6 +8,7 @@ runs in common wait for each other there.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -43,6 +44,7 @@ def run(
     workers: int | None = None,
     scheduler: str | None = None,
     fail_fast: bool = False,
+    progress: bool = True,
     echo: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
     """Execute all runs of a plan that are not finished; the page of the study is written at the end.
@@ -53,7 +55,8 @@ def run(
     scheduler : address of a Dask scheduler (``tcp://host:8786``) to use instead. Its workers must see the same
         WORKBENCH_HOME and have the same notebooks and helpers.
     fail_fast : stop at the first run that fails; by default the others go on.
-    echo : where a line about each stage goes, if standard error is no terminal; there it is a bar.
+    progress : show a bar with the time that is left; without it `echo` gets a line about each stage.
+    echo : where failures and warnings go, unless there is a terminal with a bar.
 
     Raises
     ------
@@ -66,15 +69,16 @@ def run(
     outcome = Outcome()
     pool = _Local(workers or default_workers()) if scheduler is None else _Dask(scheduler)
     request = {"study": plan.study, "home": str(runs.home())}
-    with pool, tqdm(total=len(tasks), desc="sweep", unit=" stages", disable=None, smoothing=0.1) as bar:
+    with pool, tqdm(total=len(tasks), desc="sweep", unit=" stages", smoothing=0.1, disable=not progress) as bar:
 
         def say(line: str) -> None:
-            echo(f"{done:>{len(str(len(tasks)))}}/{len(tasks)}  {line}") if bar.disable else bar.write(line)
+            bar.write(line) if progress and sys.stderr.isatty() else echo(line)
 
-        for done, (task, error, said) in enumerate(_finished(pool, tasks, request), start=1):
+        for number, (task, error, said) in enumerate(_finished(pool, tasks, request), start=1):
+            place = f"{number:>{len(str(len(tasks)))}}/{len(tasks)}  {task.run}"
             bar.update(1)
             if error is None and bar.disable:
-                say(f"{task.run}  {'; '.join(said)}")
+                say(f"{place}  {'; '.join(said)}")
             if error is None and task.last:
                 outcome.finished.append(task.run)
                 for warning in tracking.log(runs.Run(plan.study, task.run)):
@@ -82,7 +86,7 @@ def run(
             if error is not None and task.run not in outcome.failed:
                 outcome.failed[task.run] = error
                 bar.set_postfix_str(f"{len(outcome.failed)} failed")
-                say(f"{task.run}  {error}")
+                say(f"{place}  {error}")
                 if fail_fast:
                     pool.stop()
                     break
