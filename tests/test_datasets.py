@@ -135,6 +135,12 @@ def test_other_noise_or_threshold_is_another_data_set(ranking):
     assert datasets.make(other, "personalised", seed=1, **SMALL).folder != data.folder
 
 
+def test_possible_table_counts_the_seeds_that_can_pass(ranking):
+    table = datasets.possible_table(ranking, {"few": (200, 100)}, 0.973, seeds=5)
+    best = [datasets.best_possible(ranking, "simple", rows=200, validation_rows=100, seed=s) for s in range(5)]
+    assert table.loc["few"].tolist() == [f"{min(best):.3f}", f"{sum(b >= 0.973 for b in best)} of 5"]
+
+
 @pytest.mark.parametrize("content", ["{}", "[]", "null", "half {", None])
 def test_a_damaged_manifest_is_made_anew(ranking, content):
     data = datasets.make(ranking, "simple", seed=1, **SMALL)

@@ -60,12 +60,34 @@ def test_learning_curves_draw_history_and_published(trained):
     assert len(plots.learning_curves(trained.history).axes[1].lines) == 2
 
 
-def test_seed_spread_draws_every_seed_its_mean_and_the_target():
-    values = np.array([[0.7, 0.9], [0.8, 0.95]])
-    (ax,) = plots.seed_spread({"published": values}, 0.973).axes
-    drawn = [_points(line)[1].tolist() for line in ax.lines]
-    assert drawn == [[0.7, 0.9], [0.8, 0.95], values.mean(axis=0).tolist(), [0.973, 0.973]]
-    assert ax.get_ylim()[0] < 0.7
+def test_seed_spread_draws_every_run_their_mean_and_the_target():
+    rows = [("a", "one", 1, 0.7), ("a", "one", 2, 0.9), ("a", "two", 1, 0.8), ("a", "two", 2, 0.95), ("b", "three", 1, 0.6)]
+    histories = pd.DataFrame(rows, columns=["setting", "run", "epoch", "val_accuracy"])
+    first, second = plots.seed_spread(histories, 0.973).axes
+    drawn = [np.round(_points(line)[1], 9).tolist() for line in first.lines]
+    assert drawn == [[0.7, 0.9], [0.8, 0.95], [0.75, 0.925], [0.973, 0.973]]
+    assert [ax.get_title(loc="left") for ax in (first, second)] == ["a", "b"] and first.get_ylim()[0] < 0.6
+
+
+def test_grid_draws_means_and_intervals_in_order_of_the_parameter():
+    index = pd.MultiIndex.from_tuples([(16, 10), (16, 5), (4, 10), (4, 5)], names=["hidden_units", "epochs"])
+    table = pd.DataFrame({"mean": [0.9, 0.8, 0.7, 0.6], "low": [0.85, 0.7, 0.6, 0.5], "high": [0.95, 0.9, 0.8, 0.7]}, index=index)
+    (ax,) = plots.grid(table, 0.973, ylabel="accuracy").axes
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["5", "10"]
+    drawn = {bars.get_label(): bars for bars in ax.containers}
+    assert np.allclose(drawn["4 hidden units"].lines[0].get_ydata(), [0.6, 0.7])
+    (segments,) = drawn["16 hidden units"].lines[2]
+    assert np.allclose([segment[:, 1] for segment in segments.get_segments()], [[0.7, 0.9], [0.85, 0.95]])
+
+
+def test_precision_by_size_has_a_row_a_file_from_the_smallest():
+    index = pd.MultiIndex.from_tuples([("mnn", "fp32", 900), ("litert", "int8", 300)], names=["runtime", "precision", "bytes"])
+    table = pd.DataFrame({"mean": [1.0, 0.9], "low": [1.0, 0.85], "high": [1.0, 0.95]}, index=index)
+    size, tau, loss = plots.precision_by_size(table, table - 1).axes
+    assert [text.get_text() for text in size.get_yticklabels()] == ["litert int8", "mnn fp32"]
+    assert [line.get_xdata()[0] for line in size.lines] == [300, 900]
+    assert [bars.lines[0].get_xdata()[0] for bars in tau.containers] == [0.9, 1.0]
+    assert [bars.lines[0].get_xdata()[0] for bars in loss.containers] == pytest.approx([-0.1, 0.0])
 
 
 def test_calibration_draws_the_bins(trained):

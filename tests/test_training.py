@@ -98,33 +98,3 @@ def test_baselines_see_what_they_are_said_to_see(ranking, trained):
     moved = training.baseline_scores(ranking.schema, train, other_user)
     np.testing.assert_array_equal(scores["popularity only"], moved["popularity only"])
     assert np.abs(scores["logistic regression"] - moved["logistic regression"]).max() > 0.1
-
-
-def test_seed_spread_is_what_single_trainings_give(ranking):
-    spread = training.seed_spread(
-        ranking, {"two epochs": {"epochs": 2, "rows": 600, "validation_rows": 200}}, seeds=2, first_seed=5
-    )
-    for seed, part in spread.groupby("seed"):
-        splits = {}
-        for split, rows in (("train", 600), ("validation", 200)):
-            frame = datasets.sample(ranking, "simple", rows=rows, seed=seed, split=split)
-            splits[split] = ranking.schema.arrays(frame), frame["label"].to_numpy()
-        _, history = training.train(ranking, splits["train"], splits["validation"], seed=seed, epochs=2)
-        assert part["accuracy"].tolist() == history["val_accuracy"].tolist()
-    assert sorted(spread["seed"].unique()) == [5, 6]
-
-
-def test_spread_tables_count_what_they_say(ranking):
-    rows = [
-        ("a", seed, epoch, accuracy)
-        for seed, pair in enumerate([(0.5, 0.9), (0.7, 0.98)])
-        for epoch, accuracy in enumerate(pair, 1)
-    ]
-    spread = pd.DataFrame(rows, columns=["setting", "seed", "epoch", "accuracy"])
-    assert training.spread_curves(spread)["a"].tolist() == [[0.5, 0.9], [0.7, 0.98]]
-    table = training.spread_table(spread, [("a", 1), ("a", 2)], target=0.95)
-    assert table.loc["a: epoch 1"].tolist() == ["0.600", "0.141", "0.500", "0.700", "0 of 2"]
-    assert table.loc["a: epoch 2", "pass"] == "1 of 2"
-    possible = training.possible_table(ranking, {"few": (200, 100)}, 0.973, seeds=5)
-    best = [datasets.best_possible(ranking, "simple", rows=200, validation_rows=100, seed=s) for s in range(5)]
-    assert possible.loc["few"].tolist() == [f"{min(best):.3f}", f"{sum(b >= 0.973 for b in best)} of 5"]

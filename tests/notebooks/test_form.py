@@ -33,7 +33,8 @@ def test_it_reads_as_prose_with_short_cells(notebook):
     assert cells[0]["cell_type"] == "markdown"
     first = "".join(cells[0]["source"])
     assert "**In:**" in first and "**Out:**" in first and "**Question:**" in first
-    assert "stage.finish(" in "".join(cells[-1]["source"])
+    if notebook in notebooks.stages().values():
+        assert "stage.finish(" in "".join(cells[-1]["source"])
 
 
 def test_figures_are_small(notebook):
@@ -55,7 +56,8 @@ def test_parameters_are_typed_commented_and_known(notebook):
     for line in cell["source"]:
         assert re.fullmatch(r"\w+: (int|float|str|bool) = \S.*  # \S.*\n?", line), line
     declared = notebooks.declared(notebook)
-    assert {"study", "run"} <= set(declared)
+    if notebook in notebooks.stages().values():
+        assert {"study", "run"} <= set(declared)
     for name, parameter in declared.items():
         assert parameters.TABLE[name].kind is parameter.kind and parameter.help
         parameters.check(name, parameter.default)
@@ -70,7 +72,7 @@ def test_one_name_has_one_default_and_one_meaning():
 
 def test_only_training_and_tflite_conversion_import_tensorflow(notebook, finished_copy):
     """Every code cell of a stage that should not need TensorFlow, run as a script where importing it is an error."""
-    if notebook.name[:2] in ("02", "03"):
+    if notebook.name[:2] in ("02", "03") or notebook not in notebooks.stages().values():
         return
     source = "\n".join("".join(cell["source"]) for cell in code_cells(notebook))
     blocked = (

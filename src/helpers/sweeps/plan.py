@@ -168,9 +168,22 @@ def from_mapping(content: object) -> Plan:
         _check_effect(checked, numbers)
         name = pipeline.default_name(checked)
         plan[name] = checked
-    for name, checked in plan.items():
-        pipeline.check_parameters(runs.Run(study, name), checked)
+    _check_existing(study, plan)
     return Plan(study, numbers, plan, len(wanted) - len(plan))
+
+
+def _check_existing(study: str, plan: Mapping[str, Mapping[str, object]]) -> None:
+    """Refuse a run of a name that exists and was made with other parameters, as a `default` that was changed."""
+    defaults = {n: d.default for notebook in notebooks.stages().values() for n, d in notebooks.declared(notebook).items()}
+    for name, given in plan.items():
+        record = runs.Run(study, name).record()
+        for parameter, made in record["requested"].items() if record["stages"] else ():
+            wanted = given.get(parameter, defaults.get(parameter))
+            if made != wanted:
+                raise BadInput(
+                    f"run {name!r} exists and was made with {parameter}={made}, not {wanted}: rename its folder, or "
+                    f"start it over with `workbench run {study} --run {name} --force -p {parameter}={wanted}`"
+                )
 
 
 def _check_effect(given: Mapping[str, object], numbers: tuple[str, ...]) -> None:

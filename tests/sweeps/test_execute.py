@@ -1,0 +1,175 @@
+"""Sweeps on real kernels: shared stages, failures, interruption; the same bytes as single runs."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from support import workbench
+
+from helpers import runs
+from helpers.sweeps import plan
+
+TWO_WIDTHS = "study: ranking\nstages: 01-02\nbase: {rows: 1000, epochs: 2, seed: 1}\ngrid: {hidden_units: [4, 8]}\n"
+FIRST_STAGE = "study: ranking\nstages: '01'\nbase: {rows: 200}\ngrid: {seed: [1, 2, 3]}\n"
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    return tmp_path / "sweep.yaml"
+
+
+def _records(home) -> dict[str, dict]:
+    return {path.parent.name: json.loads(path.read_text()) for path in home.glob("artifacts/ranking/*/run.json")}
+
+
+def _whole(home, file) -> None:
+    """Every run of the file is finished, whole and leaves nothing half-written."""
+    made = plan.read(file)
+    for name in made.runs:
+        run = runs.Run(made.study, name)
+        entries = run.record()["stages"]
+        assert [stage[:2] for stage in entries] == list(made.stages)
+        for stage, entry in entries.items():
+            assert entry["status"] == "done"
+            for output in entry["outputs"]:
+                run.verified(stage, output)
+    assert not list(home.rglob(".partial-*"))
+
+
+def _left_behind(home) -> list[psutil.Process]:
+    """Processes that work for this home."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("WORKBENCH_HOME") == str(home) and process.pid != os.getpid():
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def _ended(home, seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while (left := _left_behind(home)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return not left
+
+
+def start(file, home, *options: str) -> subprocess.Popen:
+    environment = {**os.environ, "WORKBENCH_HOME": str(home)}
+    command = [sys.executable, "-m", "helpers.cli", "sweep", str(file), "--workers", "2", *options]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_a_sweep_makes_what_single_runs_make_and_shares_what_is_the_same(file, home, tmp_path):
+    file.write_text(TWO_WIDTHS)
+    done = workbench("sweep", str(file), "--workers", "2", home=home)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 runs of ranking, stages 01, 02: 3 stages to execute, 1 shared" in done.stdout
+    assert "3/3  " in done.stdout and "hidden_units" in done.stdout and "02 auc" in done.stdout
+    _whole(home, file)
+    first, second = _records(home).values() if "4" in next(iter(_records(home))) else reversed(_records(home).values())
+    assert second["stages"]["01_synthetic_data"]["from_run"] == first["run"] == "epochs=2,hidden_units=4,rows=1000,seed=1"
+    assert second["stages"]["01_synthetic_data"]["parameters"]["run"] == second["run"]
+
+    given = [word for name, value in second["requested"].items() for word in ("-p", f"{name}={value}")]
+    alone = workbench("run", "ranking", *given, "--stages", "01-02", home=tmp_path / "alone")
+    assert alone.returncode == 0, alone.stderr
+    for output in ("data.json", "model/model.keras", "model/reference.npz", "figures/calibration.png"):
+        ours, theirs = (place / "artifacts/ranking" / second["run"] / output for place in (home, tmp_path / "alone"))
+        assert ours.read_bytes() == theirs.read_bytes(), output
+
+    again = workbench("sweep", str(file), home=home)
+    assert again.returncode == 0 and "done in" not in again.stdout and again.stdout.count("nothing to do") == 4
+    page = (home / "artifacts/ranking/index.html").read_text()
+    assert f'href="{second["run"].replace("=", "%3D").replace(",", "%2C")}/report.html"' in page and "hidden_units" in page
+
+
+def test_a_dry_run_shows_the_runs_and_makes_nothing(file, home):
+    file.write_text(TWO_WIDTHS)
+    done = workbench("sweep", str(file), "--dry-run", home=home)
+    assert done.returncode == 0 and "epochs=2,hidden_units=8,rows=1000,seed=1: rows=1000, epochs=2" in done.stdout
+    assert not home.exists()
+
+
+def test_a_bad_file_is_one_line_and_status_2(file, home):
+    file.write_text("study: ranking\ngrid: {epochs: [0]}")
+    done = workbench("sweep", str(file), home=home)
+    assert done.returncode == 2 and done.stderr.startswith("workbench: sweep.yaml: epochs must be between 1")
+    assert not home.exists()
+
+
+def test_a_failed_run_is_reported_and_does_not_stop_the_others(file, home):
+    file.write_text(FIRST_STAGE)
+    spoiled = home / "artifacts/ranking/rows=200,seed=2"
+    spoiled.mkdir(parents=True)
+    (spoiled / "figures").write_text("a file where a folder is needed")
+    done = workbench("sweep", str(file), "--workers", "2", home=home)
+    assert done.returncode == 1
+    assert "failed  rows=200,seed=2: stage 01_synthetic_data failed: WorkbenchError: cannot make the folder" in done.stderr
+    assert f"see {spoiled}/notebooks/01_synthetic_data.failed.ipynb" in done.stderr
+    assert "workbench: 1 of 3 runs failed; the same command tries them again" in done.stderr
+    assert {name for name, record in _records(home).items() if record["stages"]["01_synthetic_data"]["status"] == "done"} == {
+        "rows=200,seed=1",
+        "rows=200,seed=3",
+    }
+    (spoiled / "figures").unlink()
+    again = workbench("sweep", str(file), home=home)
+    assert again.returncode == 0 and again.stdout.count("done in") == 1
+    _whole(home, file)
+
+
+def test_runs_that_share_a_failed_stage_say_so(file, home):
+    file.write_text(TWO_WIDTHS)
+    spoiled = home / "artifacts/ranking/epochs=2,hidden_units=4,rows=1000,seed=1"
+    spoiled.mkdir(parents=True)
+    (spoiled / "figures").write_text("")
+    done = workbench("sweep", str(file), home=home)
+    assert done.returncode == 1 and "2 of 2 runs failed" in done.stderr
+    assert f"not executed: run {spoiled.name!r} failed in a shared stage" in done.stderr
+
+
+def test_fail_fast_stops_the_others(file, home):
+    file.write_text(FIRST_STAGE)
+    spoiled = home / "artifacts/ranking/rows=200,seed=1"
+    spoiled.mkdir(parents=True)
+    (spoiled / "figures").write_text("")
+    done = workbench("sweep", str(file), "--workers", "1", "--fail-fast", home=home)
+    assert done.returncode == 1 and list(_records(home)) == ["rows=200,seed=1"]
+    assert done.stderr.count("not executed: the sweep was stopped at the first failure (--fail-fast)") == 2
+    assert _ended(home)
+
+
+def test_ctrl_c_leaves_everything_resumable_and_no_process_behind(file, home):
+    file.write_text(FIRST_STAGE)
+    process = start(file, home)
+    deadline = time.monotonic() + 60
+    while not any(home.glob("artifacts/ranking/*/.executing")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 130 and "interrupted; the same command continues where it stopped" in said, said
+    assert "Traceback" not in said and _ended(home)
+    done = workbench("sweep", str(file), home=home)
+    assert done.returncode == 0, done.stderr
+    _whole(home, file)
+
+
+def test_a_stage_is_not_taken_from_files_that_were_changed(finished_copy, home):
+    donor = finished_copy
+    taker = runs.Run("ranking", "taker")
+    assert taker.adopt("01", donor) and taker.record()["stages"]["01_synthetic_data"]["from_run"] == "default"
+    assert not taker.adopt("03", donor), "its inputs are not there"
+    damaged = donor.folder / "model/model.keras"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert not taker.adopt("02", donor) and "02_keras_training" not in taker.record()["stages"]
+    assert not (taker.folder / "model/model.keras").exists()
+    shutil.rmtree(donor.folder / "notebooks")
+    assert not taker.adopt("01", donor)
