@@ -98,18 +98,24 @@ def write(run: runs.Run) -> Path:
 
 def write_index(study: str) -> Path:
     """Write the page over all runs of a study; returns its path."""
-    table = results.table(study)
-    shown = results.readable(table).drop(columns="study")
-    numbers = {column for column in shown if shown[column].dtype.kind in "if"}
-    rows = []
-    for run in shown.itertuples(index=False):
-        there = (runs.Run(study, run.run).folder / "report.html").is_file()
-        cells = ["" if value != value or value is None else value for value in run]
-        ships = recommendation(runs.Run(study, run.run)) or ""
-        rows.append({"name": run.run, "page": there, "cells": cells[1:], "ships": ships.partition(":")[0]})
-    columns = list(shown.columns[1:])
-    text = _page("index.html", study=study, columns=columns, numbers=numbers, rows=rows)
+    table = results.readable(results.table(study)).drop(columns="study")
+    cells = {column: _cells(table[column], metric=column[:2].isdigit()) for column in table}
+    ships, pages = [], []
+    for name in table["run"]:
+        run = runs.Run(study, name)
+        pages.append((run.folder / "report.html").is_file())
+        ships.append((recommendation(run) or "").partition(":")[0].removeprefix("Ship "))
+    if any(ships):
+        cells = {"run": cells.pop("run"), "stages": cells.pop("stages"), "to ship": ships, **cells}
+    rows = zip(pages, zip(*cells.values(), strict=True), strict=True)
+    text = _page("index.html", study=study, columns=list(cells), rows=list(rows))
     return _write(runs.home() / "artifacts" / study / "index.html", text)
+
+
+def _cells(column, metric: bool) -> list[str]:
+    """A column as text: metrics with as many digits each, what is missing as nothing."""
+    form = "{:.4f}" if metric and (column.dropna() % 1 != 0).any() else "{:g}" if column.dtype.kind in "if" else "{}"
+    return ["" if value is None or value != value else form.format(value) for value in column]
 
 
 def _page(template: str, **values) -> str:

@@ -10,6 +10,11 @@ from helpers.runs import Run
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 _FILES = ("report.html", "comparison.csv")
+_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing leaves the machine but for the address that was given
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
 
 
 def log(run: Run) -> list[str]:
@@ -36,7 +41,8 @@ def log(run: Run) -> list[str]:
     state = hashlib.sha256(json.dumps([address, record["parameters"], metrics]).encode()).hexdigest()
     if record.get("mlflow", {}).get("state") == state:
         return []
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when it is imported
+    for name, value in _SETTINGS.items():  # read when it is imported
+        os.environ.setdefault(name, value)
     try:
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param

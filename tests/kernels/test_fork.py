@@ -171,6 +171,24 @@ def test_a_kernel_ends_with_whoever_asked_for_it(runtime):
     assert _gone(pid)
 
 
+@pytest.mark.parametrize("imports", ["bare", "notebooks"])
+def test_a_fork_ends_whose_asker_was_gone_before_it_was_made(runtime, imports):
+    """The request is sent and the connection closed at once, as by an asker that is killed just then."""
+    request = {"fingerprint": server.fingerprint(), "module": "helpers.child", "arguments": [], "cwd": "/"}
+    content = json.dumps({**request, "env": dict(os.environ)}).encode() + b"\n"
+    keeps_open, _ = os.pipe()
+    for _ in range(20):
+        connection = forks.connect(imports)
+        socket.send_fds(connection, [content], [keeps_open, 1, 2])
+        connection.close()
+    forks.connect(imports).close()
+    (parent,) = _servers(server.address(imports))
+    deadline = time.monotonic() + 10
+    while (left := parent.children()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [child for child in left if child.is_running()]
+
+
 def test_kernels_end_with_a_killed_server_and_the_next_one_is_started(runtime):
     with Kernel() as kernel:
         (process,) = _servers(server.address("notebooks"))

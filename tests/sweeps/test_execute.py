@@ -1,71 +1,16 @@
 """Sweeps on real kernels: shared stages, failures, interruption; the same bytes as single runs."""
 
-import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
-import psutil
-import pytest
 from support import workbench
+from sweeping import check_whole, forks_ended, records, start
 
 from helpers import runs
-from helpers.sweeps import plan
 
 TWO_WIDTHS = "study: ranking\nstages: 01-02\nbase: {rows: 1000, epochs: 2, seed: 1}\ngrid: {hidden_units: [4, 8]}\n"
 FIRST_STAGE = "study: ranking\nstages: '01'\nbase: {rows: 200}\ngrid: {seed: [1, 2, 3]}\n"
-
-
-@pytest.fixture
-def file(tmp_path) -> Path:
-    return tmp_path / "sweep.yaml"
-
-
-def _records(home) -> dict[str, dict]:
-    return {path.parent.name: json.loads(path.read_text()) for path in home.glob("artifacts/ranking/*/run.json")}
-
-
-def _whole(home, file) -> None:
-    """Every run of the file is finished, whole and leaves nothing half-written."""
-    made = plan.read(file)
-    for name in made.runs:
-        run = runs.Run(made.study, name)
-        entries = run.record()["stages"]
-        assert [stage[:2] for stage in entries] == list(made.stages)
-        for stage, entry in entries.items():
-            assert entry["status"] == "done"
-            for output in entry["outputs"]:
-                run.verified(stage, output)
-    assert not list(home.rglob(".partial-*"))
-
-
-def _left_behind(home) -> list[psutil.Process]:
-    """Processes that work for this home."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("WORKBENCH_HOME") == str(home) and process.pid != os.getpid():
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue
-    return found
-
-
-def _ended(home, seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while (left := _left_behind(home)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return not left
-
-
-def start(file, home, *options: str) -> subprocess.Popen:
-    environment = {**os.environ, "WORKBENCH_HOME": str(home)}
-    command = [sys.executable, "-m", "helpers.cli", "sweep", str(file), "--workers", "2", *options]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def test_a_sweep_makes_what_single_runs_make_and_shares_what_is_the_same(file, home, tmp_path):
@@ -74,8 +19,8 @@ def test_a_sweep_makes_what_single_runs_make_and_shares_what_is_the_same(file, h
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 runs of ranking, stages 01, 02: 3 stages to execute, 1 shared" in done.stdout
     assert "3/3  " in done.stdout and "hidden_units" in done.stdout and "02 auc" in done.stdout
-    _whole(home, file)
-    first, second = _records(home).values() if "4" in next(iter(_records(home))) else reversed(_records(home).values())
+    check_whole(home, file)
+    first, second = records(home).values() if "4" in next(iter(records(home))) else reversed(records(home).values())
     assert second["stages"]["01_synthetic_data"]["from_run"] == first["run"] == "epochs=2,hidden_units=4,rows=1000,seed=1"
     assert second["stages"]["01_synthetic_data"]["parameters"]["run"] == second["run"]
 
@@ -116,14 +61,14 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_others(file, home):
     assert "failed  rows=200,seed=2: stage 01_synthetic_data failed: WorkbenchError: cannot make the folder" in done.stderr
     assert f"see {spoiled}/notebooks/01_synthetic_data.failed.ipynb" in done.stderr
     assert "workbench: 1 of 3 runs failed; the same command tries them again" in done.stderr
-    assert {name for name, record in _records(home).items() if record["stages"]["01_synthetic_data"]["status"] == "done"} == {
+    assert {name for name, record in records(home).items() if record["stages"]["01_synthetic_data"]["status"] == "done"} == {
         "rows=200,seed=1",
         "rows=200,seed=3",
     }
     (spoiled / "figures").unlink()
     again = workbench("sweep", str(file), home=home)
     assert again.returncode == 0 and again.stdout.count("done in") == 1
-    _whole(home, file)
+    check_whole(home, file)
 
 
 def test_runs_that_share_a_failed_stage_say_so(file, home):
@@ -142,9 +87,9 @@ def test_fail_fast_stops_the_others(file, home):
     spoiled.mkdir(parents=True)
     (spoiled / "figures").write_text("")
     done = workbench("sweep", str(file), "--workers", "1", "--fail-fast", home=home)
-    assert done.returncode == 1 and list(_records(home)) == ["rows=200,seed=1"]
+    assert done.returncode == 1 and list(records(home)) == ["rows=200,seed=1"]
     assert done.stderr.count("not executed: the sweep was stopped at the first failure (--fail-fast)") == 2
-    assert _ended(home)
+    assert forks_ended()
 
 
 def test_ctrl_c_leaves_everything_resumable_and_no_process_behind(file, home):
@@ -156,10 +101,10 @@ def test_ctrl_c_leaves_everything_resumable_and_no_process_behind(file, home):
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=30)
     assert process.returncode == 130 and "interrupted; the same command continues where it stopped" in said, said
-    assert "Traceback" not in said and _ended(home)
+    assert "Traceback" not in said and forks_ended()
     done = workbench("sweep", str(file), home=home)
     assert done.returncode == 0, done.stderr
-    _whole(home, file)
+    check_whole(home, file)
 
 
 def test_a_stage_is_not_taken_from_files_that_were_changed(finished_copy, home):

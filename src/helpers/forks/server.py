@@ -193,6 +193,7 @@ def _serve(listening: socket.socket, path: Path, mark: str, idle_seconds: float)
                         if connection is key.fileobj:
                             with suppress(ProcessLookupError):
                                 os.killpg(pid, signal.SIGKILL)
+                            os.kill(pid, signal.SIGKILL)  # it may not have got as far as to lead a group
                     ready.unregister(key.fileobj)
             _reap(forks, ready)
             if forks:
@@ -245,7 +246,8 @@ def _answer(connection: socket.socket, mark: str, others: list[socket.socket]) -
         pid = os.fork()
         if pid == 0:
             _become(request, descriptors, [connection, *others])
-        connection.sendall(json.dumps({"pid": pid}).encode() + b"\n")
+        with suppress(OSError):  # an asker that is gone is noticed where its fork is ended
+            connection.sendall(json.dumps({"pid": pid}).encode() + b"\n")
         return pid
     except Exception as error:  # the asker starts a fresh Python then
         with suppress(OSError):

@@ -69,7 +69,8 @@ def run(
     outcome = Outcome()
     pool = _Local(workers or default_workers()) if scheduler is None else _Dask(scheduler)
     request = {"study": plan.study, "home": str(runs.home())}
-    with pool, tqdm(total=len(tasks), desc="sweep", unit=" stages", smoothing=0.1, disable=not progress) as bar:
+    how = {} if progress else {"disable": True}  # TQDM_DISABLE counts only where nothing is said
+    with pool, tqdm(total=len(tasks), desc="sweep", unit=" stages", smoothing=0.1, leave=False, **how) as bar:
 
         def say(line: str) -> None:
             bar.write(line) if progress and sys.stderr.isatty() else echo(line)

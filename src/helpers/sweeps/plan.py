@@ -174,7 +174,9 @@ def from_mapping(content: object) -> Plan:
 
 def _check_existing(study: str, plan: Mapping[str, Mapping[str, object]]) -> None:
     """Refuse a run of a name that exists and was made with other parameters, as a `default` that was changed."""
-    defaults = {n: d.default for notebook in notebooks.stages().values() for n, d in notebooks.declared(notebook).items()}
+    defaults = {
+        n: d.default for notebook in notebooks.stages().values() for n, d in notebooks.declared(notebook).items()
+    }
     for name, given in plan.items():
         record = runs.Run(study, name).record()
         for parameter, made in record["requested"].items() if record["stages"] else ():
