@@ -49,6 +49,9 @@ bench: $(READY)
 	$(BIN)/python tests/benchmarks/runtime_overhead.py
 	$(BIN)/python tests/benchmarks/false_alarms.py
 	$(BIN)/python tests/benchmarks/run_time.py
+	$(BIN)/python tests/benchmarks/single_process.py
+	$(BIN)/python tests/benchmarks/sweep_throughput.py
+	$(BIN)/python tests/benchmarks/sweep_leaks.py
 
 lock: $(READY)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --fork-strategy fewest --python-version 3.11 \
