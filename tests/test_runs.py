@@ -168,7 +168,7 @@ def test_a_record_of_another_form_is_an_error_in_words(home, content):
 def test_what_killed_processes_left_is_removed_and_what_living_ones_write_is_not(tmp_path):
     process = subprocess.Popen(["true"])
     process.wait()
-    dead = tmp_path / "a" / f".partial-{process.pid}-x.bin"
+    dead = tmp_path / "a" / f".partial-{runs._machine()}-{process.pid}-x.bin"
     dead.mkdir(parents=True)
     (dead / "part").write_text("half")
     living = runs.partial(tmp_path / "y.bin")

@@ -135,7 +135,7 @@ def effective(notebook: Path, given: Mapping[str, object]) -> dict[str, object]:
     return {name: given.get(name, d.default) for name, d in own.items()}
 
 
-def check_parameters(work: runs.Run, wanted: Mapping[str, object]) -> None:
+def _refuse_others(work: runs.Run, wanted: Mapping[str, object]) -> None:
     """Refuse parameters that a run which has begun was not made with."""
     record = work.record()
     if not record["stages"]:
@@ -159,7 +159,7 @@ def _settle(work: runs.Run, wanted: dict, force: bool, every_stage: bool) -> dic
         except WorkbenchError:
             work.record_file.unlink()
     if not force:
-        check_parameters(work, wanted)
+        _refuse_others(work, wanted)
     record = work.record()
     before = record["requested"]
     wanted = {**before, **wanted}

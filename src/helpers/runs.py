@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import time
@@ -67,14 +68,24 @@ def make_folder(path: Path) -> None:
 
 
 def partial(path: Path) -> Path:
-    """A temporary name beside `path`, marked with this process; the suffix stays, writers choose their format by it."""
-    return path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
+    """A temporary name beside `path`, marked with this machine and process; the suffix stays, writers go by it."""
+    return path.with_name(f"{_PARTIAL}{_machine()}-{os.getpid()}-{path.name}")
+
+
+def _machine() -> str:
+    """This machine in eight characters: its process ids mean nothing on others that share the folder."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def without_partial(text: str) -> str:
+    """A message with the names that its temporary files would have had."""
+    return re.sub(rf"{re.escape(_PARTIAL)}[0-9a-f]{{8}}-\d+-", "", text)
 
 
 def clear_partial(folder: Path) -> None:
-    """Remove what killed processes left half-written below `folder`."""
-    for path in folder.rglob(f"{_PARTIAL}*") if folder.is_dir() else ():
-        process = path.name.removeprefix(_PARTIAL).split("-")[0]
+    """Remove what killed processes of this machine left half-written below `folder`."""
+    for path in folder.rglob(f"{_PARTIAL}{_machine()}-*") if folder.is_dir() else ():
+        process = path.name.removeprefix(_PARTIAL).split("-")[1]
         try:
             os.kill(int(process), 0)
         except ProcessLookupError:

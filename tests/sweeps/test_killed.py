@@ -39,7 +39,7 @@ def _equal(home, other) -> None:
 def _kill(victim: str, process) -> None:
     if victim == "sweep":
         process.kill()
-        process.communicate()
+        process.wait()
         assert forks_ended(), "workers and kernels end with the sweep"
         return
     kinds = {"worker": lambda: forked("bare"), "kernel": lambda: forked("notebooks"), "server": servers}
@@ -57,7 +57,6 @@ def test_killed_at_random_moments(file, home, undisturbed, victim):
     for _ in range(MOMENTS):
         time.sleep(rng.uniform(0.3, 3.5))
         if process.poll() is not None:
-            process.communicate()
             process = start(file, home)
             time.sleep(rng.uniform(1.5, 4))
         _kill(victim, process)
@@ -88,7 +87,8 @@ def test_two_sweeps_at_once_over_the_same_runs(file, home, undisturbed):
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full_in_the_middle_of_a_sweep(small_tmpfs, file):
+def test_a_disk_that_is_full_in_the_middle_of_a_sweep(small_tmpfs, file, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_HOME", str(small_tmpfs))
     file.write_text("study: ranking\nstages: '01'\nbase: {rows: 200}\ngrid: {seed: [1, 2, 3]}\n")
     home = small_tmpfs
     (home / "ballast").write_bytes(b"x" * 60_000)

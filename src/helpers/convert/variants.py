@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import child
+from helpers import child, runs
 from helpers.convert import mnn, tflite
 from helpers.convert.recipes import Recipe
 from helpers.errors import ConversionFailed, DamagedFile, ParityError
@@ -138,7 +137,7 @@ def make_all(
                 if not recipe.reduced:
                     raise
                 process = None if isinstance(error.__cause__, child.ChildDied) else process
-                reason = re.sub(r"\.partial-\d+-", "", str(error))  # the name that it would have had
+                reason = runs.without_partial(str(error))  # the name that it would have had
                 outcomes.append(Outcome(recipe, None, None, None, reason))
                 echo(f"{name} was not made: {reason.splitlines()[0]}")
     return outcomes

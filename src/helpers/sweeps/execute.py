@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -135,7 +136,9 @@ class Children:
 
     def execute(self, request: dict) -> list[str]:
         """Run `stages_here` in this thread's child."""
-        for attempt in range(1, ATTEMPTS + 1):
+        attempt = 0
+        while True:
+            attempt += 1
             child = getattr(self._mine, "child", None)
             if child is None:
                 child = self._mine.child = Child("execute the stages", {"WORKBENCH_HOME": request["home"]})
@@ -147,7 +150,6 @@ class Children:
                     self._mine.child = None
                 if self._stopped or attempt == ATTEMPTS:
                     raise
-        return []
 
     def stop(self) -> None:
         """End what is being executed."""
@@ -203,7 +205,7 @@ class _Dask:
         except ImportError as error:
             raise BadInput("--scheduler needs Dask: pip install 'ranking-workbench[dask]'") from error
         try:
-            self._client = distributed.Client(address, timeout=15, set_as_default=False)
+            self._client = distributed.Client(address, timeout=5, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise BadInput(f"no Dask scheduler answers at {address!r}: {error}") from error
         try:
@@ -214,9 +216,9 @@ class _Dask:
 
     def _check_workers(self) -> None:
         """Refuse a cluster whose workers have other code, or do not see the same files."""
-        with runs.atomic(runs.home() / ".cluster-check") as token:
-            token.write_text("")
-            seen = self._client.run(_looks, str(runs.home()), token.name)
+        runs.make_folder(runs.home())
+        with runs.writing(runs.home()), tempfile.NamedTemporaryFile(dir=runs.home(), prefix=".seen-") as token:
+            seen = self._client.run(_looks, token.name)
         if not seen:
             raise BadInput("the Dask cluster has no workers: start some with `dask worker ADDRESS`")
         here = _code()
@@ -235,7 +237,8 @@ class _Dask:
     def wait(self, working: Mapping) -> set:
         import distributed
 
-        return distributed.wait(list(working), return_when="FIRST_COMPLETED").done
+        with self._client.as_current():
+            return distributed.wait(list(working), return_when="FIRST_COMPLETED").done
 
     def result(self, future) -> list[str]:
         try:
@@ -259,9 +262,9 @@ def _code() -> str:
     return ",".join(pipeline.code_sha256(path) for path in pipeline.stages().values())
 
 
-def _looks(home: str, token: str) -> tuple[str, bool]:
+def _looks(token: str) -> tuple[str, bool]:
     """What a Dask worker has and sees."""
-    return _code(), (Path(home) / token).exists()
+    return _code(), Path(token).exists()
 
 
 _CHILDREN = Children()
