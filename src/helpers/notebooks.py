@@ -23,7 +23,7 @@ from helpers.errors import BadInput, StageFailed
 LAST_STAGE = "06"
 """Notebooks 01 to 06 are the stages of a run; later numbers are read and run on their own."""
 KERNEL = {
-    "KernelManager": {"transport_encryption": "auto"},
+    "KernelManager": {"transport_encryption": "auto", "client_class": "helpers.kernels.client.Client"},
     "NotebookClient": {"shutdown_kernel": "immediate"},
 }
 """Traitlets configuration of the kernels: messages are encrypted, as ipykernel asks for; a kernel whose notebook is

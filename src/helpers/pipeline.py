@@ -211,6 +211,7 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict, source: str) -> N
                 progress_bar={"desc": notebook.stem, "leave": False} if terminal else False,
                 stderr_file=sys.stderr if terminal else None,
                 kernel_name=kernels.name(),
+                engine_name=_engine(),
                 config=Config(KERNEL),
             )
         except papermill.PapermillExecutionError as error:
@@ -227,6 +228,22 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict, source: str) -> N
                 f"stage {notebook.stem} ran to its end but did not record itself: its last cell must call finish()"
             )
         stage["code_sha256"] = source
+
+
+def _engine() -> str:
+    """The name of papermill's engine without its writing of the whole notebook before and after every cell.
+
+    papermill itself writes the notebook once, when it is done or a cell has failed.
+    """
+    from papermill.engines import NBClientEngine, papermill_engines
+
+    class Engine(NBClientEngine):
+        @classmethod
+        def execute_notebook(cls, nb, kernel_name, output_path=None, **options):
+            return super().execute_notebook(nb, kernel_name, None, **options)
+
+    papermill_engines.register("workbench", Engine)
+    return "workbench"
 
 
 def _mark_failed(work: runs.Run, stage: str) -> None:

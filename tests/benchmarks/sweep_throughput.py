@@ -4,7 +4,7 @@
 
 The loop executes notebooks 01 to 05 of every run one after the other with `papermill -k python3`, as one would without
 this package's commands. It is measured on the first `--loop-runs` of the runs (each takes it as long as any other) and
-compared by runs an hour. Both time latency as shortly as they can. What `workbench sweep` needs beyond that is read
+compared by runs an hour. Both time latency as shortly as they can, in five rounds with one thread. What `workbench sweep` needs beyond that is read
 from its own records: the time between the start and the end of the whole, less what the notebooks' cells took.
 """
 
@@ -29,7 +29,7 @@ SCORES = ["runtime", "precision", "bytes", "max_abs_error", "auc", "ndcg_at_10",
 def sweep_file(folder: Path, runs: int) -> Path:
     file = folder / "sweep.yaml"
     file.write_text(
-        "study: ranking\nbase: {latency_seconds: 0.1}\n"
+        "study: ranking\nbase: {latency_seconds: 0.1, threads: 1}\n"
         f"grid: {{seed: {{range: [0, {max(1, runs // 4)}]}}, hidden_units: [8, 16], learning_rate: [0.001, 0.003]}}\n"
     )
     return file

@@ -1,5 +1,6 @@
 """The ``workbench`` kernel: forked in milliseconds, the same as an ordinary one, and never left behind."""
 
+import copy
 import json
 import os
 import signal
@@ -10,11 +11,14 @@ import threading
 import time
 from pathlib import Path
 
+import nbformat
 import psutil
 import pytest
 from jupyter_client import KernelManager
+from nbclient import NotebookClient
+from traitlets.config import Config
 
-from helpers import forks, kernels
+from helpers import forks, kernels, notebooks
 from helpers.forks import server
 from helpers.kernels import provisioner
 
@@ -150,6 +154,15 @@ def test_weights_are_those_of_the_ordinary_kernel(runtime):
     )
     forked, ordinary = _in_both(code)
     assert len(forked) == 64 and forked == ordinary
+
+
+@pytest.mark.parametrize(("name", "times"), [(kernels.NAME, 12), (kernels.ORDINARY, 2)])
+def test_no_output_is_lost_by_a_client_that_does_not_wait_for_silence(runtime, name, times):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("print('heard')\n1")])
+    for _ in range(times):
+        client = NotebookClient(copy.deepcopy(notebook), kernel_name=name, config=Config(notebooks.KERNEL))
+        (cell,) = client.execute().cells
+        assert [output.get("text") or output["data"]["text/plain"] for output in cell["outputs"]] == ["heard\n", "1"]
 
 
 def test_a_killed_kernel_is_reported_dead(runtime):

@@ -126,7 +126,7 @@ def make_all(
                 if recipe.calibration is not None:
                     check_calibration(rows, reference.inputs)
                 if process is None and recipe.runtime == "litert":
-                    process = stack.enter_context(child.Child("quantise"))
+                    process = stack.enter_context(child.Child("quantise", imports="quantizer"))
                 with stage.output(name) as path:
                     make(recipe, source, schema, path, calibration=calibration, process=process)
                     result = _examined(recipe, path, schema, reference, name)

@@ -174,11 +174,10 @@ def summarise(blocks, *, reference: str, seed: int = 0):
         here = part.pivot_table(index=["process", "round"], columns="variant", values="microseconds")
         base = here[reference].to_numpy()
         draws = rng.integers(0, len(base), (1000, len(base)))
-        for variant in here.columns:
-            ratio = here[variant].to_numpy() / base
-            low, high = np.quantile(np.median(ratio[draws], axis=1), [0.025, 0.975])
-            own = here[variant]
-            rows.append((variant, *key, own.median(), own.quantile(0.9), np.median(ratio), low, high))
+        ratios = here.to_numpy() / base[:, None]
+        lows, highs = np.quantile(np.median(ratios[draws], axis=1), [0.025, 0.975], axis=0)
+        figures = (here.median(), here.quantile(0.9), np.median(ratios, axis=0), lows, highs)
+        rows += [(variant, *key, *values) for variant, *values in zip(here.columns, *figures, strict=True)]
     names = ["variant", *way, "microseconds", "p90", "ratio", "ratio_low", "ratio_high"]
     table = pd.DataFrame(rows, columns=names)
     strays = table[["ratio_low", "ratio_high"]].sub(1).abs().max(axis=1).where(table["variant"].isin(AGAIN))
@@ -304,7 +303,7 @@ def _block(batch: int, mode: str, threads: int, calls: int | None) -> tuple[int,
     timer = _timers[batch, mode, threads]
     calls = calls or 1
     while (seconds := timer.timeit(calls)) < BLOCK_SECONDS:
-        calls = int(calls * min(16.0, 1.2 * BLOCK_SECONDS / max(seconds, 1e-9))) + 1
+        calls = int(calls * min(16.0, 1.1 * BLOCK_SECONDS / max(seconds, 1e-9))) + 1
     if mode == "open":
         import gc
 

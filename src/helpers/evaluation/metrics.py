@@ -218,6 +218,22 @@ def mean_defined(values: np.ndarray) -> float:
     return float(defined.mean()) if len(defined) else float("nan")
 
 
+def bootstrap_aucs(
+    scores: np.ndarray, labels: np.ndarray, requests: np.ndarray, *, draws: int = 1000, seed: int = 0
+) -> np.ndarray:
+    """AUC of `draws` samples of whole requests, drawn with replacement: ``(draws,)``, the same samples for one seed."""
+    _, group = np.unique(requests, return_inverse=True)
+    order = np.argsort(scores, kind="stable")
+    starts, positive = _tie_starts(np.asarray(scores)[order]), labels[order] == 1
+    rng = np.random.default_rng(seed)
+    count = group.max() + 1
+    result = np.empty(draws)
+    for i in range(draws):
+        weights = np.bincount(rng.integers(0, count, count), minlength=count)[group]
+        result[i] = _auc_sorted(starts, positive, order, weights)
+    return result
+
+
 def bootstrap_auc_delta(
     scores: np.ndarray,
     reference: np.ndarray,
@@ -226,24 +242,18 @@ def bootstrap_auc_delta(
     *,
     draws: int = 1000,
     seed: int = 0,
+    reference_aucs: np.ndarray | None = None,
 ) -> tuple[float, float]:
     """95 % interval of ``auc(scores) - auc(reference)``: paired percentile bootstrap over whole requests.
 
     Requests are drawn with replacement and both scores are judged on the same draw, so that what they share
-    cancels (Efron and Tibshirani 1993, chapter 13).
+    cancels (Efron and Tibshirani 1993, chapter 13). `reference_aucs` are the reference's `bootstrap_aucs`, for
+    those who judge many scores against it.
     """
-    _, group = np.unique(requests, return_inverse=True)
-    prepared = []
-    for score in (scores, reference):
-        order = np.argsort(score, kind="stable")
-        prepared.append((_tie_starts(np.asarray(score)[order]), labels[order] == 1, order))
-    rng = np.random.default_rng(seed)
-    count = group.max() + 1
-    deltas = []
-    for _ in range(draws):
-        weights = np.bincount(rng.integers(0, count, count), minlength=count)[group]
-        deltas.append(_auc_sorted(*prepared[0], weights) - _auc_sorted(*prepared[1], weights))
-    deltas = np.asarray(deltas)
+    drawn = {"draws": draws, "seed": seed}
+    if reference_aucs is None:
+        reference_aucs = bootstrap_aucs(reference, labels, requests, **drawn)
+    deltas = bootstrap_aucs(scores, labels, requests, **drawn) - reference_aucs
     deltas = deltas[~np.isnan(deltas)]
     if not len(deltas):
         return float("nan"), float("nan")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,11 @@ class Reference:
 
     def judge(self, scores: np.ndarray) -> Parity:
         """Compare a file's scores with the reference; see `compare`."""
-        return compare(scores, self.scores, self.labels, self.requests)
+        return compare(scores, self.scores, self.labels, self.requests, reference_aucs=self._aucs)
+
+    @cached_property
+    def _aucs(self) -> np.ndarray:
+        return metrics.bootstrap_aucs(self.scores.reshape(-1).astype(np.float64), self.labels, self.requests)
 
 
 def error_text(error: float) -> str:
@@ -148,8 +153,17 @@ def score_table(parities: Mapping[str, Parity]):
     return pd.DataFrame({name: row(parity) for name, parity in parities.items()}).T
 
 
-def compare(scores: np.ndarray, reference: np.ndarray, labels: np.ndarray, requests: np.ndarray) -> Parity:
+def compare(
+    scores: np.ndarray,
+    reference: np.ndarray,
+    labels: np.ndarray,
+    requests: np.ndarray,
+    *,
+    reference_aucs: np.ndarray | None = None,
+) -> Parity:
     """Hold `scores` against `reference`, both ``(n_rows,)`` or ``(n_rows, 1)``, and give a verdict.
+
+    `reference_aucs` is what `metrics.bootstrap_aucs` gives for the reference, where it is known already.
 
     Raises
     ------
@@ -165,7 +179,7 @@ def compare(scores: np.ndarray, reference: np.ndarray, labels: np.ndarray, reque
         reason = f"non-finite: {np.count_nonzero(~finite)} of {len(scores)} scores"
         return Parity.broken(reason, distinct_scores=len(np.unique(scores)))
     error = np.abs(scores - reference)
-    auc_low, auc_high = metrics.bootstrap_auc_delta(scores, reference, labels, requests)
+    auc_low, auc_high = metrics.bootstrap_auc_delta(scores, reference, labels, requests, reference_aucs=reference_aucs)
     ndcg, before = (metrics.ndcg(s, labels, requests) for s in (scores, reference))
     spread = float(reference.std())
     ndcg_low, ndcg_high = metrics.bootstrap_mean_delta(ndcg, before)

@@ -34,6 +34,7 @@ SERVER_FOLDER = "/"
 _CHECK_SECONDS = 5.0
 IMPORTS = {
     "bare": ("numpy", "psutil"),
+    "quantizer": ("numpy", "ai_edge_quantizer.quantizer"),
     "notebooks": (
         "numpy",
         "psutil",
@@ -47,7 +48,13 @@ IMPORTS = {
         "matplotlib.figure",
         "matplotlib.backends.backend_agg",
         "IPython",
+        "IPython.core.completerlib",
+        "IPython.core.debugger",
+        "IPython.extensions.storemagic",
         "ipykernel.kernelapp",
+        "ipykernel.debugger",
+        "tornado.platform.asyncio",
+        "sqlite3",
         "jinja2",
         "flatbuffers",
         "ai_edge_litert.interpreter",

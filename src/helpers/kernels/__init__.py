@@ -7,6 +7,9 @@ the ordinary kernel is started and the reason is logged.
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
+
 NAME, ORDINARY = "workbench", "python3"
 
 
@@ -22,3 +25,12 @@ def name() -> str:
     except NoSuchKernel:
         return ORDINARY
     return NAME
+
+
+def warm_up() -> None:
+    """Start the fork server if kernels will be forked and it is not running; whatever prevents that is left to them."""
+    from helpers import forks
+
+    if sys.platform == "linux" and name() == NAME:
+        with suppress(OSError, RuntimeError):
+            forks.connect("notebooks").close()

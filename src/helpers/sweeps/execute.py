@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers import pipeline, report, runs, tracking
+from helpers import kernels, pipeline, report, runs, tracking
 from helpers.child import Child, ChildDied
 from helpers.errors import BadInput, KernelDied, WorkbenchError
 from helpers.sweeps.plan import Plan, Task
@@ -69,6 +69,8 @@ def run(
     tasks = plan.tasks()
     outcome = Outcome()
     pool = _Local(workers or default_workers()) if scheduler is None else _Dask(scheduler)
+    if scheduler is None:  # the first kernels need it in a few seconds, which it takes to start
+        threading.Thread(target=kernels.warm_up, daemon=True).start()
     request = {"study": plan.study, "home": str(runs.home())}
     how = {} if progress else {"disable": True}  # TQDM_DISABLE counts only where nothing is said
     with pool, tqdm(total=len(tasks), desc="sweep", unit=" stages", smoothing=0.1, leave=False, **how) as bar:

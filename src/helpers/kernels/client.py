@@ -1,0 +1,45 @@
+"""A client that goes on as soon as its kernel is ready."""
+
+from __future__ import annotations
+
+import time
+from queue import Empty
+
+from jupyter_client.asynchronous import AsyncKernelClient
+
+_ANSWER_SECONDS, _HEARD_SECONDS = 1.0, 0.05
+"""How long to wait for an answer before asking again, and for the end of it to be heard once it is there."""
+
+
+class Client(AsyncKernelClient):
+    """Jupyter's client, which waits after the kernel's first answer until nothing has come for a fifth of a second.
+
+    The kernel says when it is done with a request; hearing that proves that its output is heard, so nothing is lost.
+    """
+
+    async def wait_for_ready(self, timeout: float | None = None) -> None:
+        """Wait until the kernel has answered and its output channel is heard.
+
+        Raises
+        ------
+        RuntimeError : the kernel died, or did not answer within `timeout` seconds.
+        """
+        deadline = float("inf") if timeout is None else time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            request = self.kernel_info()
+            try:
+                reply = await self.shell_channel.get_msg(timeout=_ANSWER_SECONDS)
+                if reply["msg_type"] == "kernel_info_reply":
+                    self._handle_kernel_info_reply(reply)
+                while not _done_with(request, await self.iopub_channel.get_msg(timeout=_HEARD_SECONDS)):
+                    pass
+                return
+            except Empty:
+                if not await self._async_is_alive():
+                    raise RuntimeError("Kernel died before replying to kernel_info") from None
+        raise RuntimeError(f"Kernel didn't respond in {timeout} seconds")
+
+
+def _done_with(request: str, message: dict) -> bool:
+    status = message["msg_type"] == "status" and message["content"]["execution_state"] == "idle"
+    return status and message["parent_header"].get("msg_id") == request
