@@ -13,6 +13,9 @@ from helpers import runs
 from helpers.forks import server
 from helpers.sweeps import plan
 
+TWO_WIDTHS = "study: ranking\nstages: 01-02\nbase: {rows: 1000, epochs: 2, seed: 1}\ngrid: {hidden_units: [4, 8]}\n"
+FIRST_STAGE = "study: ranking\nstages: '01'\nbase: {rows: 200}\ngrid: {seed: [1, 2, 3]}\n"
+
 
 def start(file: Path, home: Path, *options: str) -> subprocess.Popen:
     """`workbench sweep` with two workers, in a process of its own."""

@@ -5,10 +5,9 @@ import subprocess
 import sys
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from helpers import datasets, training
+from helpers import training
 
 FINGERPRINT = """
 import sys
@@ -41,13 +40,6 @@ def test_same_seed_same_weights_other_seed_other_weights(ranking, trained):
     assert history.equals(trained.history)
     other, _ = _train(ranking, trained, seed=8)
     assert not _same(other.get_weights(), weights)
-
-
-def test_reusing_a_compiled_model_gives_the_same_weights(ranking, trained):
-    used, _ = _train(ranking, trained, seed=99)
-    again, history = _train(ranking, trained, reuse=used)
-    assert again is used and _same(again.get_weights(), trained.model.get_weights())
-    assert history.equals(trained.history)
 
 
 def test_same_file_in_another_process_with_another_thread_count(tmp_path):

@@ -10,7 +10,7 @@ def file(tmp_path) -> Path:
     return tmp_path / "sweep.yaml"
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def runtime(tmp_path_factory):
     """Fork servers of a module's own, so that whatever they forked was forked for its tests."""
     from sweeping import servers

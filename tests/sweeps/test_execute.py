@@ -1,16 +1,11 @@
 """Sweeps on real kernels: shared stages, failures, interruption; the same bytes as single runs."""
 
 import shutil
-import signal
-import time
 
 from support import workbench
-from sweeping import check_whole, forks_ended, records, start
+from sweeping import FIRST_STAGE, TWO_WIDTHS, check_whole, records
 
 from helpers import runs
-
-TWO_WIDTHS = "study: ranking\nstages: 01-02\nbase: {rows: 1000, epochs: 2, seed: 1}\ngrid: {hidden_units: [4, 8]}\n"
-FIRST_STAGE = "study: ranking\nstages: '01'\nbase: {rows: 200}\ngrid: {seed: [1, 2, 3]}\n"
 
 
 def test_a_sweep_makes_what_single_runs_make_and_shares_what_is_the_same(file, home, tmp_path):
@@ -68,42 +63,6 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_others(file, home):
     (spoiled / "figures").unlink()
     again = workbench("sweep", str(file), home=home)
     assert again.returncode == 0 and again.stdout.count("done in") == 1
-    check_whole(home, file)
-
-
-def test_runs_that_share_a_failed_stage_say_so(file, home):
-    file.write_text(TWO_WIDTHS)
-    spoiled = home / "artifacts/ranking/epochs=2,hidden_units=4,rows=1000,seed=1"
-    spoiled.mkdir(parents=True)
-    (spoiled / "figures").write_text("")
-    done = workbench("sweep", str(file), home=home)
-    assert done.returncode == 1 and "2 of 2 runs failed" in done.stderr
-    assert f"not executed: run {spoiled.name!r} failed in a shared stage" in done.stderr
-
-
-def test_fail_fast_stops_the_others(file, home):
-    file.write_text(FIRST_STAGE)
-    spoiled = home / "artifacts/ranking/rows=200,seed=1"
-    spoiled.mkdir(parents=True)
-    (spoiled / "figures").write_text("")
-    done = workbench("sweep", str(file), "--workers", "1", "--fail-fast", home=home)
-    assert done.returncode == 1 and list(records(home)) == ["rows=200,seed=1"]
-    assert done.stderr.count("not executed: the sweep was stopped at the first failure (--fail-fast)") == 2
-    assert forks_ended()
-
-
-def test_ctrl_c_leaves_everything_resumable_and_no_process_behind(file, home):
-    file.write_text(FIRST_STAGE)
-    process = start(file, home)
-    deadline = time.monotonic() + 60
-    while not any(home.glob("artifacts/ranking/*/.executing")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=30)
-    assert process.returncode == 130 and "interrupted; the same command continues where it stopped" in said, said
-    assert "Traceback" not in said and forks_ended()
-    done = workbench("sweep", str(file), home=home)
-    assert done.returncode == 0, done.stderr
     check_whole(home, file)
 
 

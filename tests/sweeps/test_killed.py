@@ -7,8 +7,19 @@ import time
 
 import pytest
 from support import workbench
-from sweeping import check_whole, done_stages, forked, forks_ended, records, servers, start
+from sweeping import (
+    FIRST_STAGE,
+    TWO_WIDTHS,
+    check_whole,
+    done_stages,
+    forked,
+    forks_ended,
+    records,
+    servers,
+    start,
+)
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("runtime")]
 MOMENTS = 10
 SWEEP = """
 study: ranking
@@ -20,7 +31,7 @@ FILES = ("data.json", "model/model.keras", "model/reference.npz", "model/history
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def undisturbed(runtime, tmp_path_factory):
     """The same sweep, left alone."""
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "sweep.yaml").write_text(SWEEP)
@@ -48,7 +59,6 @@ def _kill(victim: str, process) -> None:
         random.choice(there).send_signal(signal.SIGKILL)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["worker", "kernel", "server", "sweep"])
 def test_killed_at_random_moments(file, home, undisturbed, victim):
     file.write_text(SWEEP)
@@ -74,7 +84,6 @@ def test_killed_at_random_moments(file, home, undisturbed, victim):
     assert forks_ended()
 
 
-@pytest.mark.slow
 def test_two_sweeps_at_once_over_the_same_runs(file, home, undisturbed):
     file.write_text(SWEEP)
     both = [start(file, home), start(file, home)]
@@ -86,7 +95,6 @@ def test_two_sweeps_at_once_over_the_same_runs(file, home, undisturbed):
     assert executed == 4 + 16, "each stage by one of the two"
 
 
-@pytest.mark.slow
 def test_a_disk_that_is_full_in_the_middle_of_a_sweep(small_tmpfs, file, monkeypatch):
     monkeypatch.setenv("WORKBENCH_HOME", str(small_tmpfs))
     file.write_text("study: ranking\nstages: '01'\nbase: {rows: 200}\ngrid: {seed: [1, 2, 3]}\n")
@@ -100,3 +108,39 @@ def test_a_disk_that_is_full_in_the_middle_of_a_sweep(small_tmpfs, file, monkeyp
     again = workbench("sweep", str(file), "--workers", "1", home=home)
     assert again.returncode == 0, again.stderr
     check_whole(home, file)
+
+
+def test_ctrl_c_leaves_everything_resumable_and_no_process_behind(file, home):
+    file.write_text(FIRST_STAGE)
+    process = start(file, home)
+    deadline = time.monotonic() + 60
+    while not any(home.glob("artifacts/ranking/*/.executing")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 130 and "interrupted; the same command continues where it stopped" in said, said
+    assert "Traceback" not in said and forks_ended()
+    done = workbench("sweep", str(file), home=home)
+    assert done.returncode == 0, done.stderr
+    check_whole(home, file)
+
+
+def test_fail_fast_stops_the_others(file, home):
+    file.write_text(FIRST_STAGE)
+    spoiled = home / "artifacts/ranking/rows=200,seed=1"
+    spoiled.mkdir(parents=True)
+    (spoiled / "figures").write_text("")
+    done = workbench("sweep", str(file), "--workers", "1", "--fail-fast", home=home)
+    assert done.returncode == 1 and list(records(home)) == ["rows=200,seed=1"]
+    assert done.stderr.count("not executed: the sweep was stopped at the first failure (--fail-fast)") == 2
+    assert forks_ended()
+
+
+def test_runs_that_share_a_failed_stage_say_so(file, home):
+    file.write_text(TWO_WIDTHS)
+    spoiled = home / "artifacts/ranking/epochs=2,hidden_units=4,rows=1000,seed=1"
+    spoiled.mkdir(parents=True)
+    (spoiled / "figures").write_text("")
+    done = workbench("sweep", str(file), home=home)
+    assert done.returncode == 1 and "2 of 2 runs failed" in done.stderr
+    assert f"not executed: run {spoiled.name!r} failed in a shared stage" in done.stderr
