@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support import QUICKLY, STRACE, workbench
+from support import QUICKLY, workbench
 
 from helpers import datasets, runs, studies
 
@@ -60,25 +60,18 @@ def trained(ranking, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """Home of a run ``default`` that `workbench run` finished, and the connections it made if strace is there.
+    """Home of a run ``default`` that `workbench run` finished, and what that printed.
 
     Made once, also for several pytest-xdist workers. Tests must not change it: see `finished_copy`.
     """
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
     folder.mkdir(exist_ok=True)
-    made = SimpleNamespace(home=folder / "home", output=folder / "output.txt", trace=folder / "connect.txt")
+    made = SimpleNamespace(home=folder / "home", output=folder / "output.txt")
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.output.exists():
-            traced = [*STRACE, "--output-append-mode", f"--output={made.trace}"] if shutil.which("strace") else []
-            with pytest.MonkeyPatch.context() as patch:  # a fork server of its own, so that its kernels are traced too
-                patch.setenv("XDG_RUNTIME_DIR", str(folder))
-                patch.setenv("WORKBENCH_KERNEL_IDLE", "3")
-                for _ in range(3):  # strace itself ends now and then, when what it traces is killed; the run goes on
-                    done = workbench("run", "ranking", "--run", "default", *QUICKLY, home=made.home, before=traced)
-                    if "strace: ptrace" not in done.stderr:
-                        break
+            done = workbench("run", "ranking", "--run", "default", *QUICKLY, home=made.home)
             assert done.returncode == 0, done.stdout + done.stderr
             made.output.write_text(done.stdout)
     return made

@@ -42,6 +42,7 @@ def test_same_seed_same_weights_other_seed_other_weights(ranking, trained):
     assert not _same(other.get_weights(), weights)
 
 
+@pytest.mark.slow
 def test_same_file_in_another_process_with_another_thread_count(tmp_path):
     digests = set()
     for threads in ("1", "2", "4"):

@@ -2,6 +2,7 @@
 
 import shutil
 
+import pytest
 from support import workbench
 from sweeping import FIRST_STAGE, TWO_WIDTHS, check_whole, records
 
@@ -46,6 +47,7 @@ def test_a_bad_file_is_one_line_and_status_2(file, home):
     assert not home.exists()
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_reported_and_does_not_stop_the_others(file, home):
     file.write_text(FIRST_STAGE)
     spoiled = home / "artifacts/ranking/rows=200,seed=2"
