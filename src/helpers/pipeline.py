@@ -18,6 +18,9 @@ from helpers import parameters as parameter_table
 from helpers.errors import BadInput, KernelDied, StageFailed, WorkbenchError
 from helpers.notebooks import KERNEL, Declared, code_sha256, declared, environment, stages
 
+START_ATTEMPTS = 3
+"""How often a kernel is started that ends before it is ready: no cell has been executed then."""
+
 
 def requested(study: str, given: Mapping[str, object]) -> dict[str, object]:
     """Check parameters against what the stages declare; text is read as the declared type.
@@ -195,6 +198,8 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict, source: str) -> N
     from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
 
+    from helpers.kernels.client import NotStarted
+
     logging.getLogger("papermill").setLevel(logging.ERROR)
     target = work.folder / "notebooks" / notebook.name
     failed = target.with_suffix(".failed.ipynb")
@@ -205,20 +210,26 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict, source: str) -> N
     ):
         failed.unlink(missing_ok=True)
         try:
-            papermill.execute_notebook(
-                *(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, temporary)),
-                parameters={"study": work.study, "run": work.name, **parameters},
-                progress_bar={"desc": notebook.stem, "leave": False} if terminal else False,
-                stderr_file=sys.stderr if terminal else None,
-                kernel_name=kernels.name(),
-                engine_name=_engine(),
-                config=Config(KERNEL),
-            )
+            for attempt in range(1, START_ATTEMPTS + 1):
+                try:
+                    papermill.execute_notebook(
+                        *(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, temporary)),
+                        parameters={"study": work.study, "run": work.name, **parameters},
+                        progress_bar={"desc": notebook.stem, "leave": False} if terminal else False,
+                        stderr_file=sys.stderr if terminal else None,
+                        kernel_name=kernels.name(),
+                        engine_name=_engine(),
+                        config=Config(KERNEL),
+                    )
+                    break
+                except NotStarted:
+                    if attempt == START_ATTEMPTS:
+                        raise
         except papermill.PapermillExecutionError as error:
             os.replace(temporary, failed)
             _mark_failed(work, notebook.stem)
             raise StageFailed(f"stage {notebook.stem} failed: {error.ename}: {error.evalue}\n  see {failed}") from error
-        except DeadKernelError as error:
+        except (DeadKernelError, NotStarted) as error:
             _mark_failed(work, notebook.stem)
             raise KernelDied(f"stage {notebook.stem} failed: its kernel died ({error})") from error
     with work.edit() as record:

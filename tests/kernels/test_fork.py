@@ -19,6 +19,7 @@ from nbclient import NotebookClient
 from traitlets.config import Config
 
 from helpers import forks, kernels, notebooks
+from helpers.child import Child
 from helpers.forks import server
 from helpers.kernels import provisioner
 
@@ -163,6 +164,23 @@ def test_no_output_is_lost_by_a_client_that_does_not_wait_for_silence(runtime, n
         client = NotebookClient(copy.deepcopy(notebook), kernel_name=name, config=Config(notebooks.KERNEL))
         (cell,) = client.execute().cells
         assert [output.get("text") or output["data"]["text/plain"] for output in cell["outputs"]] == ["heard\n", "1"]
+
+
+def test_a_kernel_whose_port_was_taken_ends_at_once(runtime):
+    """Jupyter chooses free ports and the kernel takes them later: another process may have been faster."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        manager = KernelManager(kernel_name=kernels.NAME, iopub_port=taken.getsockname()[1], cache_ports=False)
+        manager.start_kernel()
+        assert manager.provisioner.process.wait(timeout=10) == 1
+        manager.shutdown_kernel(now=True)
+
+
+def test_a_server_that_a_fork_has_started_does_not_pass_on_its_memory(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("WORKBENCH_KERNEL_IDLE", "1")
+    monkeypatch.setenv(server.TENSORFLOW_MB, "700")
+    with Child("look", imports="bare") as child:
+        assert child.call("os:getenv", key=server.TENSORFLOW_MB) is None
 
 
 def test_a_killed_kernel_is_reported_dead(runtime):

@@ -132,6 +132,7 @@ def fingerprint() -> str:
 def main(path: Path, imports: str, listens: int, idle_seconds: float = IDLE_SECONDS) -> None:
     """Import, then serve at `path` until there is nothing to do any more; `listens` is a pipe to close when ready."""
     mark = fingerprint()
+    os.environ.pop(TENSORFLOW_MB, None)  # whoever started this server may be a fork of another
     _import(IMPORTS[imports])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in a terminal is for whoever asked for the forks
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -311,6 +312,8 @@ def _become(request: dict, descriptors: list[int], inherited: list[socket.socket
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         sys.excepthook(*sys.exc_info())
+        sys.stderr.flush()
+        os._exit(code)  # what would run at exit may wait for what did not get as far as to be there
     finally:
         import atexit
 

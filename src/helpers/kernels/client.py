@@ -11,6 +11,14 @@ _ANSWER_SECONDS, _HEARD_SECONDS = 1.0, 0.05
 """How long to wait for an answer before asking again, and for the end of it to be heard once it is there."""
 
 
+class NotStarted(RuntimeError):
+    """A kernel that ended, or said nothing, before it was ready: another may fare better.
+
+    Jupyter chooses ports first and the kernel takes them later; where many start at once, another process can be
+    faster.
+    """
+
+
 class Client(AsyncKernelClient):
     """Jupyter's client, which waits after the kernel's first answer until nothing has come for a fifth of a second.
 
@@ -22,7 +30,7 @@ class Client(AsyncKernelClient):
 
         Raises
         ------
-        RuntimeError : the kernel died, or did not answer within `timeout` seconds.
+        NotStarted : the kernel died, or did not answer within `timeout` seconds.
         """
         deadline = float("inf") if timeout is None else time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -36,8 +44,8 @@ class Client(AsyncKernelClient):
                 return
             except Empty:
                 if not await self._async_is_alive():
-                    raise RuntimeError("Kernel died before replying to kernel_info") from None
-        raise RuntimeError(f"Kernel didn't respond in {timeout} seconds")
+                    raise NotStarted("it ended before it was ready") from None
+        raise NotStarted(f"it did not answer in {timeout} seconds")
 
 
 def _done_with(request: str, message: dict) -> bool:
