@@ -20,7 +20,7 @@ FLOORS = [
     {"datasets"},
     {"evaluation"},
     {"training", "convert"},
-    {"plots", "results", "notebooks", "tracking"},
+    {"plots", "results", "notebooks", "tracking", "bundle"},
     {"report"},
     {"pipeline"},
     {"sweeps"},

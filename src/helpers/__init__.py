@@ -10,7 +10,7 @@ The modules stand on floors and import downwards only:
 6. ``datasets``: a study's data on disk
 7. ``evaluation``: metrics, parity, latency, the choice of what to ship
 8. ``training``, ``convert``: what makes model files, and is judged as it makes them
-9. ``plots``, ``results``, ``notebooks``, ``tracking``: what is shown, and logged elsewhere
+9. ``plots``, ``results``, ``notebooks``, ``tracking``, ``bundle``: what is shown, logged elsewhere, given to a phone
 10. ``report``: the page of a run, and the page over all runs
 11. ``pipeline``: the notebooks as the stages of a run
 12. ``sweeps``: many runs, by several workers

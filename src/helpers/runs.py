@@ -89,7 +89,7 @@ def clear_partial(folder: Path) -> None:
         try:
             os.kill(int(process), 0)
         except ProcessLookupError:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
         except (ValueError, PermissionError):
             continue  # not ours
 

@@ -1,0 +1,289 @@
+"""Install a bundle as an app should: download, check, score the golden cases, switch, keep the version before.
+
+    DIR/versions/<version>-<hash>/   unpacked bundles: the current one and the one before
+    DIR/current               link to the version in use; replaced in one step
+    DIR/previous              link to the version before, for `rollback`
+    DIR/downloads/            what has arrived of a zip; continued after an interruption
+
+Whatever is wrong with a bundle is found before `current` changes; a kill at any moment leaves the old or the new
+version whole.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from helpers import child, runs
+from helpers.bundle import archive, golden
+from helpers.errors import BadInput, DamagedFile, WorkbenchError
+
+TIMEOUT_SECONDS = 30.0
+_BLOCK = 1 << 16
+_MOST_DESCRIPTOR = 1 << 16
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the golden cases said of each model file: how many were scored."""
+
+    version: str
+    cases: dict[str, int]
+
+
+def install(source: str, into: Path, *, switch: Callable[[Path], None] | None = None) -> Checked:
+    """Install the bundle that a descriptor announces.
+
+    Parameters
+    ----------
+    source : path or URL (http, https, file) of the descriptor, or of a zip whose descriptor stands beside it with the
+        suffix ``.json``.
+    into : folder of the installation; made if it is not there.
+    switch : called with the new version's folder after it has become current, for an app's own check; if it raises, the
+        version before is current again.
+
+    Raises
+    ------
+    BadInput : the descriptor or the zip cannot be fetched.
+    DamagedFile : the bundle is not what was announced, is not safe to unpack, or does not score as it should. What was
+        installed before is untouched.
+    """
+    into = Path(into)
+    place = _descriptor_place(source)
+    descriptor = archive.Descriptor.from_json(_fetch_small(place))
+    runs.make_folder(into / "versions")
+    runs.make_folder(into / "downloads")
+    with _only_one(into):
+        runs.clear_partial(into)
+        target, checked = _place(into, descriptor)
+        if checked is None:
+            zipped = into / "downloads" / f"{target.name}.zip"
+            _download(urllib.parse.urljoin(place, descriptor.modelUrl), zipped, descriptor)
+            checked = _put(zipped, descriptor, target)
+            zipped.unlink()
+        before = current(into)
+        if before != target.resolve():
+            _link(into / "current", target)
+            if before is not None:
+                _link(into / "previous", before)
+        try:
+            if switch is not None:
+                switch(target)
+        except BaseException:
+            if before is not None and before != target.resolve():
+                _link(into / "current", before)
+            raise
+        _prune(into)
+        return checked
+
+
+def current(into: Path) -> Path | None:
+    """Folder of the version in use, or None."""
+    link = Path(into) / "current"
+    return link.resolve() if link.is_symlink() and link.exists() else None
+
+
+def rollback(into: Path) -> Path:
+    """Make the version before current again; returns its folder.
+
+    Raises
+    ------
+    BadInput : there is none.
+    """
+    into = Path(into)
+    with _only_one(into):
+        before, now = into / "previous", current(into)
+        if not before.exists():
+            raise BadInput(f"{into} has no version before the current one to go back to")
+        older = before.resolve()
+        _link(into / "current", older)
+        if now is not None:
+            _link(before, now)
+        return older
+
+
+def verify(source: Path) -> Checked:
+    """Check a bundle where it is: a zip (with its descriptor beside it, if there is one) or an unpacked folder.
+
+    Raises
+    ------
+    BadInput : there is nothing at `source`.
+    DamagedFile : see `install`.
+    """
+    source = Path(source)
+    if source.is_dir():
+        return verify_folder(source)
+    if not source.is_file():
+        raise BadInput(f"there is no bundle at {source}")
+    beside = source.with_suffix(".json")
+    if beside.is_file():
+        archive.check_bytes(source, archive.Descriptor.from_json(beside.read_bytes()))
+    with tempfile.TemporaryDirectory() as scratch:
+        archive.unpack(source, Path(scratch) / "bundle")
+        return verify_folder(Path(scratch) / "bundle")
+
+
+def verify_folder(folder: Path) -> Checked:
+    """Compare an unpacked bundle with its manifest and score its golden cases, in a child process.
+
+    Raises
+    ------
+    DamagedFile : a file that is not the listed one, a model that crashes its runtime or does not reproduce its cases.
+    """
+    manifest = archive.check_files(folder)
+    try:
+        cases = child.run(f"score the bundle in {folder.name}", f"{__name__}:_score_here", folder=str(folder))
+    except DamagedFile:
+        raise
+    except WorkbenchError as error:
+        raise DamagedFile(f"the bundle cannot be scored: {error}") from error
+    return Checked(str(manifest.get("version", "")), cases)
+
+
+def _score_here(folder: str) -> dict[str, int]:
+    """Score every golden case with every model file; runs in a child process."""
+    from helpers.runtimes import open_model
+
+    manifest = archive.check_files(Path(folder))
+    schema = archive.schema(manifest)
+    cases = golden.from_bytes((Path(folder) / archive.GOLDEN).read_bytes())
+    own = [(tensor.name, tensor.width, tensor.dtype) for tensor in schema.inputs]
+    if list(cases.inputs) != own or cases.output != schema.output.name:
+        raise DamagedFile(f"the golden cases are of inputs {list(cases.inputs)}, the model takes {own}")
+    if set(cases.tolerance) != set(manifest["files"]):
+        raise DamagedFile(
+            f"the golden cases are of {sorted(cases.tolerance)}, the bundle has {sorted(manifest['files'])}"
+        )
+    for file in cases.tolerance:
+        model = open_model(Path(folder) / file, schema, trusted=True)  # this is the child process
+        wrong = golden.failures(cases, file, model)
+        if wrong:
+            raise DamagedFile(
+                f"{file} does not score as it should in {len(wrong)} of {len(cases.cases)} cases: {wrong[0]}"
+            )
+    return dict.fromkeys(cases.tolerance, len(cases.cases))
+
+
+def _descriptor_place(source: str) -> str:
+    """The descriptor's URL."""
+    place = (
+        source if urllib.parse.urlsplit(source).scheme in ("http", "https", "file") else Path(source).resolve().as_uri()
+    )
+    return place.removesuffix(".zip") + ".json" if place.endswith(".zip") else place
+
+
+def _fetch_small(place: str) -> bytes:
+    with _opened(urllib.request.Request(place)) as answer:
+        content = answer.read(_MOST_DESCRIPTOR + 1)
+    if len(content) > _MOST_DESCRIPTOR:
+        raise DamagedFile(f"{place} is no descriptor: it is larger than {_MOST_DESCRIPTOR:,} bytes")
+    return content
+
+
+@contextmanager
+def _opened(request: urllib.request.Request) -> Iterator:
+    if urllib.parse.urlsplit(request.full_url).scheme not in ("http", "https", "file"):
+        raise DamagedFile(f"{request.full_url} is neither http, https nor a file")
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+            yield answer
+    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise BadInput(f"cannot fetch {request.full_url}: {reason}") from error
+
+
+def _download(url: str, zipped: Path, descriptor: archive.Descriptor) -> None:
+    """Fetch what is missing of a zip, never more than was announced, and check it."""
+    from tqdm import tqdm
+
+    have = zipped.stat().st_size if zipped.exists() else 0
+    if have > descriptor.size:
+        zipped.unlink()
+        have = 0
+    if have < descriptor.size:
+        request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+        with runs.writing(zipped), _opened(request) as answer:
+            resumed = have and getattr(answer, "status", None) == 206
+            have = have if resumed else 0
+            bar = tqdm(
+                total=descriptor.size, initial=have, desc="downloading", unit="B", unit_scale=True, delay=1, leave=False
+            )
+            with bar, open(zipped, "ab" if resumed else "wb") as target:
+                while part := answer.read(min(_BLOCK, descriptor.size + 1 - have)):
+                    target.write(part)
+                    have += len(part)
+                    bar.update(len(part))
+                    if have > descriptor.size:
+                        break
+    try:
+        archive.check_bytes(zipped, descriptor)
+    except DamagedFile:
+        if zipped.stat().st_size >= descriptor.size:  # continuing would not make it right
+            zipped.unlink()
+        raise
+
+
+def _place(into: Path, descriptor: archive.Descriptor) -> tuple[Path, Checked | None]:
+    """The folder for a bundle, and what its cases said if it is there already, whole.
+
+    A folder that is there and damaged may be in use, so it is not touched: another takes its place.
+    """
+    name, number = f"{descriptor.version}-{descriptor.sha256[:12]}", 1
+    while True:
+        folder = into / "versions" / (name if number == 1 else f"{name}-{number}")
+        if not folder.exists():
+            return folder, None
+        try:
+            return folder, verify_folder(folder)
+        except DamagedFile:
+            number += 1
+
+
+def _put(zipped: Path, descriptor: archive.Descriptor, target: Path) -> Checked:
+    """Unpack beside `target`, check, and rename: a version folder is whole or not there."""
+    fresh = runs.partial(target)
+    try:
+        archive.unpack(zipped, fresh)
+        checked = verify_folder(fresh)
+        if checked.version != descriptor.version:
+            raise DamagedFile(
+                f"the bundle says it is version {checked.version!r}, announced was {descriptor.version!r}"
+            )
+        os.replace(fresh, target)
+        return checked
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _link(link: Path, target: Path) -> None:
+    """Point a link elsewhere in one step."""
+    fresh = runs.partial(link)
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(os.path.relpath(target, link.parent))
+    os.replace(fresh, link)
+
+
+def _prune(into: Path) -> None:
+    """Remove versions that are neither current nor the one before."""
+    kept = {link.resolve() for link in (into / "current", into / "previous") if link.exists()}
+    for folder in (into / "versions").iterdir():
+        if folder.resolve() not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _only_one(into: Path) -> Iterator[None]:
+    import fcntl
+
+    runs.make_folder(into)
+    with runs.writing(into), open(into / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

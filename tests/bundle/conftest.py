@@ -1,0 +1,60 @@
+import http.server
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from bundling import publish, write_manifest
+
+from helpers.bundle import golden, make
+
+
+@pytest.fixture(scope="session")
+def unpacked(trained, ranking, tmp_path_factory) -> Path:
+    """A bundle of the small trained model, as a folder. Tests must not change it."""
+    folder = tmp_path_factory.mktemp("unpacked")
+    files = {"model.tflite": trained.files["fp32.tflite"], "model.mnn": trained.files["fp32.mnn"]}
+    cases = make.cases(ranking.schema, trained.files["model.keras"], files, trained.reference.inputs)
+    for name, path in files.items():
+        shutil.copy(path, folder / name)
+    (folder / "golden.bin").write_bytes(golden.to_bytes(cases))
+    (folder / "golden.json").write_text(golden.to_json(cases))
+    write_manifest(folder, ranking.schema)
+    return folder
+
+
+@pytest.fixture
+def published(unpacked, tmp_path) -> Path:
+    """The descriptor of the bundle, with its zip beside it."""
+    return publish(unpacked, tmp_path / "server")
+
+
+@pytest.fixture
+def server(tmp_path):
+    """An HTTP server of ``tmp_path/server`` that answers ranges, can cut an answer short, and counts bytes sent."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            path = tmp_path / "server" / self.path.lstrip("/")
+            if not path.is_file():
+                self.send_error(404)
+                return
+            content = path.read_bytes()
+            asked = self.headers.get("Range")
+            first = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+            part = content[first : self.server.cut if path.suffix == ".zip" else None]
+            self.send_response(206 if asked else 200)
+            self.send_header("Content-Length", str(len(content) - first))
+            self.end_headers()
+            self.server.sent[path.name] = self.server.sent.get(path.name, 0) + len(part)
+            self.wfile.write(part)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        running.cut, running.sent = None, {}
+        running.url = f"http://127.0.0.1:{running.server_port}/bundle.json"
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield running
+        running.shutdown()

@@ -1,0 +1,291 @@
+"""Installing: what is whole and right is installed, anything else leaves what was there in use."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+import zipfile
+
+import numpy as np
+import pytest
+from bundling import publish, write_manifest
+
+from helpers.bundle import archive, client
+from helpers.errors import BadInput, DamagedFile
+
+
+@pytest.fixture
+def installed(published, tmp_path):
+    """A folder with version v1 in use."""
+    client.install(str(published), tmp_path / "phone")
+    return tmp_path / "phone"
+
+
+def _version(folder) -> str:
+    return json.loads((client.current(folder) / "model.json").read_text())["version"]
+
+
+def _another(unpacked, tmp_path, ranking, version="v2"):
+    """The descriptor of a second version with the same models."""
+    folder = tmp_path / version
+    shutil.copytree(unpacked, folder)
+    (folder / "notes.txt").write_text(version)
+    write_manifest(folder, ranking.schema, version)
+    return publish(folder, tmp_path / f"server-{version}", version)
+
+
+def _replaced(descriptor, content: bytes):
+    """Put another zip in place of the announced one, and announce it: a server that is wrong or hostile."""
+    (descriptor.parent / "bundle.zip").write_bytes(content)
+    said = json.loads(descriptor.read_text())
+    said |= {
+        "size": len(content),
+        "md5": hashlib.md5(content).hexdigest(),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    descriptor.write_text(json.dumps(said))
+
+
+def test_the_same_content_is_the_same_bytes(unpacked, tmp_path):
+    one = publish(unpacked, tmp_path / "one")
+    again = tmp_path / "copy"
+    shutil.copytree(unpacked, again)
+    for path in again.iterdir():
+        os.utime(path, (1, 1))
+        path.chmod(0o600)
+    other = publish(again, tmp_path / "other")
+    assert (one.parent / "bundle.zip").read_bytes() == (other.parent / "bundle.zip").read_bytes()
+    assert one.read_text() == other.read_text()
+
+
+def test_install_from_a_path_a_zip_and_a_server(published, server, tmp_path):
+    for number, source in enumerate(
+        (str(published), str(published.with_suffix(".zip")), published.as_uri(), server.url)
+    ):
+        into = tmp_path / f"phone-{number}"
+        checked = client.install(source, into)
+        assert checked.version == "v1" and set(checked.cases) == {"model.tflite", "model.mnn"}
+        assert min(checked.cases.values()) == 8 and _version(into) == "v1"
+        assert not list(into.rglob("*.zip")) and not list(into.rglob(".partial-*"))
+
+
+def test_a_second_install_of_the_same_fetches_only_the_descriptor(published, server, tmp_path):
+    client.install(server.url, tmp_path / "phone")
+    sent = dict(server.sent)
+    client.install(server.url, tmp_path / "phone")
+    assert server.sent["bundle.zip"] == sent["bundle.zip"]
+
+
+def test_an_interrupted_download_goes_on_where_it_stopped(published, server, tmp_path):
+    size = published.with_suffix(".zip").stat().st_size
+    server.cut = size // 3
+    with pytest.raises((DamagedFile, BadInput)):
+        client.install(server.url, tmp_path / "phone")
+    assert client.current(tmp_path / "phone") is None
+    server.cut = None
+    client.install(server.url, tmp_path / "phone")
+    assert _version(tmp_path / "phone") == "v1"
+    assert server.sent["bundle.zip"] == size, "no byte twice"
+
+
+def test_switch_rollback_and_pruning(installed, unpacked, tmp_path, ranking):
+    first = client.current(installed)
+    client.install(str(_another(unpacked, tmp_path, ranking)), installed)
+    assert _version(installed) == "v2" and first.exists()
+    assert client.rollback(installed) == first and _version(installed) == "v1"
+    client.rollback(installed)
+    assert _version(installed) == "v2"
+    client.install(str(_another(unpacked, tmp_path, ranking, "v3")), installed)
+    assert _version(installed) == "v3" and not first.exists() and len(list((installed / "versions").iterdir())) == 2
+
+
+def test_an_app_that_refuses_the_new_version_gets_the_old_one_back(installed, unpacked, tmp_path, ranking):
+    def refuse(folder):
+        assert _version(installed) == "v2"
+        raise RuntimeError("the app does not like it")
+
+    with pytest.raises(RuntimeError):
+        client.install(str(_another(unpacked, tmp_path, ranking)), installed, switch=refuse)
+    assert _version(installed) == "v1"
+
+
+def test_nothing_to_roll_back_to(installed):
+    with pytest.raises(BadInput, match="no version before"):
+        client.rollback(installed)
+
+
+def test_a_damaged_installation_is_repaired_beside_itself(installed, published):
+    model = client.current(installed) / "model.tflite"
+    model.write_bytes(model.read_bytes()[:-1])
+    with pytest.raises(DamagedFile, match=r"model.tflite is not the file that model.json lists"):
+        client.verify(client.current(installed))
+    client.install(str(published), installed)
+    assert client.verify(client.current(installed)).version == "v1"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"md5": "0" * 32}, "its md5 differs"),
+        ({"sha256": "0" * 64}, "its sha256 differs"),
+        ({"size": 10**12}, "the descriptor's size"),
+        ({"size": -1}, "the descriptor's size"),
+        ({"size": True}, "the descriptor's size"),
+        ({"size": 100}, "were announced"),
+        ({"version": "../../etc"}, "the descriptor's version"),
+        ({"version": ""}, "the descriptor's version"),
+        ({"version": "v9"}, "the bundle says it is version 'v1', announced was 'v9'"),
+        ({"modelUrl": None}, "the descriptor's modelUrl"),
+        ({"modelUrl": "ftp://x/y.zip"}, "neither http, https nor a file"),
+        ({"modelUrl": "missing.zip"}, "cannot fetch"),
+        ({"scene": "1"}, "the descriptor's scene"),
+        ({"minimum": [1]}, "does not map"),
+    ],
+)
+def test_a_wrong_descriptor_is_refused(installed, published, unpacked, tmp_path, change, message):
+    published.write_text(json.dumps(json.loads(published.read_text()) | change))
+    with pytest.raises((DamagedFile, BadInput), match=message):
+        client.install(str(published), tmp_path / "new")
+    assert client.current(tmp_path / "new") is None and _version(installed) == "v1"
+
+
+def _zip_with(tmp_path, unpacked, *entries: tuple[zipfile.ZipInfo, bytes]) -> bytes:
+    target = tmp_path / "hostile.zip"
+    with zipfile.ZipFile(target, "w") as hostile:
+        for path in unpacked.iterdir():
+            hostile.write(path, path.name)
+        for info, content in entries:
+            hostile.writestr(info, content, zipfile.ZIP_DEFLATED)
+    return target.read_bytes()
+
+
+def _link(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    return info
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("../outside", b"x", "a file named '../outside'"),
+        ("a/../../outside", b"x", "a file named"),
+        ("/etc/outside", b"x", "a file named"),
+        ("C:\\outside", b"x", "a file named"),
+        ("a\\..\\outside", b"x", "a file named"),
+        ("a//b", b"x", "a file named"),
+        ("./a", b"x", "a file named"),
+        ("name.", b"x", "a file named"),
+        ("\u202egpj.exe", b"x", "a file named"),
+        ("model.TFLITE", b"x", "twice"),
+        ("extra.txt", b"x", "extra.txt is not listed in model.json"),
+        ("bomb.txt", b"\0" * (300 << 20), "unfolds to"),
+    ],
+)
+def test_hostile_names_and_sizes_are_refused(published, unpacked, tmp_path, name, content, message):
+    _replaced(published, _zip_with(tmp_path, unpacked, (zipfile.ZipInfo(name), content)))
+    before = {path for path in tmp_path.parent.rglob("outside")}
+    with pytest.raises(DamagedFile, match=message):
+        client.install(str(published), tmp_path / "phone")
+    assert client.current(tmp_path / "phone") is None and {path for path in tmp_path.parent.rglob("outside")} == before
+
+
+def test_links_and_wrong_sizes_in_headers_are_refused(published, unpacked, tmp_path):
+    _replaced(published, _zip_with(tmp_path, unpacked, (_link("notes.txt"), b"/etc/passwd")))
+    with pytest.raises(DamagedFile, match="is a link, a device or encrypted"):
+        client.install(str(published), tmp_path / "phone")
+
+
+def test_a_changed_weight_is_refused_although_every_hash_is_right(installed, unpacked, tmp_path, ranking, trained):
+    folder = tmp_path / "v2"
+    shutil.copytree(unpacked, folder)
+    path = folder / "model.tflite"
+    content, weights = bytearray(path.read_bytes()), trained.model.get_weights()[0].astype("<f4")
+    place = content.find(np.ascontiguousarray(weights.T)[0, :4].tobytes())
+    content[place : place + 4] = np.float32(weights[0, 0] + 0.05).tobytes()
+    path.write_bytes(content)
+    write_manifest(folder, ranking.schema, "v2")
+    with pytest.raises(DamagedFile, match=r"model.tflite does not score as it should in \d of 8 cases: typical"):
+        client.install(str(publish(folder, tmp_path / "server2", "v2")), installed)
+    assert _version(installed) == "v1"
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_leaves_a_whole_version_in_use(unpacked, tmp_path, ranking, published):
+    sources = [published, _another(unpacked, tmp_path, ranking)]
+    into, rng = tmp_path / "phone", random.Random(3)
+    client.install(str(sources[0]), into)
+    code = "import sys; from helpers.bundle import client; client.install(sys.argv[1], sys.argv[2])"
+    seen = set()
+    for i in range(40):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(sources[(i + 1) % 2]), str(into)], stderr=subprocess.DEVNULL
+        )
+        time.sleep(rng.uniform(0.1, 1.2))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        archive.check_files(client.current(into))
+        seen.add(_version(into))
+    assert seen == {"v1", "v2"}
+    client.install(str(sources[1]), into)
+    assert client.verify(client.current(into)).version == "v2"
+    assert not [path for path in into.rglob(".partial-*")] and len(list((into / "versions").iterdir())) <= 2
+
+
+@pytest.mark.slow
+def test_a_thousand_damaged_bundles(installed, unpacked, published, tmp_path, ranking):
+    """Bit flips, cuts, swaps and hostile names in zips, descriptors, golden cases and models, hashes made right again."""
+    rng = np.random.default_rng(7)
+    good_zip, good_descriptor = published.with_suffix(".zip").read_bytes(), published.read_text()
+    outcomes = {"refused": 0, "harmless": 0}
+
+    def flip(content: bytes, bits: int = 1) -> bytes:
+        damaged = bytearray(content)
+        for _ in range(bits):
+            damaged[rng.integers(0, len(damaged))] ^= 1 << rng.integers(0, 8)
+        return bytes(damaged)
+
+    def cut(content: bytes) -> bytes:
+        return content[: rng.integers(0, len(content))]
+
+    for i in range(1000):
+        published.with_suffix(".zip").write_bytes(good_zip)
+        published.write_text(good_descriptor)
+        kind = i % 5
+        if kind == 0:
+            published.write_bytes((flip if i % 2 else cut)(good_descriptor.encode()))
+        elif kind == 1:
+            published.with_suffix(".zip").write_bytes((flip if i % 2 else cut)(good_zip))
+        elif kind == 2:
+            _replaced(published, flip(good_zip, int(rng.integers(1, 5))) if i % 2 else cut(good_zip))
+        else:
+            folder = tmp_path / "damaged"
+            shutil.copytree(unpacked, folder)
+            name = ("model.tflite", "model.mnn", "golden.bin", "model.json")[i // 5 % 4]
+            path = folder / name
+            path.write_bytes((flip if i % 2 else cut)(path.read_bytes()))
+            if i % 7 == 0:
+                swapped = (folder / "model.tflite").read_bytes()
+                (folder / "model.tflite").write_bytes((folder / "model.mnn").read_bytes())
+                (folder / "model.mnn").write_bytes(swapped)
+            if name != "model.json":
+                write_manifest(folder, ranking.schema, "v1")
+            publish(folder, published.parent)
+            shutil.rmtree(folder)
+        into = tmp_path / "phone-fuzz"
+        try:
+            client.install(str(published), into)
+            outcomes["harmless"] += 1  # a bit that nothing reads: it must score as it should all the same
+            client.verify(client.current(into))
+            shutil.rmtree(into)
+        except (DamagedFile, BadInput):
+            outcomes["refused"] += 1
+            assert client.current(into) is None
+    assert outcomes["refused"] > 900 and _version(installed) == "v1"
+    client.verify(client.current(installed))
