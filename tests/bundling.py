@@ -3,16 +3,16 @@
 import json
 from pathlib import Path
 
-from helpers import runs
+from helpers import files
 from helpers.bundle import archive
 
 
 def write_manifest(folder: Path, schema, version: str = "v1") -> None:
     """``model.json`` for whatever is in the folder."""
     names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {archive.MANIFEST}
-    files = {name: {} for name in ("model.tflite", "model.mnn") if name in names}
-    digests = {name: runs.sha256(folder / name) for name in sorted(names)}
-    content = {"version": version, "files": files, "schema": schema.to_json(), "sha256": digests}
+    models = {name: {} for name in ("model.tflite", "model.mnn") if name in names}
+    digests = {name: files.sha256(folder / name) for name in sorted(names)}
+    content = {"version": version, "files": models, "schema": schema.to_json(), "sha256": digests}
     (folder / archive.MANIFEST).write_text(json.dumps(content))
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support import QUICKLY, workbench
+from support import QUICKLY, servers, workbench
 
 from helpers import datasets, runs, studies
+from helpers.forks import server
 
 
 def pytest_configure() -> None:
@@ -82,6 +83,17 @@ def finished_copy(finished, home, monkeypatch) -> runs.Run:
     """The finished run in the test's own home, to be changed at will."""
     shutil.copytree(finished.home, home)
     return runs.Run("ranking", "default")
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory):
+    """Fork servers of a module's own, so that whatever they forked was forked for its tests; yields their folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+        patch.setenv("WORKBENCH_KERNEL_IDLE", "60")
+        yield server.folder()
+        for process in servers(server.folder()):
+            process.kill()
 
 
 @pytest.fixture

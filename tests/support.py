@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 
-from helpers import runs
+from helpers import files, runs
 
 PROJECT = Path(__file__).resolve().parents[1]
 QUICK = {"latency_seconds": 1.0}
@@ -24,6 +25,13 @@ def workbench(*arguments: str, home: Path | None = None, before: list[str] = ())
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
+def servers(place: Path) -> list[psutil.Process]:
+    """Fork servers with their socket at `place` or in that folder. What they forked has the same command line."""
+    found = [p for p in psutil.process_iter(["cmdline"]) if any(str(place) in word for word in p.info["cmdline"] or [])]
+    lines = {process.pid: process.info["cmdline"] for process in found}
+    return [process for process in found if lines.get(process.ppid()) != process.info["cmdline"]]
+
+
 def code_cells(notebook: Path) -> list[dict]:
     """The code cells of a stored notebook."""
     return [cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"]
@@ -32,12 +40,12 @@ def code_cells(notebook: Path) -> list[dict]:
 def replace_recorded(run: runs.Run, file: str, content: bytes) -> None:
     """Put other bytes in place of a recorded file and make the record believe them, as a wrong converter would."""
     path = run.folder / file
-    old, _ = runs.sha256(path), path.write_bytes(content)
+    old, _ = files.sha256(path), path.write_bytes(content)
     with run.edit() as record:
         for stage in record["stages"].values():
             for kind in ("inputs", "outputs"):
                 if stage[kind].get(file) == old:
-                    stage[kind][file] = runs.sha256(path)
+                    stage[kind][file] = files.sha256(path)
 
 
 def random_inputs(schema, rows: int, seed: int = 0) -> dict[str, np.ndarray]:

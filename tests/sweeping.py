@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import psutil
+from support import servers
 
 from helpers import runs
 from helpers.forks import server
@@ -54,17 +55,10 @@ def check_whole(home: Path, file: Path) -> None:
     assert not list(home.rglob(".partial-*"))
 
 
-def servers() -> list[psutil.Process]:
-    """Fork servers of this runtime folder (not their forks, which look alike)."""
-    folder = str(server.folder())
-    found = [p for p in psutil.process_iter(["cmdline"]) if any(folder in word for word in p.info["cmdline"] or [])]
-    return [p for p in found if p.ppid() not in {other.pid for other in found}]
-
-
 def forked(kind: str = "") -> list[psutil.Process]:
     """Living forks of the servers of one kind of imports, or of all."""
     found = []
-    for process in servers():
+    for process in servers(server.folder()):
         try:
             if not kind or kind in process.cmdline():
                 found += [child for child in process.children() if child.status() != psutil.STATUS_ZOMBIE]

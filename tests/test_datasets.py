@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from helpers import datasets, runs
+from helpers import datasets, files
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
 
 SIZES = {"rows": 250_000, "validation_rows": 1000, "test_rows": 1000}
@@ -125,7 +125,7 @@ def test_ten_million_rows_in_bounded_memory_with_a_progress_bar(monkeypatch):
 
 def test_home_moves_the_data(ranking, home):
     data = datasets.make(ranking, "simple", seed=1, **SMALL)
-    assert data.folder.is_relative_to(home / "data" / "ranking") and runs.home() == home.resolve()
+    assert data.folder.is_relative_to(home / "data" / "ranking") and files.home() == home.resolve()
 
 
 def test_other_noise_or_threshold_is_another_data_set(ranking):

@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "helpers"
 NOTEBOOKS = SOURCE.parents[1] / "notebooks"
 FLOORS = [
     {"errors", "quiet"},
-    {"forks", "parameters", "schema"},
+    {"files", "forks", "parameters", "schema"},
     {"child", "kernels"},
     {"runs"},
     {"studies", "runtimes"},

@@ -1,4 +1,4 @@
-"""The pages in a real browser: nothing is fetched, every picture shows, nothing runs out of the page, it can be printed."""
+"""The pages in a real browser: nothing is fetched, every picture shows, nothing runs out of the page; printing."""
 
 import json
 import re
@@ -71,7 +71,13 @@ def test_the_page_over_all_runs(finished_copy, home, tmp_path):
     assert page == home / "artifacts/ranking/index.html"
     seen = _looked_at(page, tmp_path)
     assert not seen["wide"] and seen["fetched"] == []
-    assert [link.rsplit("/", 2)[1:] for link in seen["links"]] == [["another", "report.html"], ["default", "report.html"]]
-    sort = '<script>addEventListener("load", () => { const head = document.querySelector("#runs th"); head.click(); head.click();'
-    sort += 'document.title = JSON.stringify([...document.querySelectorAll("#runs tr")].slice(1).map(r => r.cells[0].innerText)) })</script>'
+    assert [link.rsplit("/", 2)[1:] for link in seen["links"]] == [
+        ["another", "report.html"],
+        ["default", "report.html"],
+    ]
+    sort = """<script>addEventListener("load", () => {
+        const head = document.querySelector("#runs th"), rows = () => [...document.querySelectorAll("#runs tr")];
+        head.click(); head.click();
+        document.title = JSON.stringify(rows().slice(1).map(row => row.cells[0].innerText));
+    })</script>"""
     assert _looked_at(page, tmp_path, sort) == ["default", "begun", "another"], "a heading sorts by its column"

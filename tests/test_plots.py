@@ -61,7 +61,13 @@ def test_learning_curves_draw_history_and_published(trained):
 
 
 def test_seed_spread_draws_every_run_their_mean_and_the_target():
-    rows = [("a", "one", 1, 0.7), ("a", "one", 2, 0.9), ("a", "two", 1, 0.8), ("a", "two", 2, 0.95), ("b", "three", 1, 0.6)]
+    rows = [
+        ("a", "one", 1, 0.7),
+        ("a", "one", 2, 0.9),
+        ("a", "two", 1, 0.8),
+        ("a", "two", 2, 0.95),
+        ("b", "three", 1, 0.6),
+    ]
     histories = pd.DataFrame(rows, columns=["setting", "run", "epoch", "val_accuracy"])
     first, second = plots.seed_spread(histories, 0.973).axes
     drawn = [np.round(_points(line)[1], 9).tolist() for line in first.lines]
@@ -71,7 +77,9 @@ def test_seed_spread_draws_every_run_their_mean_and_the_target():
 
 def test_grid_draws_means_and_intervals_in_order_of_the_parameter():
     index = pd.MultiIndex.from_tuples([(16, 10), (16, 5), (4, 10), (4, 5)], names=["hidden_units", "epochs"])
-    table = pd.DataFrame({"mean": [0.9, 0.8, 0.7, 0.6], "low": [0.85, 0.7, 0.6, 0.5], "high": [0.95, 0.9, 0.8, 0.7]}, index=index)
+    table = pd.DataFrame(
+        {"mean": [0.9, 0.8, 0.7, 0.6], "low": [0.85, 0.7, 0.6, 0.5], "high": [0.95, 0.9, 0.8, 0.7]}, index=index
+    )
     (ax,) = plots.grid(table, 0.973, ylabel="accuracy").axes
     assert [text.get_text() for text in ax.get_xticklabels()] == ["5", "10"]
     drawn = {bars.get_label(): bars for bars in ax.containers}
@@ -81,7 +89,9 @@ def test_grid_draws_means_and_intervals_in_order_of_the_parameter():
 
 
 def test_precision_by_size_has_a_row_a_file_from_the_smallest():
-    index = pd.MultiIndex.from_tuples([("mnn", "fp32", 900), ("litert", "int8", 300)], names=["runtime", "precision", "bytes"])
+    index = pd.MultiIndex.from_tuples(
+        [("mnn", "fp32", 900), ("litert", "int8", 300)], names=["runtime", "precision", "bytes"]
+    )
     table = pd.DataFrame({"mean": [1.0, 0.9], "low": [1.0, 0.85], "high": [1.0, 0.95]}, index=index)
     size, tau, loss = plots.precision_by_size(table, table - 1).axes
     assert [text.get_text() for text in size.get_yticklabels()] == ["litert int8", "mnn fp32"]

@@ -1,6 +1,10 @@
+import configparser
+import re
+
 import pandas as pd
 
-from helpers import report, runs
+from helpers import notebooks, report, runs
+from helpers.evaluation import latency
 
 
 def test_the_page_is_one_file_that_needs_no_network(finished):
@@ -34,3 +38,33 @@ def test_readable_shows_units_and_hides_meaningless_digits(finished):
     assert table["largest difference"][~plain].str.fullmatch(r"\de-0\d").all()
     assert table["batch 1"].str.fullmatch(r" *\d+\.\d\d us").all()
     assert table["by LiteRT fp32's"].iloc[1].strip() == "1.00x (1.00-1.00x)"
+
+
+def _masked(text: str) -> str:
+    """`text` as nbval compares it."""
+    masks = configparser.ConfigParser()
+    masks.read(notebooks.folder() / "sanitize.cfg")
+    for section in masks.sections():
+        text = re.sub(masks[section]["regex"], masks[section]["replace"], text)
+    return text
+
+
+def test_a_table_with_masked_times_is_the_same_on_any_machine(finished):
+    times = ["latency_us", "latency_ratio", "latency_ratio_low", "latency_ratio_high"]
+    here = pd.read_csv(finished.home / "artifacts/ranking/default/comparison.csv")
+    for factor in (0.01, 10, 1000):
+        there = here.copy()
+        there[times] *= factor
+        tables = [report.readable(table).set_index(["runtime", "precision"]) for table in (here, there)]
+        for form in (lambda table: table.to_string(line_width=80), lambda table: table.to_html()):
+            texts = [form(table) for table in tables]
+            assert texts[0] != texts[1] and _masked(texts[0]) == _masked(texts[1])
+
+
+def test_cells_with_times_have_one_width():
+    values = (0.01, 0.994, 9.996, 99.96, 280.0, 1234.5, 99999.0)
+    assert {len(latency.time_text(value)) for value in values} == {12}
+    assert {len(latency.ratio_text(value)) for value in values} == {8}
+    assert {len(latency.interval_text(value, value, value)) for value in values} == {24}
+    assert latency.interval_text(185.64, 174.46, 196.75).strip() == "186x (174-197x)"
+    assert latency.interval_text(0.9951, 0.98, 1.02).strip() == "1.00x (0.98-1.02x)"

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from helpers import runs
+from helpers import files, runs
 from helpers.errors import BadInput, DamagedFile, MissingStage, WorkbenchError
 
 
@@ -78,7 +78,7 @@ def test_an_input_made_anew_makes_later_stages_stale():
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     target = tmp_path / "file.txt"
     target.write_text("old")
-    with pytest.raises(RuntimeError), runs.atomic(target) as path:
+    with pytest.raises(RuntimeError), files.atomic(target) as path:
         path.write_text("half of the new")
         raise RuntimeError("stopped")
     assert target.read_text() == "old" and os.listdir(tmp_path) == ["file.txt"]
@@ -101,7 +101,7 @@ def test_read_only_home_says_what_to_do(small_tmpfs, monkeypatch):
 def test_full_disk_leaves_the_old_file(small_tmpfs):
     target = small_tmpfs / "file.bin"
     target.write_bytes(b"old")
-    with pytest.raises(WorkbenchError, match="the disk is full"), runs.atomic(target) as path:
+    with pytest.raises(WorkbenchError, match="the disk is full"), files.atomic(target) as path:
         path.write_bytes(bytes(1 << 20))
     assert target.read_bytes() == b"old" and os.listdir(small_tmpfs) == ["file.bin"]
 
@@ -140,7 +140,7 @@ def test_a_changed_input_or_shared_file_means_executing_again(home):
     second.input("01", "a.txt")
     (home / "data").mkdir()
     (home / "data" / "part").write_text("rows")
-    second.share({"data/part": runs.sha256(home / "data" / "part")})
+    second.share({"data/part": files.sha256(home / "data" / "part")})
     second.finish()
     with first.run.edit() as record:
         record["stages"]["02_second"]["code_sha256"] = "s"
@@ -168,12 +168,12 @@ def test_a_record_of_another_form_is_an_error_in_words(home, content):
 def test_what_killed_processes_left_is_removed_and_what_living_ones_write_is_not(tmp_path):
     process = subprocess.Popen(["true"])
     process.wait()
-    dead = tmp_path / "a" / f".partial-{runs._machine()}-{process.pid}-x.bin"
+    dead = tmp_path / "a" / f".partial-{files._machine()}-{process.pid}-x.bin"
     dead.mkdir(parents=True)
     (dead / "part").write_text("half")
-    living = runs.partial(tmp_path / "y.bin")
+    living = files.partial(tmp_path / "y.bin")
     living.write_text("being written")
-    runs.clear_partial(tmp_path)
+    files.clear_partial(tmp_path)
     assert not dead.exists() and living.exists()
 
 

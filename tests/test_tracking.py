@@ -55,7 +55,8 @@ def test_the_same_run_is_logged_once_and_a_changed_one_again(store, home):
 def test_without_the_variable_mlflow_is_not_even_imported(home, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     code = (
-        "import sys; from helpers import runs, tracking; stage = runs.Stage('02_x', study='ranking', run='a'); stage.finish()\n"
+        "import sys; from helpers import runs, tracking\n"
+        "stage = runs.Stage('02_x', study='ranking', run='a'); stage.finish()\n"
         "print(tracking.log(stage.run), 'mlflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[] False\n"
@@ -79,4 +80,8 @@ def test_the_command_logs_what_it_executes(store, home):
     done = workbench("run", "ranking", "-p", "rows=200", "--stages", "01", "--run", "small", home=home)
     assert done.returncode == 0, done.stderr
     (logged,) = _logged(store)
-    assert logged.info.run_name == "small" and logged.data.params["rows"] == "200" and "01/bayes_auc" in logged.data.metrics
+    assert (
+        logged.info.run_name == "small"
+        and logged.data.params["rows"] == "200"
+        and "01/bayes_auc" in logged.data.metrics
+    )

@@ -148,8 +148,8 @@ def sweep(file: Path, workers: int | None, dry_run: bool, fail_fast: bool, sched
 @click.option("--parquet", type=click.Path(dir_okay=False), help="Write the whole table to this file too.")
 def results(study: str | None, parquet: str | None) -> None:
     """Show all runs (of STUDY): the parameters in which they differ, and what they measured."""
+    from helpers import files
     from helpers import results as all_results
-    from helpers import runs
 
     table = all_results.table(study)
     if table.empty:
@@ -157,7 +157,7 @@ def results(study: str | None, parquet: str | None) -> None:
         return
     click.echo(all_results.readable(table).to_string(index=False, na_rep=""))
     if parquet:
-        with runs.atomic(Path(parquet).resolve()) as temporary:
+        with files.atomic(Path(parquet).resolve()) as temporary:
             table.to_parquet(temporary)
         click.echo(f"\nwritten: {parquet}")
 
@@ -174,13 +174,9 @@ def list_studies() -> None:
         for scenario in study.scenarios.values():
             click.echo(f"  scenario {scenario.name:<14}{scenario.summary}")
     click.echo("\nparameters, with the stages that have them:")
-    rows: dict[str, tuple[str, str, list[str]]] = {}
-    for number, notebook in notebooks.stages().items():
-        for parameter in notebooks.declared(notebook).values():
-            if parameter.name not in ("study", "run"):
-                rows.setdefault(parameter.name, (repr(parameter.default), parameter.help, []))[2].append(number)
-    for name, (default, text, numbers) in rows.items():
-        click.echo(f"  {name} = {default:<{max(1, 26 - len(name))}} {','.join(numbers):<9} {text}")
+    for name, declared in notebooks.parameters().items():
+        numbers = ",".join(notebooks.stages_with(name))
+        click.echo(f"  {name} = {declared.default!r:<{max(1, 26 - len(name))}} {numbers:<9} {declared.help}")
 
 
 @main.command("notebooks")

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers import files
 from helpers import parameters as parameter_table
-from helpers import runs
 from helpers.errors import BadInput, DamagedFile
 from helpers.studies import Scenario, Study, get
 
@@ -104,9 +104,9 @@ class Dataset:
         path.write_text(json.dumps(self.manifest, indent=1) + "\n")
 
     def files(self) -> dict[str, str]:
-        """SHA-256 of every part by its path below `runs.home`, for `Stage.share`."""
+        """SHA-256 of every part by its path below `files.home`, for `Stage.share`."""
         return {
-            runs.shown(self.folder / part["file"]): part["sha256"] for split in SPLITS for part in self._parts(split)
+            files.shown(self.folder / part["file"]): part["sha256"] for split in SPLITS for part in self._parts(split)
         }
 
     def verify(self) -> None:
@@ -123,9 +123,9 @@ class Dataset:
     def _verified(self, part: dict) -> Path:
         path = self.folder / part["file"]
         if part["file"] not in self._checked:
-            if not path.exists() or runs.sha256(path) != part["sha256"]:
+            if not path.exists() or files.sha256(path) != part["sha256"]:
                 raise DamagedFile(
-                    f"{runs.shown(path)} is gone or is not the file that was made (its SHA-256 differs): "
+                    f"{files.shown(path)} is gone or is not the file that was made (its SHA-256 differs): "
                     "run notebook 01 again, it makes the data set anew"
                 )
             self._checked.add(part["file"])
@@ -135,7 +135,7 @@ class Dataset:
 def load(record: Path) -> Dataset:
     """The data set that stage 01 recorded in `record` (``data.json`` of a run)."""
     manifest = json.loads(record.read_text())
-    return Dataset(runs.home() / manifest["folder"], manifest)
+    return Dataset(files.home() / manifest["folder"], manifest)
 
 
 def make(
@@ -167,17 +167,17 @@ def make(
     workers = checked.pop("workers")
     parameters = {"study": study.name, "scenario": chosen.name, **checked, "source": _fingerprint(chosen)}
     name = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:16]
-    folder = runs.home() / "data" / study.name / name
+    folder = files.home() / "data" / study.name / name
     existing = _existing(folder)
     if existing:
         return existing
 
     rows_of = dict(zip(SPLITS, counts.values(), strict=True))
-    manifest = {"folder": runs.shown(folder), "parameters": parameters, "rows": rows_of, "threshold": {}, "parts": {}}
-    runs.make_folder(folder.parent)
-    runs.clear_partial(folder.parent)
-    partial = runs.partial(folder)
-    with runs.writing(folder):
+    manifest = {"folder": files.shown(folder), "parameters": parameters, "rows": rows_of, "threshold": {}, "parts": {}}
+    files.make_folder(folder.parent)
+    files.clear_partial(folder.parent)
+    partial = files.partial(folder)
+    with files.writing(folder):
         try:
             partial.mkdir()
             for split, count in rows_of.items():
@@ -375,4 +375,4 @@ class _Maker:
         table = self.table(chunk, threshold)
         path = folder / f"{self.split}-{chunk:05d}.parquet"
         pq.write_table(table, path, compression="zstd", use_dictionary=[LABEL, REQUEST])
-        return {"file": path.name, "rows": table.num_rows, "sha256": runs.sha256(path)}
+        return {"file": path.name, "rows": table.num_rows, "sha256": files.sha256(path)}

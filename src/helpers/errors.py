@@ -1,5 +1,14 @@
 """The errors a user can meet. Each message says what is wrong, with the value, and the way out."""
 
+import difflib
+from collections.abc import Iterable
+
+
+def meant(name: object, known: Iterable[str]) -> str:
+    """What to add to a message about a name that is not known: `` (did you mean epochs?)``, or nothing."""
+    close = difflib.get_close_matches(str(name), known, 1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
 
 class WorkbenchError(Exception):
     """Something could not be done; the command line shows the message and exits with `exit_status`."""

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers import kernels, runs
+from helpers import files, kernels
 from helpers.errors import BadInput, StageFailed
 
 LAST_STAGE = "06"
@@ -43,7 +43,7 @@ class Declared:
 
 def folder() -> Path:
     """The folder of the numbered notebooks."""
-    return runs.project() / "notebooks"
+    return files.project() / "notebooks"
 
 
 def numbered() -> dict[str, Path]:
@@ -87,6 +87,17 @@ def _declared(notebook: Path, changed: int) -> dict[str, Declared]:
         )
         for name, entry in found.items()
     }
+
+
+def parameters() -> dict[str, Declared]:
+    """All parameters that stages declare and a user may set, by name. One name means the same in every stage."""
+    every = {name: d for notebook in stages().values() for name, d in declared(notebook).items()}
+    return {name: d for name, d in every.items() if name not in ("study", "run")}
+
+
+def stages_with(name: str) -> list[str]:
+    """The numbers of the stages that have a parameter."""
+    return [number for number, notebook in stages().items() if name in declared(notebook)]
 
 
 def code_sha256(notebook: Path) -> str:
@@ -136,7 +147,7 @@ def refresh(echo: Callable[[str], None] = print) -> None:
                 client.execute()
             except (CellExecutionError, DeadKernelError) as error:
                 raise StageFailed(f"{notebook.name} failed and was left as it was: {error}") from error
-            with runs.atomic(notebook) as temporary:
+            with files.atomic(notebook) as temporary:
                 nbformat.write(normalised(content), temporary)
             echo(f"{notebook.stem}  stored in {time.monotonic() - started:.1f} s")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
@@ -13,10 +12,10 @@ from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from helpers import kernels, report, runs, studies
+from helpers import files, kernels, notebooks, report, runs, studies
 from helpers import parameters as parameter_table
-from helpers.errors import BadInput, KernelDied, StageFailed, WorkbenchError
-from helpers.notebooks import KERNEL, Declared, code_sha256, declared, environment, stages
+from helpers.errors import BadInput, KernelDied, StageFailed, WorkbenchError, meant
+from helpers.notebooks import KERNEL, code_sha256, declared, environment, stages
 
 START_ATTEMPTS = 3
 """How often a kernel is started that ends before it is ready: no cell has been executed then."""
@@ -30,20 +29,14 @@ def requested(study: str, given: Mapping[str, object]) -> dict[str, object]:
     BadInput : an unknown name (with the list of those there are), a wrong type, a value out of range, or a
         scenario that the study does not have.
     """
-    known: dict[str, Declared] = {}
-    for notebook in stages().values():
-        known |= declared(notebook)
+    known = notebooks.parameters()
     result = {}
     for name, value in given.items():
         if name in ("study", "run"):
             raise BadInput(f"{name} is not set with -p: write `workbench run STUDY --run NAME`")
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            meant = f" (did you mean {close[0]}?)" if close else ""
-            listing = "\n".join(
-                f"  {p.name} = {p.default!r}  {p.help}" for p in known.values() if p.name not in ("study", "run")
-            )
-            raise BadInput(f"there is no parameter {name!r}{meant}; there is:\n{listing}")
+            listing = "\n".join(f"  {p.name} = {p.default!r}  {p.help}" for p in known.values())
+            raise BadInput(f"there is no parameter {name!r}{meant(name, known)}; there is:\n{listing}")
         kind = known[name].kind
         result[name] = parameter_table.check(name, _read(value, kind) if isinstance(value, str) else value, kind)
     if "scenario" in result:
@@ -108,7 +101,7 @@ def run(
     work = runs.Run(study, default_name(wanted) if name is None else name)
     todo = stages(chosen)
     with _only_one(work, wait):
-        runs.clear_partial(work.folder)
+        files.clear_partial(work.folder)
         wanted = _settle(work, wanted, force, every_stage=chosen is None)
         for number, notebook in todo.items():
             parameters = {k: v for k, v in wanted.items() if k in declared(notebook)}
@@ -143,14 +136,13 @@ def _refuse_others(work: runs.Run, wanted: Mapping[str, object]) -> None:
     record = work.record()
     if not record["stages"]:
         return
-    defaults = {name: d.default for notebook in stages().values() for name, d in declared(notebook).items()}
+    known = notebooks.parameters()
     for name, value in wanted.items():
-        old = record["requested"].get(name, defaults[name])
+        old = record["requested"].get(name, known[name].default)
         if old != value:
-            having = [number for number, notebook in stages().items() if name in declared(notebook)]
             raise BadInput(
                 f"run {work.name!r} was made with {name}={old}, not {value}: give another name with --run, or "
-                f"--stages {','.join(having)} --force to change it there"
+                f"--stages {','.join(notebooks.stages_with(name))} --force to change it there"
             )
 
 
@@ -177,8 +169,8 @@ def _only_one(work: runs.Run, wait: bool = False):
     """Refuse to execute a run that another process is executing, or wait for that process."""
     import fcntl
 
-    runs.make_folder(work.folder)
-    with runs.writing(work.folder):
+    files.make_folder(work.folder)
+    with files.writing(work.folder):
         lock = open(work.folder / ".executing", "w")  # noqa: SIM115 (closed below)
     with lock:
         try:
@@ -205,8 +197,8 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict, source: str) -> N
     failed = target.with_suffix(".failed.ipynb")
     terminal = sys.stderr.isatty()
     with (
-        runs.atomic(target) as temporary,
-        environment(WORKBENCH_HOME=str(runs.home()), **({} if terminal else {"TQDM_DISABLE": "1"})),
+        files.atomic(target) as temporary,
+        environment(WORKBENCH_HOME=str(files.home()), **({} if terminal else {"TQDM_DISABLE": "1"})),
     ):
         failed.unlink(missing_ok=True)
         try:

@@ -7,9 +7,9 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
-from helpers import __version__, results, runs
+from helpers import __version__, files, results, runs
 from helpers.errors import WorkbenchError
-from helpers.evaluation import parity
+from helpers.evaluation import latency, parity
 
 _COMPARISON, _RECOMMENDATION = "comparison.csv", "recommendation.json"
 TABLE_COLUMNS = {
@@ -34,17 +34,20 @@ _FORMATS = {
     "ndcg_at_10": "{:.4f}",
     "kendall_tau": "{:.4f}",
     "top10_overlap": "{:.4f}",
-    "latency_us": "{:9.2f} us",
 }
 
 
 def readable(comparison):
-    """comparison.csv as text cells under readable headings, for the terminal and the page."""
+    """comparison.csv as text cells under readable headings, for the terminal and the page.
+
+    Cells with times have one width whatever the numbers, so that stored outputs compare once times are masked.
+    """
     cells = comparison[list(TABLE_COLUMNS)].copy().astype(object)
     for column, form in _FORMATS.items():
         cells[column] = [form.format(value) for value in comparison[column]]
     bounds = zip(*(comparison[f"latency_ratio{end}"] for end in ("", "_low", "_high")), strict=True)
-    cells["latency_ratio"] = [f"{ratio:.2f}x ({low:.2f}-{high:.2f}x)".rjust(24) for ratio, low, high in bounds]
+    cells["latency_ratio"] = [latency.interval_text(*bound) for bound in bounds]
+    cells["latency_us"] = [latency.time_text(value) for value in comparison["latency_us"]]
     cells["max_abs_error"] = [parity.error_text(value) for value in comparison["max_abs_error"]]
     return cells.rename(columns=TABLE_COLUMNS)
 
@@ -109,7 +112,7 @@ def write_index(study: str) -> Path:
         cells = {"run": cells.pop("run"), "stages": cells.pop("stages"), "to ship": ships, **cells}
     rows = zip(pages, zip(*cells.values(), strict=True), strict=True)
     text = _page("index.html", study=study, columns=list(cells), rows=list(rows))
-    return _write(runs.home() / "artifacts" / study / "index.html", text)
+    return _write(files.home() / "artifacts" / study / "index.html", text)
 
 
 def _cells(column, metric: bool) -> list[str]:
@@ -129,6 +132,6 @@ def _page(template: str, **values) -> str:
 
 def _write(page: Path, text: str) -> Path:
     if not page.is_file() or page.read_text(errors="replace") != text:
-        with runs.atomic(page) as temporary:
+        with files.atomic(page) as temporary:
             temporary.write_text(text)
     return page

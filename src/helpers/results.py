@@ -7,14 +7,14 @@ from contextlib import suppress
 
 import numpy as np
 
-from helpers import runs, studies
+from helpers import files, runs, studies
 from helpers.errors import WorkbenchError
 
 _RUN_COLUMNS = ["study", "run", "stages", "commit"]
 
 
 def table(study: str | None = None, names: Collection[str] | None = None):
-    """Parameters and metrics of the runs below `runs.home`.
+    """Parameters and metrics of the runs below `files.home`.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def table(study: str | None = None, names: Collection[str] | None = None):
 def _runs(study: str | None, names: Collection[str] | None) -> Iterator[tuple[runs.Run, dict]]:
     """Runs with a record that can be read, by study and name."""
     for known in studies.names() if study is None else [studies.get(study).name]:
-        for file in sorted((runs.home() / "artifacts" / known).glob("*/run.json")):
+        for file in sorted((files.home() / "artifacts" / known).glob("*/run.json")):
             if names is None or file.parent.name in names:
                 run = runs.Run(known, file.parent.name)
                 with suppress(WorkbenchError):

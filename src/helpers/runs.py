@@ -9,11 +9,9 @@ any moment, a run therefore holds whole files only, and its record says which of
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import time
@@ -23,131 +21,18 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+from helpers import files
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, DamagedFile, MissingStage, WorkbenchError
 
 _PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "MNN", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow")
-_REASONS = {
-    errno.ENOSPC: "the disk is full: free some space and run the stage again",
-    errno.EDQUOT: "the disk quota is used up: free some space and run the stage again",
-    errno.EACCES: "this user may not write there: change its permissions, or set WORKBENCH_HOME to another folder",
-    errno.EPERM: "this user may not write there: change its permissions, or set WORKBENCH_HOME to another folder",
-    errno.EROFS: "it is on a read-only file system: set WORKBENCH_HOME to a folder that can be written",
-    errno.ENOTDIR: "a file stands where a folder is needed: move it away, or set WORKBENCH_HOME to another folder",
-    errno.EISDIR: "a folder stands where a file is needed: move it away",
-}
-_PARTIAL = ".partial-"
-
-
-def project() -> Path:
-    """The folder of the project, where ``notebooks/`` is; the current folder if the package stands alone."""
-    root = Path(__file__).resolve().parents[2]
-    return root if (root / "pyproject.toml").exists() else Path.cwd()
-
-
-def home() -> Path:
-    """The folder that holds ``data/`` and ``artifacts/``: WORKBENCH_HOME, or the project."""
-    given = os.environ.get("WORKBENCH_HOME")
-    if not given:
-        return project()
-    try:
-        return Path(given).expanduser().resolve()
-    except (OSError, RuntimeError) as error:
-        raise BadInput(f"WORKBENCH_HOME={given!r} is not a folder: {error}") from error
-
-
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it, or say why it cannot be."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = _REASONS.get(error.errno, f"{error.strerror}: set WORKBENCH_HOME to a folder that can be written")
-        if isinstance(error, FileExistsError):
-            reason = _REASONS[errno.ENOTDIR]
-        raise WorkbenchError(f"cannot make the folder {path}: {reason}") from error
-
-
-def partial(path: Path) -> Path:
-    """A temporary name beside `path`, marked with this machine and process; the suffix stays, writers go by it."""
-    return path.with_name(f"{_PARTIAL}{_machine()}-{os.getpid()}-{path.name}")
-
-
-def _machine() -> str:
-    """This machine in eight characters: its process ids mean nothing on others that share the folder."""
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-
-
-def without_partial(text: str) -> str:
-    """A message with the names that its temporary files would have had."""
-    return re.sub(rf"{re.escape(_PARTIAL)}[0-9a-f]{{8}}-\d+-", "", text)
-
-
-def clear_partial(folder: Path) -> None:
-    """Remove what killed processes of this machine left half-written below `folder`."""
-    for path in folder.rglob(f"{_PARTIAL}{_machine()}-*") if folder.is_dir() else ():
-        process = path.name.removeprefix(_PARTIAL).split("-")[1]
-        try:
-            os.kill(int(process), 0)
-        except ProcessLookupError:
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-        except (ValueError, PermissionError):
-            continue  # not ours
-
-
-def shown(path: Path) -> str:
-    """`path` as a reader should see it: relative to `home`, the same on every machine."""
-    try:
-        return path.relative_to(home()).as_posix()
-    except ValueError:
-        return str(path)
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals while writing `path` into errors that say what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _REASONS:
-            raise
-        raise WorkbenchError(f"cannot write {path}: {_REASONS[error.errno]}") from error
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; rename it to `path` when the body is done, remove it if it fails.
-
-    If a file already stands at `path`, it stays whole until the new one replaces it.
-    """
-    temporary = partial(path)
-    make_folder(path.parent)
-    with writing(path):
-        try:
-            yield temporary
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write `value` as indented JSON, atomically."""
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n")
 
 
 def _commit() -> str | None:
     """The project's git commit, with ``+changes`` if files differ from it; None outside a checkout."""
-    if not (project() / ".git").exists():
+    if not (files.project() / ".git").exists():
         return None
-    git = ["git", "-C", str(project())]
+    git = ["git", "-C", str(files.project())]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
         status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
@@ -187,7 +72,7 @@ class Run:
     def __init__(self, study: str, name: str):
         self.study = parameter_table.check("study", study)
         self.name = parameter_table.check("run", name)
-        self.folder = home() / "artifacts" / study / name
+        self.folder = files.home() / "artifacts" / study / name
 
     @property
     def record_file(self) -> Path:
@@ -203,7 +88,7 @@ class Run:
         except FileNotFoundError:
             return {"study": self.study, "run": self.name, "requested": {}, "parameters": {}, "stages": {}}
         except NotADirectoryError as error:
-            raise WorkbenchError(f"cannot read {self.record_file}: {_REASONS[errno.ENOTDIR]}") from error
+            raise WorkbenchError(f"cannot read {self.record_file}: {files.REASONS[errno.ENOTDIR]}") from error
         except (OSError, ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
             raise DamagedFile(
                 f"{self.record_file} is not the record of a run any more: start the run over with "
@@ -215,12 +100,12 @@ class Run:
         """Change the record under a lock, so that two processes cannot lose each other's entries."""
         import fcntl
 
-        make_folder(self.folder)
-        with writing(self.record_file), open(self.folder / ".lock", "w") as lock:
+        files.make_folder(self.folder)
+        with files.writing(self.record_file), open(self.folder / ".lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             record = self.record()
             yield record
-            write_json(self.record_file, record)
+            files.write_json(self.record_file, record)
 
     def files(self, *suffixes: str, stage: str = "") -> list[str]:
         """Recorded outputs that end in one of `suffixes`, of all finished stages or of one, in order of making."""
@@ -253,10 +138,10 @@ class Run:
             raise MissingStage(f"stage {number} of run {self.name!r} {reason}: {again}")
         path = self.folder / file
         if not path.is_file():
-            raise DamagedFile(f"{shown(path)} is gone, although stage {number} recorded it: {again}")
-        if sha256(path) != entry["outputs"][file]:
+            raise DamagedFile(f"{files.shown(path)} is gone, although stage {number} recorded it: {again}")
+        if files.sha256(path) != entry["outputs"][file]:
             raise DamagedFile(
-                f"{shown(path)} is not the file that stage {number} recorded (its SHA-256 differs): {again}"
+                f"{files.shown(path)} is not the file that stage {number} recorded (its SHA-256 differs): {again}"
             )
         return path
 
@@ -279,12 +164,12 @@ class Run:
             return "was executed by hand"
         if entry["code_sha256"] != code_sha256:
             return "was executed with other code (notebook or helpers)"
-        for kind, base in (("inputs", self.folder), ("outputs", self.folder), ("shared", home())):
+        for kind, base in (("inputs", self.folder), ("outputs", self.folder), ("shared", files.home())):
             for file, recorded in entry.get(kind, {}).items():
                 path = base / file
                 if not path.is_file():
                     return f"{_VERBS[kind]} {file}, which is gone"
-                if sha256(path) != recorded:
+                if files.sha256(path) != recorded:
                     return f"{_VERBS[kind]} {file}, which has been changed since"
         return None
 
@@ -303,9 +188,9 @@ class Run:
             return False
         try:
             for file, digest in {**entry["outputs"], f"notebooks/{name}.ipynb": None}.items():
-                with atomic(self.folder / file) as temporary:
+                with files.atomic(self.folder / file) as temporary:
                     shutil.copyfile(donor.folder / file, temporary)
-                    if digest is not None and sha256(temporary) != digest:
+                    if digest is not None and files.sha256(temporary) != digest:
                         raise DamagedFile(f"{file} of run {donor.name!r} has been changed")
         except (FileNotFoundError, DamagedFile):
             return False
@@ -382,7 +267,7 @@ class Stage:
     def input(self, stage: str, file: str) -> Path:
         """The path of what an earlier stage recorded; see `Run.verified` for what is refused."""
         path = self.run.verified(stage, file)
-        self.inputs[file] = sha256(path)
+        self.inputs[file] = files.sha256(path)
         return path
 
     def made(self, stage: str, *suffixes: str) -> list[str]:
@@ -398,21 +283,21 @@ class Stage:
         path = self.run.folder / file
         if not path.resolve().is_relative_to(self.run.folder.resolve()) or path == self.run.record_file:
             raise BadInput(f"{file!r} is not a file that a stage may write in its run folder")
-        with atomic(path) as temporary:
+        with files.atomic(path) as temporary:
             yield temporary
-        self.outputs[file] = sha256(path)
+        self.outputs[file] = files.sha256(path)
 
     def discard(self, file: str) -> None:
         """Remove a file that this stage could not make (again), so that an earlier one is not taken for it."""
         (self.run.folder / file).unlink(missing_ok=True)
         self.outputs.pop(file, None)
 
-    def share(self, files: Mapping[str, str]) -> None:
+    def share(self, made: Mapping[str, str]) -> None:
         """Record files outside the run folder that this stage stands for: SHA-256 by path below `home`.
 
         They may serve other runs too. If one is gone or changed, `workbench run` executes the stage again.
         """
-        self.shared.update(files)
+        self.shared.update(made)
 
     def figure(self, name: str, figure):
         """Save a figure as ``figures/<name>.png`` of the run, and return it for the notebook to show."""
@@ -426,7 +311,7 @@ class Stage:
         with self.run.edit() as record:
             record["stages"][self.name] = self._entry("done")
             Run._collect_parameters(record)
-        return f"stage {self.name} recorded {len(self.outputs)} files in {shown(self.run.folder)}"
+        return f"stage {self.name} recorded {len(self.outputs)} files in {files.shown(self.run.folder)}"
 
     def _entry(self, status: str) -> dict:
         return {

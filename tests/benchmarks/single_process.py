@@ -2,8 +2,8 @@
 
     python tests/benchmarks/single_process.py [--pairs 2]
 
-The straight script is all code cells of 01 to 05, one after the other in one process. Both start cold: no fork server is
-running when they begin. They alternate, and the ratio is of the sums.
+The straight script is all code cells of 01 to 05, one after the other in one process. Both start cold: no fork server
+is running when they begin. They alternate, and the ratio is of the sums.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/sweep_leaks.py [--runs 200] [--workers 2]
 
-The sweep's process is looked at after every 20 runs. Flat: the last looks are no higher than those after the first fifth,
-by which everything is loaded.
+The sweep's process is looked at after every 20 runs. Flat: the last looks are no higher than those after the first
+fifth, by which everything is loaded.
 """
 
 import argparse
@@ -29,7 +29,12 @@ def main() -> None:
             f"grid: {{seed: {{range: [0, {options.runs}]}}}}\n"
         )
         command = [sys.executable, "-m", "helpers.cli", "sweep", str(file), "--workers", str(options.workers)]
-        environment = {**os.environ, "WORKBENCH_HOME": str(home), "XDG_RUNTIME_DIR": folder, "WORKBENCH_KERNEL_IDLE": "5"}
+        environment = {
+            **os.environ,
+            "WORKBENCH_HOME": str(home),
+            "XDG_RUNTIME_DIR": folder,
+            "WORKBENCH_KERNEL_IDLE": "5",
+        }
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
         looked, started, seen = psutil.Process(process.pid), time.monotonic(), 0
         print(f"{'runs':>5} {'seconds':>8} {'MB':>7} {'files':>6} {'threads':>8} {'zombies':>8}")

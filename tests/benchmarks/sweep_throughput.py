@@ -4,8 +4,9 @@
 
 The loop executes notebooks 01 to 05 of every run one after the other with `papermill -k python3`, as one would without
 this package's commands. It is measured on the first `--loop-runs` of the runs (each takes it as long as any other) and
-compared by runs an hour. Both time latency as shortly as they can, in five rounds with one thread. What `workbench sweep` needs beyond that is read
-from its own records: the time between the start and the end of the whole, less what the notebooks' cells took.
+compared by runs an hour. Both time latency as shortly as they can, in five rounds with one thread. What `workbench
+sweep` needs beyond that is read from its own records: the time between the start and the end of the whole, less what
+the notebooks' cells took.
 """
 
 import argparse
@@ -41,7 +42,9 @@ def loop(home: Path, made: plan.Plan, count: int) -> float:
     for name, given in list(made.runs.items())[:count]:
         for number, notebook in notebooks.stages().items():
             parameters = {k: v for k, v in given.items() if k in notebooks.declared(notebook)}
-            words = " ".join(f"-p {key} {value}" for key, value in {"study": "ranking", "run": name, **parameters}.items())
+            words = " ".join(
+                f"-p {key} {value}" for key, value in {"study": "ranking", "run": name, **parameters}.items()
+            )
             output = home / f"{name}-{number}.ipynb"
             lines.append(f"{sys.executable} -m papermill -k python3 '{notebook}' '{output}' {words} || exit 1")
     started = time.perf_counter()

@@ -196,10 +196,22 @@ def test_hostile_names_and_sizes_are_refused(published, unpacked, tmp_path, name
     assert client.current(tmp_path / "phone") is None and {path for path in tmp_path.parent.rglob("outside")} == before
 
 
-def test_links_and_wrong_sizes_in_headers_are_refused(published, unpacked, tmp_path):
+def test_links_are_refused(published, unpacked, tmp_path):
     _replaced(published, _zip_with(tmp_path, unpacked, (_link("notes.txt"), b"/etc/passwd")))
     with pytest.raises(DamagedFile, match="is a link, a device or encrypted"):
         client.install(str(published), tmp_path / "phone")
+
+
+@pytest.mark.parametrize("by", [-1, 1, 1000])
+def test_a_size_in_a_header_that_is_not_the_contents_is_refused(published, tmp_path, by):
+    content = bytearray(published.with_suffix(".zip").read_bytes())
+    entry = content.find(b"PK\x01\x02")  # of the central directory; its uncompressed size is 24 bytes on
+    size = int.from_bytes(content[entry + 24 : entry + 28], "little")
+    content[entry + 24 : entry + 28] = (size + by).to_bytes(4, "little")
+    _replaced(published, bytes(content))
+    with pytest.raises(DamagedFile):
+        client.install(str(published), tmp_path / "phone")
+    assert client.current(tmp_path / "phone") is None
 
 
 def test_a_changed_weight_is_refused_although_every_hash_is_right(installed, unpacked, tmp_path, ranking, trained):
@@ -240,7 +252,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_version_in_use(unpacked, tmp_path, 
 
 @pytest.mark.slow
 def test_a_thousand_damaged_bundles(installed, unpacked, published, tmp_path, ranking):
-    """Bit flips, cuts, swaps and hostile names in zips, descriptors, golden cases and models, hashes made right again."""
+    """Bit flips, cuts, swaps and hostile names in zips, descriptors, golden cases and models; hashes are right."""
     rng = np.random.default_rng(7)
     good_zip, good_descriptor = published.with_suffix(".zip").read_bytes(), published.read_text()
     outcomes = {"refused": 0, "harmless": 0}

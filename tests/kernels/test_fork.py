@@ -9,13 +9,13 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import nbformat
 import psutil
 import pytest
 from jupyter_client import KernelManager
 from nbclient import NotebookClient
+from support import servers
 from traitlets.config import Config
 
 from helpers import forks, kernels, notebooks
@@ -24,23 +24,6 @@ from helpers.forks import server
 from helpers.kernels import provisioner
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
-
-
-@pytest.fixture(scope="module")
-def runtime(tmp_path_factory):
-    """A runtime folder of this module's own, and with it a fork server of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-        patch.setenv("WORKBENCH_KERNEL_IDLE", "60")
-        yield server.folder()
-        for process in _servers(server.address("notebooks")):
-            process.kill()
-
-
-def _servers(address: Path) -> list[psutil.Process]:
-    """Fork servers (not their kernels, which look alike) of a socket."""
-    found = [p for p in psutil.process_iter(["cmdline"]) if str(address) in (p.info["cmdline"] or [])]
-    return [p for p in found if p.ppid() not in {other.pid for other in found}]
 
 
 class Kernel:
@@ -213,7 +196,7 @@ def test_a_fork_ends_whose_asker_was_gone_before_it_was_made(runtime, imports):
         socket.send_fds(connection, [content], [keeps_open, 1, 2])
         connection.close()
     forks.connect(imports).close()
-    (parent,) = _servers(server.address(imports))
+    (parent,) = servers(server.address(imports))
     deadline = time.monotonic() + 10
     while (left := parent.children()) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -222,12 +205,12 @@ def test_a_fork_ends_whose_asker_was_gone_before_it_was_made(runtime, imports):
 
 def test_kernels_end_with_a_killed_server_and_the_next_one_is_started(runtime):
     with Kernel() as kernel:
-        (process,) = _servers(server.address("notebooks"))
+        (process,) = servers(server.address("notebooks"))
         process.kill()
         assert _gone(kernel.pid) and not kernel.manager.is_alive()
     with Kernel() as kernel:
         assert kernel.run("print(1)") == "1"
-        assert [p.pid for p in _servers(server.address("notebooks"))] == [psutil.Process(kernel.pid).ppid()]
+        assert [p.pid for p in servers(server.address("notebooks"))] == [psutil.Process(kernel.pid).ppid()]
 
 
 def test_many_who_ask_at_once_share_one_server(tmp_path, monkeypatch):
@@ -236,8 +219,8 @@ def test_many_who_ask_at_once_share_one_server(tmp_path, monkeypatch):
     code = "from helpers import forks; print(forks.server._peer(forks.connect('notebooks'))[0])"
     askers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(4)]
     said = {int(asker.communicate()[0]) for asker in askers}
-    assert said == {process.pid for process in _servers(server.address("notebooks"))}
-    started = _servers(server.address("notebooks"))
+    assert said == {process.pid for process in servers(server.address("notebooks"))}
+    started = servers(server.address("notebooks"))
     assert len(started) == 1
     assert _gone(started[0].pid, seconds=15), "ended by itself when idle"
     assert not server.address("notebooks").exists()

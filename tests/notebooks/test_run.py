@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from support import PROJECT, QUICK, QUICKLY, STRACE, workbench
 
-from helpers import notebooks, pipeline, runs
+from helpers import files, notebooks, pipeline, runs
 from helpers.datasets import load
 from helpers.errors import DamagedFile
 from helpers.convert import recipes
@@ -53,7 +53,7 @@ def test_a_finished_run_is_the_folder_of_the_contract(finished):
     assert record["parameters"]["epochs"] == 5 and record["requested"] == QUICK and record["seed"] == 42
     for stage in record["stages"].values():
         assert stage["seconds"] > 0
-        assert all(runs.sha256(folder / file) == digest for file, digest in stage["outputs"].items())
+        assert all(files.sha256(folder / file) == digest for file, digest in stage["outputs"].items())
     table = pd.read_csv(folder / "comparison.csv")
     assert tuple(table.columns) == comparison.COLUMNS
     variants = [("keras", "fp32"), *((recipe.runtime, recipe.precision) for recipe in recipes.RECIPES)]

@@ -65,7 +65,9 @@ def test_a_killed_worker_loses_and_doubles_nothing(cluster, file, home, tmp_path
     assert {key: now[key] for key in done} == done, "what was done is not executed again"
     check_whole(home, file)
     executed, recognised = said.count("  done in "), said.count("finished before, nothing to do")
-    assert executed + recognised == 3 + 6, "every stage once; one that the killed worker had just finished is recognised"
+    assert executed + recognised == 3 + 6, (
+        "every stage once; one that the killed worker had just finished is recognised"
+    )
     assert recognised <= 1
 
     alone = tmp_path / "alone"
@@ -91,7 +93,8 @@ def test_a_cluster_that_does_not_see_the_files_is_refused(cluster, file, home):
     """Two namespaces for two machines: the sweep's home is on a file system that the workers do not have."""
     address, _ = cluster
     file.write_text(SWEEP)
-    hidden = f"mkdir -p {home} && mount -t tmpfs tmpfs {home} && exec {sys.executable} -m helpers.cli sweep {file} --scheduler {address}"
+    sweep = f"{sys.executable} -m helpers.cli sweep {file} --scheduler {address}"
+    hidden = f"mkdir -p {home} && mount -t tmpfs tmpfs {home} && exec {sweep}"
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", hidden],
         env={**os.environ, "WORKBENCH_HOME": str(home)},

@@ -17,7 +17,9 @@ def test_a_sweep_makes_what_single_runs_make_and_shares_what_is_the_same(file, h
     assert "3/3  " in done.stdout and "hidden_units" in done.stdout and "02 auc" in done.stdout
     check_whole(home, file)
     first, second = records(home).values() if "4" in next(iter(records(home))) else reversed(records(home).values())
-    assert second["stages"]["01_synthetic_data"]["from_run"] == first["run"] == "epochs=2,hidden_units=4,rows=1000,seed=1"
+    assert (
+        second["stages"]["01_synthetic_data"]["from_run"] == first["run"] == "epochs=2,hidden_units=4,rows=1000,seed=1"
+    )
     assert second["stages"]["01_synthetic_data"]["parameters"]["run"] == second["run"]
 
     given = [word for name, value in second["requested"].items() for word in ("-p", f"{name}={value}")]
@@ -30,7 +32,9 @@ def test_a_sweep_makes_what_single_runs_make_and_shares_what_is_the_same(file, h
     again = workbench("sweep", str(file), home=home)
     assert again.returncode == 0 and "done in" not in again.stdout and again.stdout.count("nothing to do") == 4
     page = (home / "artifacts/ranking/index.html").read_text()
-    assert f'href="{second["run"].replace("=", "%3D").replace(",", "%2C")}/report.html"' in page and "hidden_units" in page
+    assert (
+        f'href="{second["run"].replace("=", "%3D").replace(",", "%2C")}/report.html"' in page and "hidden_units" in page
+    )
 
 
 def test_a_dry_run_shows_the_runs_and_makes_nothing(file, home):
@@ -55,10 +59,14 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_others(file, home):
     (spoiled / "figures").write_text("a file where a folder is needed")
     done = workbench("sweep", str(file), "--workers", "2", home=home)
     assert done.returncode == 1
-    assert "failed  rows=200,seed=2: stage 01_synthetic_data failed: WorkbenchError: cannot make the folder" in done.stderr
+    assert (
+        "failed  rows=200,seed=2: stage 01_synthetic_data failed: WorkbenchError: cannot make the folder" in done.stderr
+    )
     assert f"see {spoiled}/notebooks/01_synthetic_data.failed.ipynb" in done.stderr
     assert "workbench: 1 of 3 runs failed; the same command tries them again" in done.stderr
-    assert {name for name, record in records(home).items() if record["stages"]["01_synthetic_data"]["status"] == "done"} == {
+    assert {
+        name for name, record in records(home).items() if record["stages"]["01_synthetic_data"]["status"] == "done"
+    } == {
         "rows=200,seed=1",
         "rows=200,seed=3",
     }

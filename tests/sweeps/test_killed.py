@@ -1,4 +1,4 @@
-"""SIGKILL at random moments, full disks, two sweeps at once: the repeated command finishes, nothing is lost or doubled."""
+"""SIGKILL at random moments, full disks, two sweeps at once: the same command finishes, nothing is lost or doubled."""
 
 import random
 import signal
@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from support import workbench
+from support import servers, workbench
 from sweeping import (
     FIRST_STAGE,
     TWO_WIDTHS,
@@ -15,9 +15,10 @@ from sweeping import (
     forked,
     forks_ended,
     records,
-    servers,
     start,
 )
+
+from helpers.forks import server
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("runtime")]
 MOMENTS = 10
@@ -53,7 +54,11 @@ def _kill(victim: str, process) -> None:
         process.wait()
         assert forks_ended(), "workers and kernels end with the sweep"
         return
-    kinds = {"worker": lambda: forked("bare"), "kernel": lambda: forked("notebooks"), "server": servers}
+    kinds = {
+        "worker": lambda: forked("bare"),
+        "kernel": lambda: forked("notebooks"),
+        "server": lambda: servers(server.folder()),
+    }
     there = kinds[victim]()
     if there:
         random.choice(there).send_signal(signal.SIGKILL)

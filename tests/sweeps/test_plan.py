@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from helpers import notebooks, pipeline, runs
+from helpers import files, notebooks, pipeline, runs
 from helpers.errors import BadInput
 from helpers.sweeps import plan
 
@@ -44,8 +44,8 @@ def test_the_documented_file(read):
 
 
 def test_stored_sweep_files_can_be_read(home):
-    files = sorted((runs.project() / "sweeps").glob("*.yaml"))
-    assert len(files) >= 3 and all(plan.read(file).runs for file in files)
+    stored = sorted((files.project() / "sweeps").glob("*.yaml"))
+    assert len(stored) >= 3 and all(plan.read(file).runs for file in stored)
 
 
 def test_draws_are_seeded_and_do_not_depend_on_how_many_there_are(read):
@@ -62,7 +62,9 @@ def test_a_list_of_grids_is_each_of_them(read):
 
 
 def test_the_same_run_twice_is_one(read):
-    made = read("study: ranking\nbase: {epochs: 3}\ngrid: {seed: [1, 1]}\nlist: [{seed: 1, epochs: 3}, {seed: 1, epochs: 4}]")
+    made = read(
+        "study: ranking\nbase: {epochs: 3}\ngrid: {seed: [1, 1]}\nlist: [{seed: 1, epochs: 3}, {seed: 1, epochs: 4}]"
+    )
     assert list(made.runs) == ["epochs=3,seed=1", "epochs=4,seed=1"] and made.duplicates == 2
 
 
@@ -96,7 +98,9 @@ def test_every_stage_is_executed_once_for_all_runs_that_share_it(read, sections)
         done.add(id(task))
         for number in task.stages.split(","):
             before = [n for n in made.stages if n <= number]
-            prefix = tuple((n, tuple(sorted(pipeline.effective(notebooks.stages()[n], task.given).items()))) for n in before)
+            prefix = tuple(
+                (n, tuple(sorted(pipeline.effective(notebooks.stages()[n], task.given).items()))) for n in before
+            )
             assert has[task.run] >= set(before[:-1]), "a stage follows the one before it"
             if number in task.donors:
                 assert executed[prefix] == task.donors[number]
@@ -145,7 +149,10 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("study: ranking\ngrid: {run: [a]}", "run is not set"),
         ("study: ranking\ngrid: {scenario: [hard]}", "no scenario 'hard'"),
         ("study: ranking\nbase: [1]\nlist: [{}]", "base must be names with values"),
-        ("study: ranking\nstages: 01-02\ngrid: {threads: [1, 2]}", "threads belongs to stage 05, and the sweep has 01, 02 only"),
+        (
+            "study: ranking\nstages: 01-02\ngrid: {threads: [1, 2]}",
+            "threads belongs to stage 05, and the sweep has 01, 02 only",
+        ),
         ("study: ranking\nstages: 3\nlist: [{}]", r"stages must be text like 01-03 \(in quotes"),
         ("study: ranking\nstages: 09\nlist: [{}]", "stages '09' are not like"),
         ("study: ranking\nlist: {seed: 1}", "list must be a list of runs"),
@@ -172,7 +179,10 @@ def test_a_bad_file_is_refused_with_the_value_and_the_way_out(read, home, text, 
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ("grid: {seed: {range: [0, 1000]}, epochs: {range: [1, 10001]}}", r"10,000,000 runs \(1,000 seed x 10,000 epochs\)"),
+        (
+            "grid: {seed: {range: [0, 1000]}, epochs: {range: [1, 10001]}}",
+            r"10,000,000 runs \(1,000 seed x 10,000 epochs\)",
+        ),
         ("grid: {seed: {range: [0, 1000000000000000]}}", "1,000,000,000,000,000 runs"),
         ("grid: [{seed: {range: [0, 9000]}}, {seed: {range: [0, 9000]}, epochs: [2]}]", "more than 10,000 runs"),
     ],

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from helpers import runs
+from helpers import files
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
 from helpers.schema import Schema
 
@@ -85,10 +85,10 @@ class Descriptor:
         return Descriptor(**{name: content[name] for name in names}, minimum=minimum)
 
 
-def pack(folder: Path, files: list[str], target: Path) -> None:
-    """Write `files` of `folder` as a zip: sorted, without times, owners or modes of this machine."""
+def pack(folder: Path, names: list[str], target: Path) -> None:
+    """Write `names` of `folder` as a zip: sorted, without times, owners or modes of this machine."""
     with zipfile.ZipFile(target, "w") as archive:
-        for name in sorted(files):
+        for name in sorted(names):
             entry = zipfile.ZipInfo(name, _DATE)
             entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
             archive.writestr(entry, (folder / name).read_bytes(), zipfile.ZIP_DEFLATED, compresslevel=9)
@@ -130,7 +130,7 @@ def unpack(zipped: Path, folder: Path) -> None:
         too many files, too much content, too high a ratio; content that is not what its header or ``model.json`` says.
     """
     try:
-        with runs.writing(folder), zipfile.ZipFile(zipped) as archive:
+        with files.writing(folder), zipfile.ZipFile(zipped) as archive:
             entries = archive.infolist()
             _check_entries(entries, zipped.stat().st_size)
             folder.mkdir(parents=True)
@@ -194,7 +194,7 @@ def check_files(folder: Path) -> dict:
             f"{name} is {'not listed in' if name in there else 'missing, although it is listed in'} {MANIFEST}"
         )
     for name, digest in listed.items():
-        if runs.sha256(folder / name) != digest:
+        if files.sha256(folder / name) != digest:
             raise DamagedFile(f"{name} is not the file that {MANIFEST} lists (its SHA-256 differs)")
     return manifest
 

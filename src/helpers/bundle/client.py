@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers import child, runs
+from helpers import child, files
 from helpers.bundle import archive, golden
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
 
@@ -59,10 +59,10 @@ def install(source: str, into: Path, *, switch: Callable[[Path], None] | None = 
     into = Path(into)
     place = _descriptor_place(source)
     descriptor = archive.Descriptor.from_json(_fetch_small(place))
-    runs.make_folder(into / "versions")
-    runs.make_folder(into / "downloads")
+    files.make_folder(into / "versions")
+    files.make_folder(into / "downloads")
     with _only_one(into):
-        runs.clear_partial(into)
+        files.clear_partial(into)
         target, checked = _place(into, descriptor)
         if checked is None:
             zipped = into / "downloads" / f"{target.name}.zip"
@@ -210,7 +210,7 @@ def _download(url: str, zipped: Path, descriptor: archive.Descriptor) -> None:
         have = 0
     if have < descriptor.size:
         request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-        with runs.writing(zipped), _opened(request) as answer:
+        with files.writing(zipped), _opened(request) as answer:
             resumed = have and getattr(answer, "status", None) == 206
             have = have if resumed else 0
             bar = tqdm(
@@ -249,7 +249,7 @@ def _place(into: Path, descriptor: archive.Descriptor) -> tuple[Path, Checked | 
 
 def _put(zipped: Path, descriptor: archive.Descriptor, target: Path) -> Checked:
     """Unpack beside `target`, check, and rename: a version folder is whole or not there."""
-    fresh = runs.partial(target)
+    fresh = files.partial(target)
     try:
         archive.unpack(zipped, fresh)
         checked = verify_folder(fresh)
@@ -265,7 +265,7 @@ def _put(zipped: Path, descriptor: archive.Descriptor, target: Path) -> Checked:
 
 def _link(link: Path, target: Path) -> None:
     """Point a link elsewhere in one step."""
-    fresh = runs.partial(link)
+    fresh = files.partial(link)
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(os.path.relpath(target, link.parent))
     os.replace(fresh, link)
@@ -283,7 +283,7 @@ def _prune(into: Path) -> None:
 def _only_one(into: Path) -> Iterator[None]:
     import fcntl
 
-    runs.make_folder(into)
-    with runs.writing(into), open(into / ".lock", "w") as lock:
+    files.make_folder(into)
+    with files.writing(into), open(into / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import child, runs
+from helpers import child, files
 from helpers.convert import mnn, tflite
 from helpers.convert.recipes import Recipe
 from helpers.errors import ConversionFailed, DamagedFile, ParityError
@@ -137,7 +137,7 @@ def make_all(
                 if not recipe.reduced:
                     raise
                 process = None if isinstance(error.__cause__, child.ChildDied) else process
-                reason = runs.without_partial(str(error))  # the name that it would have had
+                reason = files.without_partial(str(error))  # the name that it would have had
                 outcomes.append(Outcome(recipe, None, None, None, reason))
                 echo(f"{name} was not made: {reason.splitlines()[0]}")
     return outcomes

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from helpers.errors import BadInput
+from helpers.evaluation import latency
 from helpers.evaluation.metrics import CHANCE_AUC
 
 PREFERENCES = {
@@ -152,7 +153,7 @@ def _figures(row, but: tuple[str, ...] = ()) -> str:
         "bytes": f"{row['bytes']:,} bytes",
         "agreement": agreement,
         "auc_loss": loss,
-        "latency_ratio": f"{row['latency_ratio']:.2f}x the latency of LiteRT fp32",
+        "latency_ratio": f"{latency.ratio_text(row['latency_ratio']).strip()} the latency of LiteRT fp32",
     }
     return ", ".join(part for name, part in parts.items() if name not in but)
 
@@ -208,7 +209,7 @@ def table(choice: Choice):
             "bytes": f"{row['bytes']:,}",
             "AUC lost at most": f"{row['auc_loss']:.4f}",
             "Kendall tau": f"{row['kendall_tau']:.3f}",
-            "latency": f"{row['latency_ratio']:7.2f}x",
+            "latency": latency.ratio_text(row["latency_ratio"]),
             "verdict": row["verdict"],
             "within budget": "yes" if row["within"] else "no",
             "": "" if row["file"] != choice.file else "ship" if choice.met else "closest",

@@ -210,7 +210,7 @@ def table(summary, mode: str = "copy_and_run", threads: int = 1):
     for batch in sorted(part.index.unique("batch")):
         rows = (part.loc[(variant, batch)] for variant in order)
         cells[f"batch {batch}"] = [
-            f"{_time(r['microseconds'])} {r['ratio']:7.2f}x {_MARKS[r['verdict']]}" for r in rows
+            f"{time_text(r['microseconds'])} {ratio_text(r['ratio'])} {_MARKS[r['verdict']]}" for r in rows
         ]
     return pd.DataFrame(cells, index=order)
 
@@ -224,11 +224,11 @@ def interval_table(summary, batch: int = 1, mode: str = "copy_and_run", threads:
     for variant in [*variants(summary), *AGAIN]:
         r = part.loc[variant]
         rows[variant] = {
-            "median": _time(r["microseconds"]),
-            "p90": _time(r["p90"]),
-            "ratio": f"{r['ratio']:7.2f}x",
-            "95 % interval": f"{r['ratio_low']:7.2f}x to {r['ratio_high']:7.2f}x",
-            "noise floor": f"{r['floor']:7.2f}x",
+            "median": time_text(r["microseconds"]),
+            "p90": time_text(r["p90"]),
+            "ratio": ratio_text(r["ratio"]),
+            "95 % interval": f"{ratio_text(r['ratio_low'])} to {ratio_text(r['ratio_high'])}",
+            "noise floor": ratio_text(r["floor"]),
             "claim": _CLAIMS[r["verdict"]],
         }
     return pd.DataFrame(rows).T
@@ -243,16 +243,31 @@ def footprint_table(summary, memory):
     for variant in variants(summary):
         r = opened.loc[variant]
         rows[variant] = {
-            "open and score a row": _time(r["microseconds"]),
-            "ratio": f"{r['ratio']:7.2f}x",
+            "open and score a row": time_text(r["microseconds"]),
+            "ratio": ratio_text(r["ratio"]),
             "claim": _CLAIMS[r["verdict"]],
             "memory with its runtime": f"{memory[variant]:6.1f} MB",
         }
     return pd.DataFrame(rows).T
 
 
-def _time(microseconds: float) -> str:
+def time_text(microseconds: float) -> str:
+    """Microseconds to read, in twelve characters whatever the number."""
     return f"{microseconds:9.2f} us"
+
+
+def ratio_text(ratio: float) -> str:
+    """A ratio of times to read, in eight characters whatever the number; only the digits that mean something."""
+    return f"{_digits(ratio):>7}x"
+
+
+def interval_text(ratio: float, low: float, high: float) -> str:
+    """A ratio with its interval, ``186x (174-197x)``, in 24 characters whatever the numbers."""
+    return f"{_digits(ratio)}x ({_digits(low)}-{_digits(high)}x)".rjust(24)
+
+
+def _digits(ratio: float) -> str:
+    return f"{ratio:.{2 if ratio < 10 else 1 if ratio < 100 else 0}f}"
 
 
 _timers: dict[tuple[int, str, int], object] = {}

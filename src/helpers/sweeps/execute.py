@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers import kernels, pipeline, report, runs, tracking
+from helpers import files, kernels, pipeline, report, runs, tracking
 from helpers.child import Child, ChildDied
 from helpers.errors import BadInput, KernelDied, WorkbenchError
 from helpers.sweeps.plan import Plan, Task
@@ -71,7 +71,7 @@ def run(
     pool = _Local(workers or default_workers()) if scheduler is None else _Dask(scheduler)
     if scheduler is None:  # the first kernels need it in a few seconds, which it takes to start
         threading.Thread(target=kernels.warm_up, daemon=True).start()
-    request = {"study": plan.study, "home": str(runs.home())}
+    request = {"study": plan.study, "home": str(files.home())}
     how = {} if progress else {"disable": True}  # TQDM_DISABLE counts only where nothing is said
     with pool, tqdm(total=len(tasks), desc="sweep", unit=" stages", smoothing=0.1, leave=False, **how) as bar:
 
@@ -218,8 +218,8 @@ class _Dask:
 
     def _check_workers(self) -> None:
         """Refuse a cluster whose workers have other code, or do not see the same files."""
-        runs.make_folder(runs.home())
-        with runs.writing(runs.home()), tempfile.NamedTemporaryFile(dir=runs.home(), prefix=".seen-") as token:
+        files.make_folder(files.home())
+        with files.writing(files.home()), tempfile.NamedTemporaryFile(dir=files.home(), prefix=".seen-") as token:
             seen = self._client.run(_looks, token.name)
         if not seen:
             raise BadInput("the Dask cluster has no workers: start some with `dask worker ADDRESS`")
@@ -228,7 +228,7 @@ class _Dask:
             if there != here:
                 raise BadInput(f"Dask worker {worker} has other notebooks or helpers: install the same version there")
             if not sees:
-                raise BadInput(f"Dask worker {worker} does not see {runs.home()}: it must be on a shared file system")
+                raise BadInput(f"Dask worker {worker} does not see {files.home()}: it must be on a shared file system")
 
     def most(self) -> int:
         return max(1, 2 * sum(self._client.nthreads().values()))

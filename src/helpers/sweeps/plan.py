@@ -13,7 +13,6 @@ refused with the value and the way out, before anything is executed.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import math
@@ -24,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers import notebooks, pipeline, runs, studies
-from helpers.errors import BadInput
+from helpers.errors import BadInput, meant
 
 MOST_RUNS = 10_000
 """More are refused: a year of work at an hour a run, or a mistake in a grid."""
@@ -142,9 +141,7 @@ def from_mapping(content: object) -> Plan:
     content = _mapping("a sweep file", content)
     for key in content:
         if key not in _KEYS:
-            close = difflib.get_close_matches(str(key), _KEYS, 1)
-            meant = f" (did you mean {close[0]}?)" if close else ""
-            raise BadInput(f"there is no {key!r} in a sweep file{meant}; there is: {', '.join(_KEYS)}")
+            raise BadInput(f"there is no {key!r} in a sweep file{meant(key, _KEYS)}; there is: {', '.join(_KEYS)}")
     if not isinstance(content.get("study"), str):
         raise BadInput(f"study must name one of {', '.join(studies.names())}, not {content.get('study')!r}")
     study = studies.get(content["study"]).name
@@ -174,13 +171,11 @@ def from_mapping(content: object) -> Plan:
 
 def _check_existing(study: str, plan: Mapping[str, Mapping[str, object]]) -> None:
     """Refuse a run of a name that exists and was made with other parameters, as a `default` that was changed."""
-    defaults = {
-        n: d.default for notebook in notebooks.stages().values() for n, d in notebooks.declared(notebook).items()
-    }
+    known = notebooks.parameters()
     for name, given in plan.items():
         record = runs.Run(study, name).record()
         for parameter, made in record["requested"].items() if record["stages"] else ():
-            wanted = given.get(parameter, defaults.get(parameter))
+            wanted = given.get(parameter, known[parameter].default if parameter in known else None)
             if made != wanted:
                 raise BadInput(
                     f"run {name!r} exists and was made with {parameter}={made}, not {wanted}: rename its folder, or "
@@ -191,7 +186,7 @@ def _check_existing(study: str, plan: Mapping[str, Mapping[str, object]]) -> Non
 def _check_effect(given: Mapping[str, object], numbers: tuple[str, ...]) -> None:
     """Refuse a parameter that changes nothing in the chosen stages: its runs would be one run under several names."""
     for name in given:
-        having = [number for number, notebook in notebooks.stages().items() if name in notebooks.declared(notebook)]
+        having = notebooks.stages_with(name)
         if not set(having) & set(numbers):
             raise BadInput(f"{name} belongs to stage {', '.join(having)}, and the sweep has {', '.join(numbers)} only")
 
@@ -252,12 +247,7 @@ def _random(section: object) -> Iterator[dict]:
     space = _mapping("random: space", section.get("space"))
     if not space:
         raise BadInput("random: space is empty: give names with draws, like {learning_rate: {uniform: [0.001, 0.01]}}")
-    whole = {
-        name
-        for notebook in notebooks.stages().values()
-        for name, d in notebooks.declared(notebook).items()
-        if d.kind is int
-    }
+    whole = {name for name, declared in notebooks.parameters().items() if declared.kind is int}
     for i in range(count):
         rng = np.random.default_rng([seed, i])
         yield {name: _draw(name, how, name in whole, rng) for name, how in space.items()}

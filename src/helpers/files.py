@@ -1,0 +1,132 @@
+"""Files and folders: where they are, written whole or not at all, and errors that say what to do."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from helpers.errors import BadInput, WorkbenchError
+
+REASONS = {
+    errno.ENOSPC: "the disk is full: free some space and run the stage again",
+    errno.EDQUOT: "the disk quota is used up: free some space and run the stage again",
+    errno.EACCES: "this user may not write there: change its permissions, or set WORKBENCH_HOME to another folder",
+    errno.EPERM: "this user may not write there: change its permissions, or set WORKBENCH_HOME to another folder",
+    errno.EROFS: "it is on a read-only file system: set WORKBENCH_HOME to a folder that can be written",
+    errno.ENOTDIR: "a file stands where a folder is needed: move it away, or set WORKBENCH_HOME to another folder",
+    errno.EISDIR: "a folder stands where a file is needed: move it away",
+}
+"""What to do about what the operating system refuses."""
+_PARTIAL = ".partial-"
+
+
+def project() -> Path:
+    """The folder of the project, where ``notebooks/`` is; the current folder if the package stands alone."""
+    root = Path(__file__).resolve().parents[2]
+    return root if (root / "pyproject.toml").exists() else Path.cwd()
+
+
+def home() -> Path:
+    """The folder that holds ``data/`` and ``artifacts/``: WORKBENCH_HOME, or the project."""
+    given = os.environ.get("WORKBENCH_HOME")
+    if not given:
+        return project()
+    try:
+        return Path(given).expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        raise BadInput(f"WORKBENCH_HOME={given!r} is not a folder: {error}") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, or say why it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = REASONS.get(error.errno, f"{error.strerror}: set WORKBENCH_HOME to a folder that can be written")
+        if isinstance(error, FileExistsError):
+            reason = REASONS[errno.ENOTDIR]
+        raise WorkbenchError(f"cannot make the folder {path}: {reason}") from error
+
+
+def partial(path: Path) -> Path:
+    """A temporary name beside `path`, marked with this machine and process; the suffix stays, writers go by it."""
+    return path.with_name(f"{_PARTIAL}{_machine()}-{os.getpid()}-{path.name}")
+
+
+def _machine() -> str:
+    """This machine in eight characters: its process ids mean nothing on others that share the folder."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def without_partial(text: str) -> str:
+    """A message with the names that its temporary files would have had."""
+    return re.sub(rf"{re.escape(_PARTIAL)}[0-9a-f]{{8}}-\d+-", "", text)
+
+
+def clear_partial(folder: Path) -> None:
+    """Remove what killed processes of this machine left half-written below `folder`."""
+    for path in folder.rglob(f"{_PARTIAL}{_machine()}-*") if folder.is_dir() else ():
+        process = path.name.removeprefix(_PARTIAL).split("-")[1]
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+        except (ValueError, PermissionError):
+            continue  # not ours
+
+
+def shown(path: Path) -> str:
+    """`path` as a reader should see it: relative to `home`, the same on every machine."""
+    try:
+        return path.relative_to(home()).as_posix()
+    except ValueError:
+        return str(path)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals while writing `path` into errors that say what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in REASONS:
+            raise
+        raise WorkbenchError(f"cannot write {path}: {REASONS[error.errno]}") from error
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; rename it to `path` when the body is done, remove it if it fails.
+
+    If a file already stands at `path`, it stays whole until the new one replaces it.
+    """
+    temporary = partial(path)
+    make_folder(path.parent)
+    with writing(path):
+        try:
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as indented JSON, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n")
