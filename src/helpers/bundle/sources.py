@@ -1,0 +1,79 @@
+"""Sources for the phone and the desktop: templates filled in from a model's schema, so that any study gets its own.
+
+The templates lie in ``templates/bundle``, a folder a platform; ``__name__`` in a file name becomes the model's class
+name. What they see:
+
+    model       name of the model, as in the schema
+    name        the same in upper camel case, to name a class
+    inputs      of each: name, width, dtype (float32, int32 or int64), dimensions (name, meaning, low, high)
+    output      name and the meaning of a score
+    files       names of the model files in the bundle: model.tflite, model.mnn
+    minimum     least version of each runtime, by ``tflite`` and ``mnn``
+
+and the filters ``quoted`` (a string literal of C, Objective-C and Swift), ``kotlin`` (one of Kotlin) and ``comment``
+(text that cannot end the comment it stands in).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from helpers.schema import Schema
+
+FOLDER = Path(__file__).resolve().parents[1] / "templates" / "bundle"
+
+
+def render(schema: Schema, files: Iterable[str], minimum: Mapping[str, str]) -> dict[str, str]:
+    """All sources of a bundle.
+
+    Parameters
+    ----------
+    files : names of the model files in the bundle.
+    minimum : least version of each runtime that opens them.
+
+    Returns
+    -------
+    Text by path in the bundle, e.g. ``c/golden.h``.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"quoted": _quoted, "kotlin": _kotlin, "comment": _comment}
+    name = class_name(schema.model_name)
+    plain = schema.to_json()
+    for tensor in (*plain["inputs"], plain["output"]):
+        tensor["width"] = tensor.pop("shape")[1]
+    values = {"model": schema.model_name, "name": name, "inputs": plain["inputs"], "output": plain["output"]}
+    values |= {"files": list(files), "minimum": dict(minimum)}
+    return {
+        template.replace("__name__", name): environment.get_template(template).render(values)
+        for template in environment.list_templates()
+    }
+
+
+def class_name(model: str) -> str:
+    """A model's name as a class is called: ``ultra_simple_ranking_model`` is ``UltraSimpleRankingModel``."""
+    words = re.findall(r"[A-Za-z0-9]+", model)
+    name = "".join(word[0].upper() + word[1:] for word in words)
+    return name if name[:1].isalpha() else f"Model{name}"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=True)
+
+
+def _kotlin(text: str) -> str:
+    return _quoted(text).replace("$", "\\$")
+
+
+def _comment(text: str) -> str:
+    return " ".join(text.split()).replace("*/", "* /").replace("/*", "/ *").replace("\\", "/")
