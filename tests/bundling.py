@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
+
 from helpers import files
-from helpers.bundle import archive
+from helpers.bundle import archive, make
 
 
 def write_manifest(folder: Path, schema, version: str = "v1") -> None:
@@ -16,11 +18,18 @@ def write_manifest(folder: Path, schema, version: str = "v1") -> None:
     (folder / archive.MANIFEST).write_text(json.dumps(content))
 
 
+def changed_weight(file: Path, model) -> bytes:
+    """The bytes of a model file with the first weight of the first layer changed by 0.05."""
+    content = bytearray(file.read_bytes())
+    weights = model.get_weights()[0].astype("<f4")
+    stored = (np.ascontiguousarray(weights.T)[0, :4].tobytes(), weights[0, :4].tobytes())  # one way or the other
+    place = max(content.find(part) for part in stored)
+    assert place > 0
+    content[place : place + 4] = np.float32(weights[0, 0] + 0.05).tobytes()
+    return bytes(content)
+
+
 def publish(folder: Path, place: Path, version: str = "v1") -> Path:
     """Pack a folder and write its descriptor beside the zip; returns the descriptor's path."""
-    place.mkdir(parents=True, exist_ok=True)
-    names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
-    archive.pack(folder, names, place / "bundle.zip")
-    described = archive.describe(place / "bundle.zip", url="bundle.zip", version=version, minimum={})
-    (place / "bundle.json").write_text(described.to_json())
-    return place / "bundle.json"
+    content = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return make.publish(content, place, version)

@@ -48,6 +48,7 @@ def main(debug: bool) -> None:
     workbench run ranking --stages 05 --force    measure again
     workbench sweep sweeps/seeds.yaml            many runs from one file, by several workers
     workbench results                            all runs and what they measured
+    workbench bundle verify PATH                 does a bundle score as it should?
     workbench studies                            what there is to run, and its parameters
 
     A run is a folder, artifacts/STUDY/RUN. Stages that are finished are not executed again; after an
@@ -160,6 +161,54 @@ def results(study: str | None, parquet: str | None) -> None:
         with files.atomic(Path(parquet).resolve()) as temporary:
             table.to_parquet(temporary)
         click.echo(f"\nwritten: {parquet}")
+
+
+@main.group()
+def bundle() -> None:
+    """Check what a phone downloads, and install it as an app should.
+
+    Notebook 06 makes it: artifacts/STUDY/RUN/bundle/bundle.zip, announced by bundle.json.
+    """
+
+
+@bundle.command()
+@click.argument("path", type=click.Path(path_type=Path))
+def verify(path: Path) -> None:
+    """Compare PATH, a bundle.zip or an unpacked bundle, with its hashes and score its golden cases."""
+    from helpers.bundle import client
+
+    _say_checked(client.verify(path))
+
+
+@bundle.command()
+@click.argument("source", metavar="URL_OR_PATH")
+@click.option("--into", type=click.Path(path_type=Path, file_okay=False), required=True, help="The app's folder.")
+def install(source: str, into: Path) -> None:
+    """Install the bundle that URL_OR_PATH announces (bundle.json, or the zip beside it) into a folder.
+
+    It is downloaded (an interrupted download goes on), checked by size and hashes, unpacked, scored on its golden
+    cases, and only then made DIR/current in one step. The version before stays as DIR/previous; `workbench bundle
+    rollback DIR` goes back to it. Whatever is refused leaves the version in use untouched.
+    """
+    from helpers.bundle import client
+
+    _say_checked(client.install(source, into))
+    click.echo(f"in use  {client.current(into)}")
+
+
+@bundle.command()
+@click.argument("into", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+def rollback(into: Path) -> None:
+    """Make the version before the current one in DIR current again."""
+    from helpers.bundle import client
+
+    click.echo(f"in use  {client.rollback(into)}")
+
+
+def _say_checked(checked) -> None:
+    for file, cases in checked.cases.items():
+        click.echo(f"{file}: {cases} golden cases reproduced")
+    click.echo(f"version {checked.version} is whole")
 
 
 @main.command("studies")

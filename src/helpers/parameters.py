@@ -47,6 +47,10 @@ TABLE: dict[str, Parameter] = {
     "budget_bytes": Parameter(int, "largest file to ship, in bytes; 0 is no limit", 0, 2**40),
     "budget_auc_loss": Parameter(float, "largest loss of AUC against the trained model; 0 is no limit", 0.0, 1.0),
     "budget_latency_ratio": Parameter(float, "largest latency, as a multiple of LiteRT fp32; 0 is no limit", 0.0, 1e6),
+    "variant": Parameter(str, "what the bundle ships: recommended, or a file's runtime and precision, as mnn fp16"),
+    "version": Parameter(str, "name of the bundle's version and of its A/B test; empty is taken from its content"),
+    "scene": Parameter(int, "which list of the app the model ranks, in the published descriptor", 0, 2**31 - 1),
+    "model_url": Parameter(str, "where phones will find the zip, absolute or relative to the descriptor"),
     "processes": Parameter(int, "runs that are executed at the same time", 1, 256),
     "prefer": Parameter(str, "what decides within the budget", among=("agreement", "bytes", "latency")),
 }

@@ -349,3 +349,36 @@ def pareto(table, chosen: str | None, limits: Mapping[str, float | None]) -> Fig
     axes[0, 1].set_xlim(left=0)
     axes[0, 0].invert_yaxis()
     return figure
+
+
+def case_scores(cases: Mapping[str, np.ndarray]) -> Figure:
+    """Scores by golden case, a line a case: cases that all score alike would prove little."""
+    figure, axes = _axes(size=(7.5, 0.27 * len(cases) + 0.7))
+    ax = axes[0, 0]
+    for place, scores in enumerate(cases.values()):
+        ax.plot(scores, [place] * len(scores), "|", color=COLOURS[0], markersize=10, alpha=max(0.25, 1 / len(scores)))
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_yticks(np.arange(len(cases)), list(cases))
+    ax.invert_yaxis()
+    ax.set_xlabel("score of the trained model")
+    return figure
+
+
+def native_latency(timed) -> Figure:
+    """What is the runtime's and what is Python's of a call: bars a file and batch size, of `bundle.native`'s table."""
+    figure, axes = _axes(size=(7.5, 0.34 * len(timed) + 1.0))
+    ax = axes[0, 0]
+    share = np.minimum(1.0, timed["native_us"] / timed["python_us"]) * 100
+    place = np.arange(len(timed))
+    ax.barh(place, share, color=[RUNTIME_COLOURS[runtime] for runtime in timed["runtime"]], height=0.7)
+    ax.barh(place, 100 - share, left=share, color="#d9d9d9", height=0.7)
+    for y, row in zip(place, timed.itertuples(), strict=True):
+        ax.annotate(f" {row.native_us:.2f} us", (0, y), va="center", color="white", fontsize=8)
+        ax.annotate(f" {row.python_us:.2f} us", (100, y), va="center", fontsize=8)
+    ax.set_yticks(place, [f"{row.file}, batch {row.rows}" for row in timed.itertuples()])
+    ax.invert_yaxis()
+    ax.set_xlim(0, 112)
+    ax.set_xticks(range(0, 101, 20))
+    ax.grid(False)
+    ax.set_xlabel("per cent of the time of a call from Python; colour: the same call in C or C++, grey: Python")
+    return figure

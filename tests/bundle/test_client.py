@@ -14,7 +14,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from bundling import publish, write_manifest
+from bundling import changed_weight, publish, write_manifest
 
 from helpers.bundle import archive, client
 from helpers.errors import BadInput, DamagedFile
@@ -218,10 +218,7 @@ def test_a_changed_weight_is_refused_although_every_hash_is_right(installed, unp
     folder = tmp_path / "v2"
     shutil.copytree(unpacked, folder)
     path = folder / "model.tflite"
-    content, weights = bytearray(path.read_bytes()), trained.model.get_weights()[0].astype("<f4")
-    place = content.find(np.ascontiguousarray(weights.T)[0, :4].tobytes())
-    content[place : place + 4] = np.float32(weights[0, 0] + 0.05).tobytes()
-    path.write_bytes(content)
+    path.write_bytes(changed_weight(path, trained.model))
     write_manifest(folder, ranking.schema, "v2")
     with pytest.raises(DamagedFile, match=r"model.tflite does not score as it should in \d of 8 cases: typical"):
         client.install(str(publish(folder, tmp_path / "server2", "v2")), installed)

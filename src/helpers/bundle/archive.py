@@ -85,13 +85,13 @@ class Descriptor:
         return Descriptor(**{name: content[name] for name in names}, minimum=minimum)
 
 
-def pack(folder: Path, names: list[str], target: Path) -> None:
-    """Write `names` of `folder` as a zip: sorted, without times, owners or modes of this machine."""
+def pack(content: Mapping[str, bytes], target: Path) -> None:
+    """Write `content`, bytes by name, as a zip: sorted, without times, owners or modes of this machine."""
     with zipfile.ZipFile(target, "w") as archive:
-        for name in sorted(names):
+        for name in sorted(content):
             entry = zipfile.ZipInfo(name, _DATE)
             entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
-            archive.writestr(entry, (folder / name).read_bytes(), zipfile.ZIP_DEFLATED, compresslevel=9)
+            archive.writestr(entry, content[name], zipfile.ZIP_DEFLATED, compresslevel=9)
 
 
 def describe(zipped: Path, *, url: str, version: str, scene: int = 1, minimum: Mapping[str, str]) -> Descriptor:

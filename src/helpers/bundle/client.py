@@ -214,7 +214,14 @@ def _download(url: str, zipped: Path, descriptor: archive.Descriptor) -> None:
             resumed = have and getattr(answer, "status", None) == 206
             have = have if resumed else 0
             bar = tqdm(
-                total=descriptor.size, initial=have, desc="downloading", unit="B", unit_scale=True, delay=1, leave=False
+                total=descriptor.size,
+                initial=have,
+                desc="downloading",
+                unit="B",
+                unit_scale=True,
+                delay=1,
+                leave=False,
+                disable=None,
             )
             with bar, open(zipped, "ab" if resumed else "wb") as target:
                 while part := answer.read(min(_BLOCK, descriptor.size + 1 - have)):

@@ -12,6 +12,7 @@ import numpy as np
 
 from helpers import child
 from helpers.bundle import archive, golden
+from helpers.convert import recipes
 from helpers.errors import BadInput
 from helpers.evaluation import parity
 from helpers.runtimes import open_model, runtime_of, variant_of
@@ -104,9 +105,87 @@ def _score_here(keras: str, schema: dict, folder: str, cases: int) -> None:
             np.save(Path(folder) / f"{number}.npy", np.array(model.score(dict(values))).reshape(-1))
 
 
-def version_of(digests: Mapping[str, str]) -> str:
+def chosen_table(comparison, files: Mapping[str, str]):
+    """What `choose` chose, to read: DataFrame of text, a row a file."""
+    import pandas as pd
+
+    rows = comparison.set_index("file").loc[list(files.values())]
+    cells = {
+        "runtime": rows["runtime"],
+        "precision": rows["precision"],
+        "bytes": [f"{value:,}" for value in rows["bytes"]],
+        "Kendall tau": [f"{value:.3f}" for value in rows["kendall_tau"]],
+        "verdict": rows["verdict"],
+    }
+    return pd.DataFrame({name: list(values) for name, values in cells.items()}, index=list(files))
+
+
+def cases_table(cases: golden.Golden):
+    """The golden cases to read: DataFrame of text, a row a case, with how far each file is from the trained model."""
+    import pandas as pd
+
+    rows = {}
+    for case in cases.cases:
+        moved = {
+            file: parity.error_text(float(np.abs(values - case.keras).max())) for file, values in case.expected.items()
+        }
+        rows[case.name] = {"rows": case.rows, **{f"{file} moves by": text for file, text in moved.items()}}
+    return pd.DataFrame(rows).T
+
+
+def input_table(schema: Schema):
+    """What an app must feed, to read: DataFrame of text, a row a dimension of an input."""
+    import pandas as pd
+
+    rows = [
+        (tensor.name, tensor.dtype, i, d.meaning, f"{d.low:g} to {d.high:g}")
+        for tensor in schema.inputs
+        for i, d in enumerate(tensor.dimensions)
+    ]
+    return pd.DataFrame(rows, columns=["input", "type", "at", "meaning", "range"]).set_index(["input", "type", "at"])
+
+
+def contents(models: Mapping[str, Path], cases: golden.Golden) -> dict[str, bytes]:
+    """What a phone downloads but for ``model.json``: bytes by name in the bundle."""
+    files = {name: path.read_bytes() for name, path in models.items()}
+    return {**files, "golden.json": golden.to_json(cases).encode(), archive.GOLDEN: golden.to_bytes(cases)}
+
+
+def version_of(content: Mapping[str, bytes]) -> str:
     """A version that follows from the content: twelve hexadecimal digits of the SHA-256 of names and digests."""
-    return hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(_digests(content)).encode()).hexdigest()[:12]
+
+
+def with_file(content: Mapping[str, bytes], name: str, data: bytes) -> dict[str, bytes]:
+    """A bundle with one file replaced and its hash made right: what only the golden cases can notice."""
+    said = json.loads(content[archive.MANIFEST])
+    said["sha256"][name] = hashlib.sha256(data).hexdigest()
+    return {**content, name: data, archive.MANIFEST: json.dumps(said).encode()}
+
+
+def publish(content: Mapping[str, bytes], place: Path, version: str) -> Path:
+    """Write the zip of a bundle and its descriptor into a folder; returns the descriptor's path."""
+    place.mkdir(parents=True, exist_ok=True)
+    archive.pack(content, place / archive.ZIP)
+    described = archive.describe(place / archive.ZIP, url=archive.ZIP, version=version, minimum={})
+    (place / archive.DESCRIPTOR).write_text(described.to_json())
+    return place / archive.DESCRIPTOR
+
+
+def least_alike(comparison, file: str) -> str:
+    """The file of the same runtime whose scores are the furthest from those of `file`, by their largest differences."""
+    rows = comparison.set_index("file")
+    same = rows[rows["runtime"] == rows.loc[file, "runtime"]]["max_abs_error"]
+    return (same - same[file]).abs().idxmax()
+
+
+def _digests(content: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(content[name]).hexdigest() for name in sorted(content)}
+
+
+def minimum_versions(files: Mapping[str, str]) -> dict[str, str]:
+    """Least version of each runtime, by ``tflite``, ``litert`` or ``mnn``, see `helpers.convert.recipes.oldest`."""
+    return dict(recipes.oldest(*variant_of(file)) for file in files.values())
 
 
 def manifest(
@@ -114,19 +193,21 @@ def manifest(
     comparison,
     files: Mapping[str, str],
     cases: golden.Golden,
-    digests: Mapping[str, str],
+    content: Mapping[str, bytes],
     *,
     version: str,
     run: str,
+    minimum: Mapping[str, str],
     packages: Mapping[str, str],
-) -> dict:
-    """What ``model.json`` says.
+) -> bytes:
+    """``model.json``: what the files are, what they take and give, how they scored, and their SHA-256.
 
     Parameters
     ----------
     files : by name in the bundle, the file in the run.
-    digests : SHA-256 of every other file of the bundle, by name.
+    content : what `contents` returned, and whatever else the phone downloads.
     run : ``<study>/<run>``, to find it again.
+    minimum : see `minimum_versions`.
     packages : versions that made the files.
     """
     rows = comparison.set_index("file")
@@ -143,13 +224,15 @@ def manifest(
             "largest difference to the trained model": float(f"{cases.keras_difference(name):.3g}"),
             **figures,
         }
-    return {
+    said = {
         "format": 1,
         "model": schema.model_name,
         "version": version,
         "run": run,
         "files": described,
         "schema": schema.to_json(),
+        "minimum": dict(minimum),
         "packages": dict(packages),
-        "sha256": dict(sorted(digests.items())),
+        "sha256": _digests(content),
     }
+    return (json.dumps(said, indent=1) + "\n").encode()

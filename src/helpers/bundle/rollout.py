@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from helpers.errors import BadInput
 
@@ -31,6 +31,27 @@ def assign(user: str, weights: Mapping[str, float], *, test: str = "") -> str:
     return min(
         (version for version in weights if weights[version] > 0), key=lambda v: (_draw(user, v, test) / weights[v], v)
     )
+
+
+def table(steps: Sequence[Mapping[str, float]], *, users: int, test: str = ""):
+    """What a sequence of weights does to that many users, to read: DataFrame of text, a row a step.
+
+    Shares by version, how many users have another version than the step before, and how many of them moved between two
+    versions whose weights had not changed.
+    """
+    import pandas as pd
+
+    rows, before, weights_before = [], None, {}
+    for weights in steps:
+        now = [assign(f"user {i}", weights, test=test) for i in range(users)]
+        moves = [pair for pair in zip(before or now, now, strict=True) if pair[0] != pair[1]]
+        kept = {version for version in weights if weights_before.get(version) == weights[version]}
+        between = sum(old in kept and new in kept for old, new in moves)
+        shares = {version: f"{now.count(version) / users:.1%}" for version in weights}
+        wanted = ", ".join(f"{version} {weight:g}" for version, weight in weights.items())
+        rows.append({"weights": wanted, **shares, "moved": f"{len(moves) / users:.1%}", "moved needlessly": between})
+        before, weights_before = now, weights
+    return pd.DataFrame(rows).fillna("").set_index("weights")
 
 
 def _draw(user: str, version: str, test: str) -> float:

@@ -8,7 +8,7 @@ name. What they see:
     inputs      of each: name, width, dtype (float32, int32 or int64), dimensions (name, meaning, low, high)
     output      name and the meaning of a score
     files       names of the model files in the bundle: model.tflite, model.mnn
-    minimum     least version of each runtime, by ``tflite`` and ``mnn``
+    minimum     least version of each runtime: of ``tflite`` or ``litert``, and of ``mnn``
 
 and the filters ``quoted`` (a string literal of C, Objective-C and Swift), ``kotlin`` (one of Kotlin) and ``comment``
 (text that cannot end the comment it stands in).

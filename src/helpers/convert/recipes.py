@@ -205,6 +205,30 @@ RECIPES: tuple[Recipe, ...] = (
 )
 
 
+_NAMES = {"tflite": "TensorFlow Lite", "litert": "LiteRT", "mnn": "MNN"}
+_OLDEST_TFLITE = {
+    "fp32": ("tflite", "2.9.0"),
+    "fp16": ("tflite", "2.9.0"),
+    "weight_int8": ("tflite", "2.9.0"),
+    "int8": ("tflite", "2.14.0"),
+    "int16x8": ("tflite", "2.14.0"),
+    "dynamic_int8": ("litert", "1.2.0"),
+    "weight_int4": ("litert", "1.2.0"),
+    "dynamic_int4": ("litert", "1.4.0"),
+}
+
+
+def oldest(runtime: str, precision: str) -> tuple[str, str]:
+    """The oldest runtime seen to score such a file as it scores here: ``tflite``, ``litert`` or ``mnn``, and a version.
+
+    Found by scoring with 2.9 and 2.14 of TensorFlow Lite, 1.2, 1.4 and 2.0 of LiteRT (which followed it) and 3.1 to 3.6
+    of MNN, see ``tests/benchmarks/oldest_runtimes.py``. What a converter writes into its file is no help: all TFLite
+    files here ask for 1.14, and TensorFlow Lite 2.9 opens the int8 ones and scores them wrong by 0.5 without an error.
+    """
+    get(runtime, precision)
+    return _OLDEST_TFLITE[precision] if runtime == "litert" else ("mnn", "3.1.0")
+
+
 def of(runtime: str) -> list[Recipe]:
     """The recipes of a runtime, in the order of the table."""
     return [recipe for recipe in RECIPES if recipe.runtime == runtime]
@@ -224,12 +248,22 @@ def get(runtime: str, precision: str) -> Recipe:
     raise BadInput(f"there is no recipe {runtime} {precision}; there is: {known}")
 
 
+def oldest_text(recipe: Recipe) -> str:
+    """`oldest` to read: ``TensorFlow Lite 2.9``."""
+    name, version = oldest(recipe.runtime, recipe.precision)
+    return f"{_NAMES[name]} {version.removesuffix('.0')}"
+
+
 def table(runtime: str):
-    """The recipes of a runtime to read: DataFrame by precision of what is stored and what is won and risked."""
+    """The recipes of a runtime to read: DataFrame of text by precision."""
     import pandas as pd
 
     rows = {
-        recipe.precision: {"stored and computed": recipe.decoded, "trade-off": recipe.trade_off}
+        recipe.precision: {
+            "stored and computed": recipe.decoded,
+            "trade-off": recipe.trade_off,
+            "oldest runtime": oldest_text(recipe),
+        }
         for recipe in of(runtime)
     }
     return pd.DataFrame(rows).T

@@ -38,12 +38,19 @@ typedef struct {
   golden_case *cases;
 } golden;
 
-static size_t golden_item_size(uint32_t dtype) { return dtype == GOLDEN_INT64 ? 8 : 4; }
+/* Bytes of one input of a case; at most 2^20 rows of 2^16 values of 8 bytes. */
+static uint64_t golden_bytes(uint32_t rows, const golden_input *input) {
+  return (uint64_t)rows * input->width * (input->dtype == GOLDEN_INT64 ? 8 : 4);
+}
 
-static const unsigned char *golden_take(golden *g, size_t size) {
+static size_t golden_size(const golden *g, const golden_case *one, uint32_t input) {
+  return (size_t)golden_bytes(one->rows, &g->inputs[input]);
+}
+
+static const unsigned char *golden_take(golden *g, uint64_t size) {
   const unsigned char *start = g->content + g->place;
   if (size > g->size - g->place) return NULL;
-  g->place += size;
+  g->place += (size_t)size;
   return start;
 }
 
@@ -100,12 +107,11 @@ static int golden_parse(golden *g) {
     g->n_cases = c + 1;
     if (!(one->name = golden_name(g)) || !golden_count(g, 1u << 20, &one->rows) || !one->rows) return 0;
     for (i = 0; i < g->n_inputs; i++) {
-      size_t size = (size_t)one->rows * g->inputs[i].width * golden_item_size(g->inputs[i].dtype);
-      if (!(one->inputs[i] = golden_take(g, size))) return 0;
+      if (!(one->inputs[i] = golden_take(g, golden_bytes(one->rows, &g->inputs[i])))) return 0;
     }
-    if (!(one->trained = golden_take(g, (size_t)one->rows * 4))) return 0;
+    if (!(one->trained = golden_take(g, (uint64_t)one->rows * 4))) return 0;
     for (i = 0; i < g->n_files; i++)
-      if (!(one->expected[i] = golden_take(g, (size_t)one->rows * 4))) return 0;
+      if (!(one->expected[i] = golden_take(g, (uint64_t)one->rows * 4))) return 0;
   }
   return g->n_inputs && g->n_files && g->n_cases && g->place == g->size;
 }

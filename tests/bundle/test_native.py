@@ -1,0 +1,146 @@
+"""The C and C++ runners, compiled and run against the real libraries."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundling import changed_weight
+
+from helpers.bundle import golden, make, native, sources
+from helpers.convert import recipes
+from helpers.errors import WorkbenchError
+
+MODELS = ["model.tflite", "model.mnn"]
+
+
+@pytest.fixture(scope="module")
+def c(ranking, tmp_path_factory) -> Path:
+    """The folder of the rendered C and C++ sources."""
+    folder = tmp_path_factory.mktemp("sources")
+    for name, text in sources.render(ranking.schema, MODELS, {"tflite": "2.9.0", "mnn": "3.1.0"}).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    return folder / "c"
+
+
+@pytest.fixture(scope="module")
+def commands(c, tmp_path_factory) -> dict[str, list[str]]:
+    """The command of each runner, or why there is none."""
+    made = {}
+    for file in MODELS:
+        try:
+            made[file] = native.build(c, tmp_path_factory.mktemp("built"), file)
+        except native.NotHere as reason:
+            made[file] = str(reason)
+    return made
+
+
+def _command(commands, file: str) -> list[str]:
+    if isinstance(commands[file], str):
+        pytest.skip(commands[file])
+    return commands[file]
+
+
+@pytest.mark.parametrize("file", MODELS)
+def test_the_runner_reproduces_every_case(commands, unpacked, file):
+    outcome = native.run(_command(commands, file), unpacked / file, unpacked / "golden.bin")
+    said = [line for line in outcome.lines if line.startswith("ok ")]
+    assert outcome.status == 0 and len(said) == 8, outcome.lines
+    assert any("257 rows" in line for line in said) and any("   1 rows" in line for line in said)
+
+
+@pytest.mark.parametrize("file", MODELS)
+def test_the_runner_fails_a_model_with_one_weight_changed(commands, unpacked, trained, tmp_path, file):
+    (tmp_path / file).write_bytes(changed_weight(unpacked / file, trained.model))
+    outcome = native.run(_command(commands, file), tmp_path / file, unpacked / "golden.bin")
+    assert outcome.status == 1 and sum(line.startswith("FAIL") for line in outcome.lines) >= 7
+
+
+@pytest.mark.parametrize("file", MODELS)
+def test_the_runner_refuses_what_it_cannot_use(commands, unpacked, tmp_path, file):
+    command = _command(commands, file)
+    (tmp_path / file).write_bytes(b"not a model" * 100)
+    assert native.run(command, tmp_path / file, unpacked / "golden.bin").status == 2
+    assert native.run(command, unpacked / file, unpacked / "model.json").status == 2
+    assert native.run(command, unpacked / "golden.json", unpacked / "golden.bin").status == 2
+
+
+@pytest.mark.parametrize("file", MODELS)
+def test_a_model_with_an_input_of_another_name_is_refused(commands, unpacked, tmp_path, file):
+    content = (unpacked / "golden.bin").read_bytes()
+    (tmp_path / "golden.bin").write_bytes(content.replace(b"user_features", b"user_featureS"))
+    outcome = native.run(_command(commands, file), unpacked / file, tmp_path / "golden.bin")
+    assert outcome.status == 2 and any("user_featureS" in line for line in outcome.lines)
+
+
+def test_it_is_timed_beside_python(commands, unpacked, ranking):
+    there = {file: _command(commands, file) for file in MODELS}
+    timed = native.beside_python(there, unpacked, ranking.schema, rounds=1, seconds=0.01)
+    assert list(timed["rows"]) == [1, 20, 257] * 2 and (timed[["native_us", "python_us"]] > 0).all().all()
+    assert list(native.table(timed).index)[0] == "model.tflite, batch 1"
+
+
+def test_what_is_said_of_the_oldest_runtime_is_true_of_2_9(commands, unpacked, finished, ranking, trained, tmp_path):
+    """Files that are said to run on TensorFlow Lite 2.9 do; those that need a later one fail there, and are noticed."""
+    command = _command(commands, "model.tflite")
+    if "TensorFlow Lite 2.9" not in native.run(command, unpacked / "model.tflite", unpacked / "golden.bin").lines[-1]:
+        pytest.skip("the C library is not version 2.9")
+    run = finished.home / "artifacts/ranking/default"
+    right = set()
+    for recipe in recipes.of("litert"):
+        file = {"model.tflite": run / f"tflite/{recipe.precision}.tflite"}
+        cases = make.cases(ranking.schema, run / "model/model.keras", file, trained.reference.inputs)
+        (tmp_path / "golden.bin").write_bytes(golden.to_bytes(cases))
+        shutil.copy(file["model.tflite"], tmp_path / "model.tflite")
+        if native.run(command, tmp_path / "model.tflite", tmp_path / "golden.bin").status == 0:
+            right.add(recipe.precision)
+    assert right == {r.precision for r in recipes.of("litert") if recipes.oldest("litert", r.precision)[1] == "2.9.0"}
+
+
+def test_damaged_cases_do_not_harm_the_reader(c, unpacked, tmp_path):
+    """Cuts and flipped bits under the address and undefined-behaviour sanitisers."""
+    if shutil.which("cc") is None:
+        pytest.skip("there is no C compiler")
+    program = tmp_path / "read"
+    (tmp_path / "read.c").write_text(
+        '#include "golden.h"\nint main(int n, char **v) { int i, whole = 0; for (i = 1; i < n; i++) {\n'
+        "golden g; whole += golden_read(v[i], &g); golden_free(&g); }\n"
+        'printf("%d\\n", whole); (void)golden_file; (void)golden_compare; return 0; }\n'
+    )
+    options = ["-std=c99", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover", f"-I{c}"]
+    built = subprocess.run(
+        ["cc", *native.WARNINGS, *options, str(tmp_path / "read.c"), "-lm", "-o", str(program)],
+        capture_output=True,
+        text=True,
+    )
+    if "libasan" in built.stderr or "libubsan" in built.stderr:
+        pytest.skip("the compiler has no sanitisers")
+    assert built.returncode == 0, built.stderr
+    content, rng = (unpacked / "golden.bin").read_bytes(), np.random.default_rng(3)
+    files = [unpacked / "golden.bin"]
+    for i in range(600):
+        damaged = bytearray(content[: rng.integers(0, len(content))] if i % 3 == 0 else content)
+        for _ in range(int(rng.integers(0 if i % 3 == 0 else 1, 4))):
+            if damaged:
+                damaged[int(rng.integers(0, min(len(damaged), 400)))] ^= 1 << int(rng.integers(0, 8))
+        files.append(tmp_path / f"{i}.bin")
+        files[-1].write_bytes(damaged)
+    done = subprocess.run([program, *files], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert 1 <= int(done.stdout) < 500
+
+
+def test_a_compiler_that_refuses_is_told(c, tmp_path, monkeypatch):
+    shutil.copytree(c, tmp_path / "c")
+    (tmp_path / "c" / "run_mnn.cpp").write_text("int main( {")
+    with pytest.raises(WorkbenchError, match="refuses run_mnn.cpp"):
+        native.build(tmp_path / "c", tmp_path, "model.mnn")
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(native.NotHere, match="no-such-compiler"):
+        native.build(c, tmp_path, "model.mnn")
+    monkeypatch.setenv("WORKBENCH_TOOLS", str(tmp_path))
+    monkeypatch.delenv("TFLITE_ROOT", raising=False)
+    with pytest.raises(native.NotHere, match="set TFLITE_ROOT"):
+        native.build(c, tmp_path, "model.tflite")
