@@ -11,7 +11,7 @@ LAB ?=
 .PHONY: help run test test-slow lab notebooks bench lock
 
 help:
-	@echo "make run        environment, then notebooks 01-05 headless; prints the comparison table"
+	@echo "make run        environment, then notebooks 01-06 headless; prints the comparison table"
 	@echo "make test       pytest and nbval, under five minutes"
 	@echo "make test-slow  the tests that take longer"
 	@echo "make lab        JupyterLab on localhost, with its token"

@@ -67,7 +67,7 @@ def main(debug: bool) -> None:
     callback=_pairs,
     help="Set a parameter in every stage that has it.",
 )
-@click.option("--stages", "chosen", metavar="01-05", help="Only these stages: 03, 02-04 or 01,03-05.")
+@click.option("--stages", "chosen", metavar="01-06", help="Only these stages: 03, 02-04 or 01,03-05.")
 @click.option("--force", is_flag=True, help="Execute the stages again even if they are finished.")
 def run(study: str, name: str | None, given: dict, chosen: str | None, force: bool) -> None:
     """Execute the stages of STUDY that are not finished, then show the comparison table."""

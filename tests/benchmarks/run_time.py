@@ -22,7 +22,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         os.environ["WORKBENCH_HOME"] = home
         rows = []
-        for number in ("01", "02", "03", "04", "05"):
+        for number in ("01", "02", "03", "04", "05", "06"):
             started = time.perf_counter()
             command = [sys.executable, "-m", "helpers.cli", "run", "ranking", "--run", "timed", "--stages", number]
             subprocess.run(command, check=True, capture_output=True)

@@ -40,7 +40,7 @@ def main() -> None:
         print(f"{'runs':>5} {'seconds':>8} {'MB':>7} {'files':>6} {'threads':>8} {'zombies':>8}")
         while process.poll() is None:
             done = len(list(home.glob("artifacts/ranking/*/report.html")))
-            if done >= seen + options.runs // 10:
+            if seen + options.runs // 10 <= done < options.runs:  # at the end it takes itself down
                 seen = done
                 with looked.oneshot():
                     zombies = sum(c.status() == psutil.STATUS_ZOMBIE for c in looked.children(recursive=True))

@@ -23,6 +23,7 @@ import pandas as pd
 from helpers import notebooks
 from helpers.sweeps import plan
 
+STAGES = "01-05"
 FILES = ("data.json", "model/model.keras", "model/reference.npz", "tflite/int8.tflite", "mnn/int8.mnn")
 SCORES = ["runtime", "precision", "bytes", "max_abs_error", "auc", "ndcg_at_10", "kendall_tau", "verdict"]
 
@@ -30,7 +31,7 @@ SCORES = ["runtime", "precision", "bytes", "max_abs_error", "auc", "ndcg_at_10",
 def sweep_file(folder: Path, runs: int) -> Path:
     file = folder / "sweep.yaml"
     file.write_text(
-        "study: ranking\nbase: {latency_seconds: 0.1, threads: 1}\n"
+        f"study: ranking\nstages: {STAGES}\nbase: {{latency_seconds: 0.1, threads: 1}}\n"
         f"grid: {{seed: {{range: [0, {max(1, runs // 4)}]}}, hidden_units: [8, 16], learning_rate: [0.001, 0.003]}}\n"
     )
     return file
@@ -40,7 +41,7 @@ def loop(home: Path, made: plan.Plan, count: int) -> float:
     """Seconds a run of the shell loop."""
     lines = []
     for name, given in list(made.runs.items())[:count]:
-        for number, notebook in notebooks.stages().items():
+        for number, notebook in notebooks.stages(STAGES).items():
             parameters = {k: v for k, v in given.items() if k in notebooks.declared(notebook)}
             words = " ".join(
                 f"-p {key} {value}" for key, value in {"study": "ranking", "run": name, **parameters}.items()
