@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,12 @@ def workbench(*arguments: str, home: Path | None = None, before: list[str] = ())
 def servers(place: Path) -> list[psutil.Process]:
     """Fork servers with their socket at `place` or in that folder. What they forked has the same command line."""
     found = [p for p in psutil.process_iter(["cmdline"]) if any(str(place) in word for word in p.info["cmdline"] or [])]
-    lines = {process.pid: process.info["cmdline"] for process in found}
-    return [process for process in found if lines.get(process.ppid()) != process.info["cmdline"]]
+    lines, result = {process.pid: process.info["cmdline"] for process in found}, []
+    for process in found:
+        with suppress(psutil.NoSuchProcess):
+            if lines.get(process.ppid()) != process.info["cmdline"]:
+                result.append(process)
+    return result
 
 
 def code_cells(notebook: Path) -> list[dict]:
