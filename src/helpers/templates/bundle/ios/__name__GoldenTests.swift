@@ -1,0 +1,168 @@
+import XCTest
+
+/// Golden cases of the bundle: `model.tflite` must give the same scores on this device as where it was made.
+///
+/// Add `model.tflite`, `golden.json` and `{{ name }}.swift` to the test target.
+@available(iOS 13.0, macOS 10.15, *)
+final class {{ name }}GoldenTests: XCTestCase {
+
+    private struct Case {
+        let name: String
+        let rows: Int
+        let inputs: [String: {{ name }}.Values]
+        let expected: [Float]
+    }
+
+    private struct Unreadable: Error {
+        let what: String
+    }
+
+    private static let file = "model.tflite"
+
+    private var model: {{ name }}!
+    private var cases: [Case] = []
+    private var tolerance: Float = 0
+
+    override func setUpWithError() throws {
+        let bundle = Bundle(for: Self.self)
+        let path = try XCTUnwrap(
+            bundle.path(forResource: "model", ofType: "tflite"), "add model.tflite to the test target")
+        let golden = try XCTUnwrap(
+            bundle.url(forResource: "golden", withExtension: "json"), "add golden.json to the test target")
+        model = {{ name }}(modelPath: path)
+        try read(Data(contentsOf: golden))
+    }
+
+    func testEveryCaseIsReproduced() async throws {
+        XCTAssertFalse(cases.isEmpty)
+        for one in cases {
+            try await check(one)
+        }
+    }
+
+    func testTheCompletionFormGivesTheSame() async throws {
+        let one = try XCTUnwrap(cases.first)
+        let expected = try await model.score(one.inputs)
+        let called = expectation(description: "completion")
+        model.score(one.inputs) { result in
+            XCTAssertTrue(Thread.isMainThread)
+            XCTAssertEqual(try? result.get(), expected)
+            called.fulfill()
+        }
+        await fulfillment(of: [called], timeout: 10)
+    }
+
+    func testCallersAtOnceDoNotDisturbEachOther() async throws {
+        let scorer: {{ name }} = model
+        let alone = try await scores(of: cases)
+        try await withThrowingTaskGroup(of: (Int, [Float]).self) { group in
+            for (index, one) in cases.enumerated() {
+                let inputs = one.inputs
+                group.addTask { (index, try await scorer.score(inputs)) }
+            }
+            for try await (index, together) in group {
+                XCTAssertEqual(together, alone[index])
+            }
+        }
+    }
+
+    func testAnUnknownInputIsRefused() async throws {
+        var inputs = try XCTUnwrap(cases.first).inputs
+        inputs["no such input"] = .float32([0])
+        await checkRefused(inputs, naming: "no such input")
+    }
+
+    func testAMissingInputIsRefused() async throws {
+        var inputs = try XCTUnwrap(cases.first).inputs
+        inputs[{{ inputs[0].name | quoted }}] = nil
+        await checkRefused(inputs, naming: {{ inputs[0].name | quoted }})
+    }
+
+    func testAnIncompleteRowIsRefused() async throws {
+        var inputs = try XCTUnwrap(cases.first).inputs
+        inputs[{{ inputs[-1].name | quoted }}] = .{{ inputs[-1].dtype }}([])
+        await checkRefused(inputs, naming: {{ inputs[-1].name | quoted }})
+    }
+
+{% for input in inputs if input.dtype == "float32" %}
+{% if loop.first %}
+    func testNaNIsRefused() async throws {
+        let one = try XCTUnwrap(cases.first)
+        var inputs = one.inputs
+        inputs[{{ input.name | quoted }}] = .float32([Float](repeating: .nan, count: one.rows * {{ input.width }}))
+        await checkRefused(inputs, naming: {{ input.name | quoted }})
+    }
+
+{% endif %}
+{% else %}
+    /// No input is a float that could be NaN, so NaN comes as another type.
+    func testNaNIsRefused() async throws {
+        let one = try XCTUnwrap(cases.first)
+        var inputs = one.inputs
+        inputs[{{ inputs[0].name | quoted }}] = .float32([Float](repeating: .nan, count: one.rows * {{ inputs[0].width }}))
+        await checkRefused(inputs, naming: {{ inputs[0].name | quoted }})
+    }
+
+{% endfor %}
+    // MARK: - Checks
+
+    private func check(_ one: Case) async throws {
+        let scores = try await model.score(one.inputs)
+        XCTAssertEqual(scores.count, one.rows * {{ output.width }}, one.name)
+        XCTAssertEqual(scores.count, one.expected.count, one.name)
+        for (row, pair) in zip(scores, one.expected).enumerated() {
+            let difference = abs(pair.0 - pair.1)
+            if !(difference <= tolerance) {  // written so that NaN fails
+                XCTFail("\(one.name), row \(row): \(pair.0), not \(pair.1), at most \(tolerance) apart")
+                return
+            }
+        }
+    }
+
+    private func scores(of cases: [Case]) async throws -> [[Float]] {
+        var result: [[Float]] = []
+        for one in cases {
+            result.append(try await model.score(one.inputs))
+        }
+        return result
+    }
+
+    private func checkRefused(_ inputs: [String: {{ name }}.Values], naming name: String) async {
+        do {
+            _ = try await model.score(inputs)
+            XCTFail("was scored")
+        } catch {
+            XCTAssertTrue(error.localizedDescription.contains(name), error.localizedDescription)
+        }
+    }
+
+    // MARK: - golden.json
+
+    private func read(_ content: Data) throws {
+        let golden = try Self.cast(JSONSerialization.jsonObject(with: content), as: [String: Any].self, "golden.json")
+        let tolerances = try Self.cast(golden["tolerance"], as: [String: NSNumber].self, "tolerance")
+        tolerance = try Self.cast(tolerances[Self.file], as: NSNumber.self, "tolerance of \(Self.file)").floatValue
+        cases = try Self.cast(golden["cases"], as: [[String: Any]].self, "cases").map(Self.readCase)
+    }
+
+    private static func readCase(_ one: [String: Any]) throws -> Case {
+        let numbers = try cast(one["inputs"], as: [String: [NSNumber]].self, "inputs of a case")
+        let expected = try cast(one["expected"], as: [String: [NSNumber]].self, "expected scores of a case")
+        return Case(
+            name: try cast(one["name"], as: String.self, "name of a case"),
+            rows: try cast(one["rows"], as: NSNumber.self, "rows of a case").intValue,
+            inputs: [
+{% for input in inputs %}
+                {{ input.name | quoted }}: {{ "." }}{{ input.dtype }}(
+                    try cast(numbers[{{ input.name | quoted }}], as: [NSNumber].self, {{ input.name | quoted }}).map { $0.{{ {"float32": "float", "int32": "int32", "int64": "int64"}[input.dtype] }}Value }),
+{% endfor %}
+            ],
+            expected: try cast(expected[file], as: [NSNumber].self, "expected scores of \(file)").map { $0.floatValue }
+        )
+    }
+
+    private static func cast<T>(_ value: Any?, as type: T.Type, _ what: String) throws -> T {
+        guard let result = value as? T else { throw Unreadable(what: what) }
+        return result
+    }
+}
