@@ -1,0 +1,202 @@
+"""Sources for iOS: the Swift parses, the Objective-C++ compiles, runs on the real MNN, and notices a wrong model."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers import studies
+from helpers.bundle import sources
+from helpers.schema import Dimension, Schema, Tensor
+
+HEADERS = Path(sources.__file__).parent / "headers"
+"""What is needed of MNN's headers, with the layout of the version in the Python wheel."""
+FILES = ("model.tflite", "model.mnn")
+MINIMUM = {"tflite": "2.17", "mnn": "3.4"}
+MANY = Schema(
+    "feed_like_model",
+    tuple(Tensor(f"f{220000 + i}", "item", (Dimension(f"id{i}", "an id", 0, 99),), "int64") for i in range(20)),
+    Tensor("score", "score", (Dimension("score", "probability of a tap"),)),
+)
+
+
+@pytest.fixture(scope="module", params=["wide floats", "many ids"])
+def rendered(request, ranking) -> dict[str, str]:
+    return sources.render(ranking.schema if request.param == "wide floats" else MANY, FILES, MINIMUM)
+
+
+def _wrong_swift(text: str) -> list[str]:
+    """What a Swift grammar does not understand, by line."""
+    swift = pytest.importorskip("tree_sitter_swift", reason="tree-sitter-swift is not installed")
+    tree_sitter = pytest.importorskip("tree_sitter", reason="tree-sitter is not installed")
+    tree = tree_sitter.Parser(tree_sitter.Language(swift.language())).parse(text.encode())
+    nodes, wrong = [tree.root_node], []
+    while nodes:
+        node = nodes.pop()
+        nodes += node.children
+        if node.is_error or node.is_missing:
+            wrong.append(f"line {node.start_point[0] + 1}: {node.type}")
+    return wrong
+
+
+def test_swift_is_understood_and_a_missing_brace_is_not(rendered):
+    texts = {path: text for path, text in rendered.items() if path.endswith(".swift")}
+    assert len(texts) == 2
+    for text in texts.values():
+        assert _wrong_swift(text) == []
+        places = [match.start() for match in re.finditer(r"^ *}$", text, re.MULTILINE)]
+        broken = text[: places[3]] + text[places[3] :].replace("}", "", 1)
+        assert _wrong_swift(broken), "a brace less is noticed"
+
+
+def test_every_input_is_in_the_sources_with_its_type(ranking):
+    for schema in (ranking.schema, MANY):
+        name = sources.class_name(schema.model_name)
+        texts = sources.render(schema, FILES, MINIMUM)
+        for tensor in schema.inputs:
+            assert (
+                f'Input(name: "{tensor.name}", dataType: .{tensor.dtype}, width: {tensor.width})'
+                in (texts[f"ios/{name}.swift"])
+            )
+            assert f'{{"{tensor.name}", GOLDEN_{tensor.dtype.upper()}, {{' in texts[f"ios/{name}MnnTests.mm"]
+            for number, dimension in enumerate(tensor.dimensions):
+                assert f"{number} `{dimension.name}` | {dimension.meaning} | " in texts[f"ios/{name}.swift"]
+
+
+def test_lines_are_short_enough_to_read(rendered):
+    """The table of inputs has a row a dimension, whatever its meaning; lines with the class's name grow with it."""
+    for path, text in rendered.items():
+        if path.startswith("ios/"):
+            long = [line for line in text.splitlines() if len(line) > 140 and not line.startswith("/// |")]
+            assert not long, path
+
+
+def test_templates_name_no_study_and_no_input(ranking):
+    words = {name for name in studies.names()} | {ranking.schema.model_name, ranking.schema.output.name}
+    for tensor in ranking.schema.inputs:
+        words |= {tensor.name, *(dimension.name for dimension in tensor.dimensions if "_" in dimension.name)}
+    for path in sources.FOLDER.rglob("*"):
+        if path.is_file():
+            text = path.read_text()
+            assert not [word for word in words if re.search(rf"\b{word}\b", text)], path
+
+
+def _gnustep(what: str) -> list[str]:
+    return subprocess.run(["gnustep-config", what], capture_output=True, text=True, check=True).stdout.split()
+
+
+@pytest.fixture(scope="module")
+def compiler() -> list[str]:
+    """How Objective-C++ is compiled here."""
+    if not shutil.which("gnustep-config") or not shutil.which("g++"):
+        pytest.skip("GNUstep is not installed (gobjc++, gnustep-make, libgnustep-base-dev)")
+    if not HEADERS.is_dir():
+        pytest.skip("MNN's headers are not in the package")
+    flags = [flag.replace("-I", "-isystem", 1) for flag in _gnustep("--objc-flags") if flag not in ("-MMD", "-MP")]
+    compiler = ["g++", "-x", "objective-c++", "-std=c++14", *flags, "-Wall", "-Werror", "-I", str(HEADERS)]
+    probe = "#import <Foundation/Foundation.h>\n"
+    if subprocess.run([*compiler, "-fsyntax-only", "-"], input=probe, text=True, capture_output=True).returncode:
+        pytest.skip("g++ does not compile Objective-C++ with Foundation (gobjc++, libgnustep-base-dev)")
+    return compiler
+
+
+def _written(texts: dict[str, str], folder: Path) -> Path:
+    for path, text in texts.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    return folder
+
+
+XCTEST = """
+#import <Foundation/Foundation.h>
+@interface XCTestCase : NSObject
+@end
+#define XCTAssertNotNil(value, ...) (void)(value)
+#define XCTAssertEqual(one, other, ...) (void)((one) == (other))
+"""
+
+
+def test_objective_c_compiles_without_a_warning(compiler, rendered, tmp_path):
+    folder = _written(rendered, tmp_path)
+    (folder / "XCTest").mkdir()
+    (folder / "XCTest" / "XCTest.h").write_text(XCTEST)
+    for path in sorted((folder / "ios").glob("*.mm")):
+        command = [*compiler, "-I", str(folder / "c"), "-I", str(folder), "-fsyntax-only", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def run(compiler, ranking, tmp_path_factory):
+    """Runs the tests of an app as it would: their own ``main``, with the MNN that the Python wheel carries."""
+    folder = _written(sources.render(ranking.schema, FILES, MINIMUM), tmp_path_factory.mktemp("ios"))
+    return _runner(compiler, folder)
+
+
+def _runner(compiler, folder: Path):
+    files = [str(path) for path in (folder / "ios").glob("*.mm") if "XCTests" not in path.name]
+    library = folder / "tests.so"
+    build = [*compiler, "-I", str(folder / "c"), "-shared", *files, "-o", str(library), "-x", "none"]
+    done = subprocess.run([*build, *_gnustep("--base-libs")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    code = (
+        "import ctypes, os, sys; sys.setdlopenflags(os.RTLD_NOW | os.RTLD_GLOBAL); import _mnncengine;"
+        "words = [os.fsencode(word) for word in sys.argv[1:]];"
+        "sys.exit(ctypes.CDLL(words[0]).main(len(words), (ctypes.c_char_p * len(words))(*words)))"
+    )
+
+    def run(*arguments) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-c", code, str(library), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    return run
+
+
+def test_the_app_s_tests_pass_on_the_real_mnn(run, unpacked):
+    done = run(unpacked / "model.mnn", unpacked / "golden.bin")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("ok")]
+    scores = [float(score) for score in re.findall(r"random cases?(?:, \d)?: score ([\d.]+)", done.stdout)]
+    assert len(scores) == 6 and len(set(scores)) == 6, "one case and five, a score each"
+    assert len([line for line in lines if "largest difference" in line]) == 8 and "FAIL" not in done.stdout
+    assert done.stdout.rstrip().endswith("0 failed")
+
+
+def test_a_changed_weight_fails(run, unpacked, trained, tmp_path):
+    content = bytearray((unpacked / "model.mnn").read_bytes())
+    weight = trained.model.get_weights()[0].astype("<f4")
+    place = content.find(np.ascontiguousarray(weight.T)[0, :4].tobytes())
+    place = content.find(weight[0, :4].tobytes()) if place < 0 else place
+    content[place : place + 4] = np.float32(weight[0, 0] + 0.05).tobytes()
+    (tmp_path / "model.mnn").write_bytes(content)
+    done = run(tmp_path / "model.mnn", unpacked / "golden.bin")
+    assert done.returncode == 1 and done.stdout.count("FAIL") >= 6, done.stdout + done.stderr
+
+
+def test_scores_that_are_not_a_number_fail(run, unpacked, trained, tmp_path):
+    content = bytearray((unpacked / "model.mnn").read_bytes())
+    bias = trained.model.get_weights()[3].astype("<f4").tobytes()
+    places = [match.start() for match in re.finditer(re.escape(bias), bytes(content))]
+    assert places
+    for place in places:
+        content[place : place + 4] = np.float32(np.nan).tobytes()
+    (tmp_path / "model.mnn").write_bytes(content)
+    done = run(tmp_path / "model.mnn", unpacked / "golden.bin")
+    assert done.returncode == 1 and done.stdout.count("FAIL") >= 8, done.stdout + done.stderr
+
+
+def test_files_that_cannot_be_used_fail(run, unpacked, tmp_path):
+    (tmp_path / "model.mnn").write_bytes(b"not a model")
+    (tmp_path / "golden.bin").write_bytes((unpacked / "golden.bin").read_bytes()[:-1])
+    for model, cases, said in (
+        (tmp_path / "missing.mnn", unpacked / "golden.bin", "missing or no MNN model"),
+        (tmp_path / "model.mnn", unpacked / "golden.bin", "FAIL  model: "),
+        (unpacked / "model.mnn", tmp_path / "golden.bin", "missing or no golden cases"),
+    ):
+        done = run(model, cases)
+        assert done.returncode == 1 and said in done.stdout, done.stdout + done.stderr
+    assert run("only one").returncode == 2
