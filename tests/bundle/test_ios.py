@@ -4,13 +4,15 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import special
 
 from helpers import studies
-from helpers.bundle import sources
+from helpers.bundle import golden, sources
 from helpers.schema import Dimension, Schema, Tensor
 
 HEADERS = Path(sources.__file__).parent / "headers"
@@ -18,7 +20,7 @@ HEADERS = Path(sources.__file__).parent / "headers"
 FILES = ("model.tflite", "model.mnn")
 MINIMUM = {"tflite": "2.17", "mnn": "3.4"}
 MANY = Schema(
-    "feed_like_model",
+    "many_ids_model",
     tuple(Tensor(f"f{220000 + i}", "item", (Dimension(f"id{i}", "an id", 0, 99),), "int64") for i in range(20)),
     Tensor("score", "score", (Dimension("score", "probability of a tap"),)),
 )
@@ -137,6 +139,44 @@ def run(compiler, ranking, tmp_path_factory):
     return _runner(compiler, folder)
 
 
+@pytest.fixture(scope="module")
+def run_many(compiler, tmp_path_factory):
+    """The same for a model of twenty ids."""
+    return _runner(compiler, _written(sources.render(MANY, FILES, MINIMUM), tmp_path_factory.mktemp("many")))
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory) -> Path:
+    """A folder with ``model.mnn`` of twenty ids and the cases that NumPy says it must reproduce."""
+    import keras
+
+    from helpers.convert import mnn, tflite
+
+    folder = tmp_path_factory.mktemp("ids")
+    keras.utils.set_random_seed(3)
+    ids = [keras.Input((1,), name=t.name, dtype=t.dtype) for t in MANY.inputs]
+    joined = keras.layers.Concatenate()([keras.ops.cast(values, "float32") / 100 for values in ids])
+    score = keras.layers.Dense(1, activation="sigmoid", name=MANY.output.name)(joined)
+    model = keras.Model(ids, score, name=MANY.model_name)
+    tflite.convert(model, MANY, folder / "model.tflite")
+    narrow = replace(MANY, inputs=tuple(replace(t, dtype="int32") for t in MANY.inputs))  # which MNN makes of int64
+    mnn.convert(folder / "model.tflite", narrow, folder / "model.mnn", trusted=True)
+    weights, bias = model.layers[-1].get_weights()
+    typical = {t.name: np.random.default_rng(0).integers(0, 99, (30, 1)) for t in MANY.inputs}
+    cases = []
+    for name, values in golden.draw(MANY, typical).items():
+        rows = np.concatenate([values[n] for n in MANY.input_names], axis=1) / 100
+        scores = special.expit(rows @ weights + bias).reshape(-1).astype(np.float32)
+        cases.append(golden.Case(name, values, scores, {"model.mnn": scores}))
+    _write_cases(folder / "golden.bin", cases)
+    return folder
+
+
+def _write_cases(path: Path, cases: list[golden.Case]) -> None:
+    inputs = tuple((t.name, t.width, t.dtype) for t in MANY.inputs)
+    path.write_bytes(golden.to_bytes(golden.Golden(inputs, MANY.output.name, {"model.mnn": 1e-5}, tuple(cases))))
+
+
 def _runner(compiler, folder: Path):
     files = [str(path) for path in (folder / "ios").glob("*.mm") if "XCTests" not in path.name]
     library = folder / "tests.so"
@@ -200,3 +240,26 @@ def test_files_that_cannot_be_used_fail(run, unpacked, tmp_path):
         done = run(model, cases)
         assert done.returncode == 1 and said in done.stdout, done.stdout + done.stderr
     assert run("only one").returncode == 2
+
+
+def test_twenty_ids_are_narrowed_to_what_mnn_takes(run_many, many):
+    done = run_many(many / "model.mnn", many / "golden.bin")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("largest difference") == 7 and done.stdout.count("random cases, ") == 5
+
+
+def test_an_id_that_mnn_cannot_take_fails_its_case_only(run_many, many, tmp_path):
+    whole = golden.from_bytes((many / "golden.bin").read_bytes())
+    first = whole.cases[0]
+    wide = replace(first, inputs={**first.inputs, "f220003": np.array([[2**40]])})
+    _write_cases(tmp_path / "golden.bin", [wide, *whole.cases[1:]])
+    done = run_many(many / "model.mnn", tmp_path / "golden.bin")
+    assert done.returncode == 1 and "f220003: 1099511627776 does not fit" in done.stdout, done.stdout + done.stderr
+    assert done.stdout.count("FAIL") == 1
+
+
+def test_a_model_with_other_inputs_fails(run_many, unpacked, many):
+    done = run_many(unpacked / "model.mnn", many / "golden.bin")
+    assert done.returncode == 1 and "the model has no input f220000" in done.stdout, done.stdout + done.stderr
+    done = run_many(many / "model.mnn", unpacked / "golden.bin")
+    assert done.returncode == 1 and "the golden cases are of another model" in done.stdout, done.stdout + done.stderr

@@ -65,7 +65,7 @@ public final class {{ name }}: @unchecked Sendable {  // unchecked: what changes
     /// `model.tflite` of the app, on one CPU thread.
     public static let shared = {{ name }}()
 
-    private struct Input {
+    private struct Input: @unchecked Sendable {  // unchecked: the pod's `DataType` does not say it is
         let name: String
         let dataType: Tensor.DataType
         let width: Int
@@ -172,9 +172,9 @@ public final class {{ name }}: @unchecked Sendable {  // unchecked: what changes
         guard let modelPath = modelPath else {
             throw ScoringError.model("model.tflite is missing: add it to the app's resources, or give modelPath")
         }
+        let delegate = makeDelegate()  // first: it may fall back to the CPU
         var options = Interpreter.Options()
         if case .cpu(let threads) = acceleration { options.threadCount = max(1, threads) }
-        let delegate = makeDelegate()
         let interpreter = try Interpreter(modelPath: modelPath, options: options, delegates: delegate.map { [$0] })
         try interpreter.allocateTensors()
         return Session(
@@ -273,7 +273,8 @@ public final class {{ name }}: @unchecked Sendable {  // unchecked: what changes
     private static func checkedRows(of values: [String: Values]) throws -> Int {
         let known = Set(inputs.map { $0.name })
         if let unknown = values.keys.sorted().first(where: { !known.contains($0) }) {
-            throw ScoringError.input("there is no input \(unknown): the model takes \(known.sorted().joined(separator: ", "))")
+            let names = inputs.map { $0.name }.joined(separator: ", ")
+            throw ScoringError.input("there is no input \(unknown): the model takes \(names)")
         }
         var rows = 0
         for input in inputs {
@@ -281,15 +282,16 @@ public final class {{ name }}: @unchecked Sendable {  // unchecked: what changes
                 throw ScoringError.input("input \(input.name) is missing: give \(input.width) values a row")
             }
             let count = try checkedCount(of: given, for: input)
-            guard count > 0, count % input.width == 0 else {
+            let (own, rest) = count.quotientAndRemainder(dividingBy: input.width)
+            guard own > 0, rest == 0 else {
                 throw ScoringError.input(
                     "\(input.name) has \(count) values: give \(input.width) a row, and at least one row")
             }
-            guard rows == 0 || count / input.width == rows else {
+            guard rows == 0 || own == rows else {
                 throw ScoringError.input(
-                    "\(input.name) has \(count / input.width) rows, \(inputs[0].name) has \(rows): give the same number")
+                    "\(input.name) has \(own) rows, \(inputs[0].name) has \(rows): give the same number")
             }
-            rows = count / input.width
+            rows = own
         }
         return rows
     }

@@ -2,7 +2,7 @@
  *
  *     mnn_tests model.mnn golden.bin
  *
- * Exit status 0 if every check passes, 1 if one fails, 2 if called in another way. Build it in the bundle's folder, with
+ * Exit status 0 if every check passes, 1 if one fails, 2 if called in another way. To build it in the bundle's folder:
  *
  *     clang++ -std=c++14 -I c -F <folder of MNN.framework> ios/{{ name }}MnnTests.mm
  *         ios/mnn_tests_main.mm -framework Foundation -framework MNN -o mnn_tests
