@@ -150,7 +150,7 @@ public final class {{ name }}: @unchecked Sendable {  // unchecked: what changes
     }
 
     private func run(_ inputs: [String: Values], rows: Int) throws -> [Float] {
-        var current = try session ?? open()
+        var current = try session ?? openSession()
         if current.rows != rows {
             session = nil
             for (input, index) in zip(Self.inputs, current.indices) {
@@ -168,7 +168,7 @@ public final class {{ name }}: @unchecked Sendable {  // unchecked: what changes
         return try Self.scores(of: current.interpreter.output(at: current.outputIndex), rows: rows)
     }
 
-    private func open() throws -> Session {
+    private func openSession() throws -> Session {
         guard let modelPath = modelPath else {
             throw ScoringError.model("model.tflite is missing: add it to the app's resources, or give modelPath")
         }
