@@ -36,7 +36,8 @@ def render(schema: Schema, files: Iterable[str], minimum: Mapping[str, str]) -> 
 
     Returns
     -------
-    Text by path in the bundle, e.g. ``c/golden.h``.
+    Text by path in the bundle, e.g. ``c/golden.h``. A template that comes out empty, as one for a runtime whose file is
+    not there, is left out.
     """
     import jinja2
 
@@ -54,10 +55,11 @@ def render(schema: Schema, files: Iterable[str], minimum: Mapping[str, str]) -> 
         tensor["width"] = tensor.pop("shape")[1]
     values = {"model": schema.model_name, "name": name, "inputs": plain["inputs"], "output": plain["output"]}
     values |= {"files": list(files), "minimum": dict(minimum)}
-    return {
+    rendered = {
         template.replace("__name__", name): environment.get_template(template).render(values)
         for template in environment.list_templates()
     }
+    return {path: text for path, text in rendered.items() if text.strip()}
 
 
 def class_name(model: str) -> str:
