@@ -1,0 +1,49 @@
+{% if "model.tflite" in files %}
+package {{ name | lower }}
+
+import androidx.test.ext.junit.runners.AndroidJUnit4
+import org.junit.After
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertThrows
+import org.junit.Assert.assertTrue
+import org.junit.Test
+import org.junit.runner.RunWith
+
+/** `model.tflite` scores on this device as it did where it was made. It and `golden.json` are in src/androidTest/assets. */
+@RunWith(AndroidJUnit4::class)
+class {{ name }}GoldenTest {
+    private val golden = GoldenCases.read("model.tflite")
+    private val inputs = golden.cases.first().inputs
+    private val model = {{ name }}.open(GoldenCases.context)
+
+    @After
+    fun close() = model.close()
+
+    @Test
+    fun reproducesEveryCase() = assertEquals(emptyList<String>(), golden.failures(model::score))
+
+    @Test
+    fun refusesAnUnknownInput() =
+        assertRefused("unknown no such input", inputs + ("no such input" to inputs.values.first()))
+
+    @Test
+    fun refusesAMissingInput() {
+        val name = {{ name }}Inputs.all.first().name
+        assertRefused("missing $name", inputs - name)
+    }
+
+{% if inputs | selectattr("dtype", "equalto", "float32") | list %}
+    @Test
+    fun refusesNan() {
+        val (name, values) = inputs.entries.first { it.value is Values.Floats }
+        val data = (values as Values.Floats).data.copyOf().also { it[0] = Float.NaN }
+        assertRefused("$name is NaN at row 0", inputs + (name to Values.Floats(data)))
+    }
+
+{% endif %}
+    private fun assertRefused(why: String, given: Map<String, Values>) {
+        val refusal = assertThrows(IllegalArgumentException::class.java) { model.score(given) }
+        assertTrue(refusal.message, refusal.message.orEmpty().contains(why))
+    }
+}
+{% endif %}

@@ -1,0 +1,143 @@
+{% if "model.mnn" in files %}
+package {{ name | lower }}
+
+import android.content.Context
+import com.taobao.android.mnn.MNNForwardType
+import com.taobao.android.mnn.MNNNetInstance
+import java.io.File
+import java.io.IOException
+
+/**
+ * Scores items with `{{ model | comment }}` through MNN; see [{{ name }}Inputs] for what it takes.
+ *
+ * MNN's Java classes return null, or nothing at all, where a step fails, and write past the end of a tensor that is smaller
+ * than its data. Every step is therefore checked here, shapes before data.
+ *
+ * A session belongs to one thread at a time: calls from several threads wait for each other.
+ */
+class {{ name }}Mnn private constructor(private val net: MNNNetInstance, threads: Int) : AutoCloseable {
+    private val session: MNNNetInstance.Session
+    private var rows = 0
+    private var tensors: List<MNNNetInstance.Session.Tensor> = emptyList()
+    private var output: MNNNetInstance.Session.Tensor? = null
+    private var closed = false
+
+    init {
+        val config = MNNNetInstance.Config()
+        config.forwardType = MNNForwardType.FORWARD_CPU.type // the only one whose tensors can be written in place
+        config.numThread = threads
+        session = checkNotNull(net.createSession(config)) { "MNN made no session: the file needs a later version of MNN" }
+        for (input in {{ name }}Inputs.all) input(input.name)
+        output()
+    }
+
+    /**
+     * One score a row.
+     *
+     * @throws IllegalArgumentException [inputs] do not fit, see [{{ name }}Inputs.check], or hold an integer beyond 32 bits.
+     * @throws IllegalStateException the model is closed, or does not answer with one finite score a row.
+     */
+    @Synchronized
+    fun score(inputs: Map<String, Values>): FloatArray {
+        check(!closed) { "this model is closed: open it again" }
+        val count = {{ name }}Inputs.check(inputs)
+        val narrowed = inputs.mapValues { (name, values) -> if (values is Values.Longs) narrow(name, values) else values }
+        if (count != rows) resize(count)
+        for ((input, tensor) in {{ name }}Inputs.all.zip(tensors)) {
+            when (val values = narrowed.getValue(input.name)) {
+                is Values.Floats -> tensor.setInputFloatData(values.data)
+                is Values.Ints -> tensor.setInputIntData(values.data)
+                is Values.Longs -> error("${input.name} is still 64 bits wide")
+            }
+        }
+        val answer = checkNotNull(output)
+        answer.setInputFloatData(FloatArray(count) { Float.NaN }) // run() does not tell of failure: this would then stay
+        session.run()
+        val result = checkNotNull(answer.floatData) { "MNN gave no scores" }.copyOf()
+        check(result.size == count) { "MNN gave ${result.size} scores for $count rows: install the model again" }
+        val bad = result.indexOfFirst { !it.isFinite() }
+        check(bad < 0) { "the score of row $bad is ${result[bad]}: MNN did not run, or the model file is damaged" }
+        return result
+    }
+
+    /** Free the session and the model; closing twice does nothing. */
+    @Synchronized
+    override fun close() {
+        if (closed) return
+        closed = true
+        session.release()
+        net.release()
+    }
+
+    private fun resize(count: Int) {
+        rows = 0 // nothing is right until everything is
+        for (input in {{ name }}Inputs.all) input(input.name).reshape(intArrayOf(count, input.width))
+        session.reshape()
+        tensors = {{ name }}Inputs.all.map { input ->
+            input(input.name).also { checkShape(input.name, it, intArrayOf(count, input.width)) }
+        }
+        output = output().also { checkShape({{ name }}Inputs.OUTPUT, it, intArrayOf(count, 1)) }
+        rows = count
+    }
+
+    private fun input(name: String): MNNNetInstance.Session.Tensor =
+        requireNotNull(session.getInput(name)) { "the model file has no input $name: use the sources that came with it" }
+
+    private fun output(): MNNNetInstance.Session.Tensor =
+        requireNotNull(session.getOutput({{ name }}Inputs.OUTPUT)) {
+            "the model file has no output {{ "${" }}{{ name }}Inputs.OUTPUT}: use the sources that came with it"
+        }
+
+    private fun checkShape(name: String, tensor: MNNNetInstance.Session.Tensor, wanted: IntArray) {
+        val shape: IntArray? = tensor.dimensions
+        check(shape != null && shape.contentEquals(wanted)) {
+            "$name has shape ${shape.contentToString()} and not ${wanted.contentToString()}: MNN could not resize the model, " +
+                "convert it again with a free batch dimension"
+        }
+    }
+
+    companion object {
+        /**
+         * Open an installed model file.
+         *
+         * @param threads that one call may use. One is fastest for small models: they end before a second has started.
+         * @throws IllegalArgumentException not the file of this model.
+         */
+        fun open(file: File, threads: Int = 1): {{ name }}Mnn {
+            require(file.isFile) { "there is no model at $file: install the bundle first" }
+            return open(MNNNetInstance.createFromFile(file.path), file.path, threads)
+        }
+
+        /** Open a model file that is part of the app. */
+        fun open(context: Context, asset: String = "model.mnn", threads: Int = 1): {{ name }}Mnn {
+            val content = try {
+                context.assets.open(asset).use { it.readBytes() }
+            } catch (error: IOException) {
+                throw IllegalArgumentException("there is no asset $asset: copy it into src/main/assets", error)
+            }
+            return open(MNNNetInstance.createFromBuffer(content), asset, threads)
+        }
+
+        private fun open(created: MNNNetInstance?, source: String, threads: Int): {{ name }}Mnn {
+            val net = requireNotNull(created) { "$source is no MNN model: install the bundle again" }
+            try {
+                require(threads >= 1) { "threads is $threads: one or more" }
+                return {{ name }}Mnn(net, threads)
+            } catch (error: Throwable) {
+                net.release()
+                throw error
+            }
+        }
+
+        /** MNN computes with 32-bit integers and takes the low half of a longer one, which names something else. */
+        private fun narrow(name: String, values: Values.Longs): Values.Ints {
+            val bad = values.data.indexOfFirst { it < Int.MIN_VALUE || it > Int.MAX_VALUE }
+            require(bad < 0) {
+                "$name holds ${values.data[bad]} (value $bad), MNN takes integers from ${Int.MIN_VALUE} to ${Int.MAX_VALUE}: " +
+                    "encode it in fewer values, or score with model.tflite"
+            }
+            return Values.Ints(IntArray(values.data.size) { values.data[it].toInt() })
+        }
+    }
+}
+{% endif %}

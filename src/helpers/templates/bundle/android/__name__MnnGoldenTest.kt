@@ -1,0 +1,58 @@
+{% if "model.mnn" in files %}
+package {{ name | lower }}
+
+import androidx.test.ext.junit.runners.AndroidJUnit4
+import org.junit.After
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertThrows
+import org.junit.Assert.assertTrue
+import org.junit.Test
+import org.junit.runner.RunWith
+
+/** `model.mnn` scores on this device as it did where it was made. It and `golden.json` are in src/androidTest/assets. */
+@RunWith(AndroidJUnit4::class)
+class {{ name }}MnnGoldenTest {
+    private val golden = GoldenCases.read("model.mnn")
+    private val inputs = golden.cases.first().inputs
+    private val model = {{ name }}Mnn.open(GoldenCases.context)
+
+    @After
+    fun close() = model.close()
+
+    @Test
+    fun reproducesEveryCase() = assertEquals(emptyList<String>(), golden.failures(model::score))
+
+    @Test
+    fun refusesAnUnknownInput() =
+        assertRefused("unknown no such input", inputs + ("no such input" to inputs.values.first()))
+
+    @Test
+    fun refusesAMissingInput() {
+        val name = {{ name }}Inputs.all.first().name
+        assertRefused("missing $name", inputs - name)
+    }
+
+{% if inputs | selectattr("dtype", "equalto", "float32") | list %}
+    @Test
+    fun refusesNan() {
+        val (name, values) = inputs.entries.first { it.value is Values.Floats }
+        val data = (values as Values.Floats).data.copyOf().also { it[0] = Float.NaN }
+        assertRefused("$name is NaN at row 0", inputs + (name to Values.Floats(data)))
+    }
+
+{% endif %}
+{% if inputs | selectattr("dtype", "equalto", "int64") | list %}
+    @Test
+    fun refusesAnIntegerBeyond32Bits() {
+        val (name, values) = inputs.entries.first { it.value is Values.Longs }
+        val data = (values as Values.Longs).data.copyOf().also { it[0] = Int.MAX_VALUE + 1L }
+        assertRefused("$name holds 2147483648", inputs + (name to Values.Longs(data)))
+    }
+
+{% endif %}
+    private fun assertRefused(why: String, given: Map<String, Values>) {
+        val refusal = assertThrows(IllegalArgumentException::class.java) { model.score(given) }
+        assertTrue(refusal.message, refusal.message.orEmpty().contains(why))
+    }
+}
+{% endif %}

@@ -1,0 +1,43 @@
+// To merge into the app's build.gradle.kts. Copy the Kotlin classes into src/main/kotlin, the tests and GoldenCases.kt into
+// src/androidTest/kotlin, golden.json and the model files into src/androidTest/assets.
+
+android {
+    defaultConfig {
+        minSdk = 21
+        testInstrumentationRunner = "androidx.test.runner.AndroidJUnitRunner"
+        ndk {
+            abiFilters += listOf("arm64-v8a", "armeabi-v7a")
+        }
+    }
+    androidResources {
+        noCompress += listOf("tflite", "mnn") // a compressed asset cannot be mapped into memory
+    }
+}
+
+dependencies {
+{% if "model.tflite" in files %}
+    // {{ model | comment }} opens with TensorFlow Lite {{ minimum.tflite | comment }} or later. LiteRT is TensorFlow Lite under a new
+    // name: its 1.x continues after TensorFlow Lite 2.16, with the classes still in org.tensorflow.lite, and the old
+    // artifact org.tensorflow:tensorflow-lite only points to it since. 2.0 lacks the Interpreter, 2.1 has it again and
+    // asks for minSdk 23.
+    implementation("com.google.ai.edge.litert:litert:1.4.2")
+{% endif %}
+{% if "model.mnn" in files %}
+    // MNN {{ minimum.mnn | comment }} or later is in no Maven repository. Put libMNN.so and libmnncore.so, its Java binding, into
+    // src/main/jniLibs/<ABI>: from MNN's Android release, or built from its sources with the NDK,
+    //     cmake -DCMAKE_TOOLCHAIN_FILE=$ANDROID_NDK/build/cmake/android.toolchain.cmake -DANDROID_ABI=arm64-v8a
+    //           -DANDROID_STL=c++_shared -DMNN_JNI=ON
+    // (c++_shared: libc++_shared.so of the NDK goes with them). Copy the classes com.taobao.android.mnn, which call them,
+    // from project/android/demo of the same version into src/main/java.
+{% endif %}
+    androidTestImplementation("androidx.test.ext:junit:1.2.1")
+    androidTestImplementation("androidx.test:runner:1.6.2")
+}
+{% if "model.tflite" in files %}
+
+// A library that still asks for the old artifact would bring every class a second time.
+configurations.all {
+    exclude(group = "org.tensorflow", module = "tensorflow-lite")
+    exclude(group = "org.tensorflow", module = "tensorflow-lite-api")
+}
+{% endif %}
