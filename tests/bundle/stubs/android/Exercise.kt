@@ -1,0 +1,248 @@
+// What test_android.py runs of the rendered classes; it replaces NAME and the package. Prints a line a check.
+package PACKAGE
+
+import fake.Model
+import java.io.File
+import java.lang.reflect.InvocationTargetException
+import kotlin.concurrent.thread
+import kotlin.math.abs
+import org.junit.After
+import org.junit.Test
+
+private val assets = File(System.getProperty("assets"))
+private val inputs = NAMEInputs.all
+private val cases by lazy { GoldenCases.read("model.tflite").cases }
+
+private class Opened(val score: (Map<String, Values>) -> FloatArray, private val closing: () -> Unit) : AutoCloseable {
+    override fun close() = closing()
+}
+
+private fun tflite(file: File = File(assets, "model.tflite")) = NAME.open(file).let { Opened(it::score, it::close) }
+
+private fun mnn(file: File = File(assets, "model.mnn")) = NAMEMnn.open(file).let { Opened(it::score, it::close) }
+
+private fun written(text: String) = File.createTempFile("model", null).also { it.deleteOnExit(); it.writeText(text) }
+
+private val text = File(assets, "model.tflite").readText()
+
+private fun expect(condition: Boolean, said: () -> String = { "not as it should be" }) {
+    if (!condition) throw AssertionError(said())
+}
+
+private inline fun <reified E : Throwable> refused(vararg why: String, action: () -> Any?) {
+    try {
+        action()
+    } catch (error: Throwable) {
+        expect(error is E && why.all { it in error.message.orEmpty() }) { "refused with $error" }
+        return
+    }
+    throw AssertionError("not refused")
+}
+
+private fun events(action: () -> Unit): List<String> {
+    Model.EVENTS.clear()
+    action()
+    return Model.EVENTS.toList()
+}
+
+private fun <T> failing(fault: String, action: () -> T): T {
+    Model.fault = fault
+    try {
+        return action()
+    } finally {
+        Model.fault = ""
+    }
+}
+
+private fun changed(values: Values, size: (Int) -> Int): Values =
+    when (values) {
+        is Values.Floats -> Values.Floats(values.data.copyOf(size(values.data.size)))
+        is Values.Ints -> Values.Ints(values.data.copyOf(size(values.data.size)))
+        is Values.Longs -> Values.Longs(values.data.copyOf(size(values.data.size)))
+    }
+
+private fun ofRows(rows: Int) = cases.first { it.expected.size == rows }
+
+private val checks = mapOf<String, () -> Unit>(
+    "the batch is set before buffers are read, and only when it changes" to {
+        tflite().use { model ->
+            val order = Regex("input (\\S+) \\S+ (\\d+)").findAll(text).map { it.groupValues[1] to it.groupValues[2] }.toList()
+            fun resized(rows: Int) = order.map { (name, width) -> "resize $name [$rows, $width]" } + "allocate" + "run"
+            val seen = events { for (rows in listOf(20, 20, 1, 257)) model.score(ofRows(rows).inputs) }
+            val wanted = resized(20) + "run" + resized(1) + resized(257)
+            expect(seen == wanted) { "$seen and not $wanted" }
+        }
+    },
+    "the model lists its inputs in another order than they are declared in" to {
+        expect(Regex("input (\\S+)").findAll(text).map { it.groupValues[1] }.toList() != inputs.map { it.name })
+    },
+    "the order in which inputs are given does not matter" to {
+        val case = ofRows(20)
+        val reversed = case.inputs.entries.reversed().associate { it.key to it.value }
+        for (open in listOf(::tflite, ::mnn)) {
+            open(File(assets, "model.tflite")).use { expect(it.score(reversed).contentEquals(it.score(case.inputs))) }
+        }
+    },
+    "answers do not share memory" to {
+        for (open in listOf(::tflite, ::mnn)) open(File(assets, "model.tflite")).use { model ->
+            val first = model.score(ofRows(20).inputs)
+            val kept = first.copyOf()
+            model.score(cases.last { it.expected.size == 20 }.inputs)
+            expect(first.contentEquals(kept))
+        }
+    },
+    "threads, one unless asked for" to {
+        expect(events { tflite().close() }.first() == "open, threads 1")
+        expect(events { NAME.open(File(assets, "model.tflite"), threads = 2).close() }.first() == "open, threads 2")
+        expect("session, threads 1, type 0" in events { mnn().close() })
+        refused<IllegalArgumentException>("threads is 0") { NAME.open(File(assets, "model.tflite"), threads = 0) }
+        refused<IllegalArgumentException>("threads is 0") { NAMEMnn.open(File(assets, "model.mnn"), threads = 0) }
+    },
+    "calls from several threads wait for each other" to {
+        for (open in listOf(::tflite, ::mnn)) open(File(assets, "model.tflite")).use { model ->
+            val wrong = java.util.concurrent.ConcurrentLinkedQueue<String>()
+            (0 until 4).map { number ->
+                thread {
+                    for (turn in 0 until 100) {
+                        val case = cases[(number + turn) % cases.size]
+                        val scores = runCatching { model.score(case.inputs) }
+                        if (!scores.map { it.zip(case.expected).all { (a, b) -> abs(a - b) < 1e-5 } }.getOrDefault(false)) {
+                            wrong += "${case.name}: $scores"
+                        }
+                    }
+                }
+            }.forEach { it.join() }
+            expect(wrong.isEmpty()) { wrong.first() }
+        }
+    },
+    "closed once, and not used after" to {
+        expect(events { tflite().let { it.close(); it.close() } }.count { it == "close" } == 1)
+        expect(events { mnn().let { it.close(); it.close() } }.filter { "release" in it } == listOf("release session", "release net"))
+        for (open in listOf(::tflite, ::mnn)) {
+            val model = open(File(assets, "model.tflite")).also { it.close() }
+            refused<IllegalStateException>("open it again") { model.score(ofRows(1).inputs) }
+        }
+    },
+    "inputs that do not fit are refused, and the next that fit are scored" to {
+        val given = ofRows(20).inputs
+        val name = inputs.last().name
+        val values = given.getValue(name)
+        val wrongType = if (values is Values.Ints) Values.Longs(LongArray(20)) else Values.Ints(IntArray(20 * inputs.last().width))
+        for (open in listOf(::tflite, ::mnn)) open(File(assets, "model.tflite")).use { model ->
+            refused<IllegalArgumentException>("missing $name", "it takes") { model.score(given - name) }
+            refused<IllegalArgumentException>("unknown nobody") { model.score(given + ("nobody" to values)) }
+            refused<IllegalArgumentException>("missing $name; unknown $name ") { model.score(given - name + ("$name " to values)) }
+            refused<IllegalArgumentException>(name, "give it as Values.") { model.score(given + (name to wrongType)) }
+            refused<IllegalArgumentException>(name, "0 values") { model.score(given + (name to changed(values) { 0 })) }
+            val one = inputs.last().width
+            refused<IllegalArgumentException>("$name has 19 rows", "has 20") {
+                model.score(given + (name to changed(values) { it - one }))
+            }
+            for (input in inputs) {
+                val own = given.getValue(input.name)
+                if (own is Values.Floats) for (bad in listOf(Float.NaN, Float.POSITIVE_INFINITY)) {
+                    val data = own.data.copyOf().also { it[input.width + 1] = bad }
+                    refused<IllegalArgumentException>("${input.name} is $bad at row 1, ${input.columns[1]}") {
+                        model.score(given + (input.name to Values.Floats(data)))
+                    }
+                }
+                if (input.width > 1) refused<IllegalArgumentException>(input.name, "rows of ${input.width}") {
+                    model.score(given + (input.name to changed(own) { it - 1 }))
+                }
+            }
+            val scores = model.score(given)
+            expect(scores.zip(ofRows(20).expected).all { (a, b) -> abs(a - b) < 1e-5 })
+        }
+    },
+    "integers beyond 32 bits are scored by TensorFlow Lite and refused for MNN" to {
+        for (input in inputs.filter { it.dtype == Dtype.INT64 }) for (bad in listOf(Int.MAX_VALUE + 1L, Int.MIN_VALUE - 1L)) {
+            val given = ofRows(20).inputs
+            val data = (given.getValue(input.name) as Values.Longs).data.copyOf().also { it[3] = bad }
+            val long = given + (input.name to Values.Longs(data))
+            tflite().use { model -> expect(model.score(long).size == 20) }
+            mnn().use { model -> refused<IllegalArgumentException>("${input.name} holds $bad (value 3)") { model.score(long) } }
+        }
+    },
+    "another model's file is refused and freed" to {
+        val first = inputs.first()
+        val line = "input ${first.name} ${first.dtype.name.lowercase()} ${first.width}"
+        val type = if (first.dtype == Dtype.INT32) "int64" else "int32"
+        expect(line in text)
+        val wrong = mapOf(
+            text.replace("input ${first.name} ", "input other ") to "missing ${first.name}; unknown other",
+            text.replace(line, "input ${first.name} $type ${first.width}") to "${first.name} is ${type.uppercase()}",
+            text.replace(line, "$line\ninput more float32 3") to "unknown more",
+            text.replace(line, "$line\n$line") to "twice",
+            text.replace(line, line + "0") to "[n, ${first.width}]",
+            text.replace("output ", "output other") to NAMEInputs.OUTPUT,
+        )
+        for ((content, why) in wrong) {
+            val seen = events { refused<IllegalArgumentException>(why) { tflite(written(content)) } }
+            expect(seen.last() == "close") { "$why: $seen" }
+        }
+        for (content in listOf(wrong.keys.first(), wrong.keys.last())) {
+            val seen = events { refused<IllegalArgumentException>("use the sources that came with it") { mnn(written(content)) } }
+            expect(seen.last() == "release net") { "$seen" }
+        }
+        refused<IllegalArgumentException> { tflite(written("nonsense")) }
+        refused<IllegalArgumentException>("is no MNN model") { mnn(written("nonsense")) }
+        for (open in listOf(::tflite, ::mnn)) refused<IllegalArgumentException>("install the bundle") { open(File("/nowhere")) }
+    },
+    "an asset that is missing or compressed is refused with the way out" to {
+        File(assets, "compressed.tflite").writeText(text)
+        refused<IllegalArgumentException>("noCompress") { NAME.open(GoldenCases.context, "compressed.tflite") }
+        refused<IllegalArgumentException>("missing") { NAME.open(GoldenCases.context, "nothing.tflite") }
+        refused<IllegalArgumentException>("no asset") { NAMEMnn.open(GoldenCases.context, "nothing.mnn") }
+    },
+    "scores that are no numbers are refused" to {
+        for (open in listOf(::tflite, ::mnn)) open(File(assets, "model.tflite")).use { model ->
+            refused<IllegalStateException>("NaN") { failing("nan") { model.score(ofRows(20).inputs) } }
+        }
+    },
+    "a model that keeps its batch is refused" to {
+        for (open in listOf(::tflite, ::mnn)) open(File(assets, "model.tflite")).use { model ->
+            refused<IllegalStateException>("[1, 1]", "[20, 1]") { failing("fixed") { model.score(ofRows(20).inputs) } }
+            model.score(ofRows(20).inputs)
+        }
+    },
+    "a run of MNN that fails in silence does not give the last scores again" to {
+        mnn().use { model ->
+            model.score(ofRows(20).inputs)
+            refused<IllegalStateException>("MNN did not run") { failing("silent") { model.score(ofRows(20).inputs) } }
+        }
+        refused<IllegalStateException>("made no session") { failing("no session") { mnn() } }
+    },
+    "golden scores that differ are told" to {
+        for (wrong in listOf(0.01f, Float.NaN)) {
+            val told = GoldenCases.read("model.tflite").failures { given ->
+                tflite().use { it.score(given) }.also { it[it.size - 1] += wrong }
+            }
+            expect(told.size == cases.size && "apart" in told[0]) { "$told" }
+        }
+        val short = GoldenCases.read("model.mnn").failures { given -> tflite().use { it.score(given) }.copyOf(1) }
+        expect(short.any { "1 scores for 20 rows" in it }) { "$short" }
+    },
+)
+
+/** Run the rendered instrumented tests as JUnit would. */
+private fun instrumented(tests: Class<*>) {
+    for (method in tests.methods.filter { it.isAnnotationPresent(Test::class.java) }) report("${tests.simpleName}.${method.name}") {
+        val instance = tests.getDeclaredConstructor().newInstance()
+        try {
+            method.invoke(instance)
+        } catch (error: InvocationTargetException) {
+            throw error.targetException
+        } finally {
+            tests.methods.filter { it.isAnnotationPresent(After::class.java) }.forEach { it.invoke(instance) }
+        }
+    }
+}
+
+private fun report(name: String, action: () -> Unit) =
+    println(runCatching(action).fold({ "ok   $name" }, { "FAIL $name: $it at ${it.stackTrace.first { frame -> "Kt" in frame.className }}" }))
+
+fun main() {
+    checks.forEach { (name, check) -> report(name, check) }
+    instrumented(NAMEGoldenTest::class.java)
+    instrumented(NAMEMnnGoldenTest::class.java)
+}

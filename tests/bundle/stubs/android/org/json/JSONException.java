@@ -1,0 +1,7 @@
+package org.json;
+
+public class JSONException extends RuntimeException {
+  public JSONException(String message) {
+    super(message);
+  }
+}

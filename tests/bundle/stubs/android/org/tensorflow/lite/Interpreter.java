@@ -1,0 +1,178 @@
+package org.tensorflow.lite;
+
+import fake.Model;
+import java.io.File;
+import java.nio.Buffer;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
+import java.nio.IntBuffer;
+import java.nio.LongBuffer;
+import java.nio.MappedByteBuffer;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.atomic.AtomicBoolean;
+
+/** Scores as {@link Model} does. Refuses what the true one refuses, and also what that one does slowly or takes wrongly. */
+public final class Interpreter implements InterpreterApi {
+  public static class Options extends InterpreterApi.Options {
+    @Override
+    public Options setNumThreads(int numThreads) {
+      super.setNumThreads(numThreads);
+      return this;
+    }
+  }
+
+  private static final class FakeTensor implements Tensor {
+    private final String name;
+    private final DataType type;
+    private int[] shape;
+
+    FakeTensor(String name, DataType type, int[] shape) {
+      this.name = name;
+      this.type = type;
+      this.shape = shape;
+    }
+
+    @Override
+    public DataType dataType() {
+      return type;
+    }
+
+    @Override
+    public int numBytes() {
+      return numElements() * type.byteSize();
+    }
+
+    @Override
+    public int numElements() {
+      return Arrays.stream(shape).reduce(1, (a, b) -> a * b);
+    }
+
+    @Override
+    public int[] shape() {
+      return shape;
+    }
+
+    @Override
+    public String name() {
+      return name;
+    }
+  }
+
+  private final Model model;
+  private final List<FakeTensor> inputs = new ArrayList<>();
+  private final FakeTensor output;
+  private final AtomicBoolean busy = new AtomicBoolean();
+  private boolean allocated = true;
+  private boolean closed = false;
+
+  public Interpreter(File modelFile, Options options) {
+    throw new AssertionError("the bundle's classes map the file themselves");
+  }
+
+  public Interpreter(ByteBuffer byteBuffer, Options options) {
+    if (!(byteBuffer instanceof MappedByteBuffer) && !good(byteBuffer, byteBuffer.order()))
+      throw new IllegalArgumentException("Model ByteBuffer should be either a MappedByteBuffer or direct and native");
+    byte[] content = new byte[byteBuffer.remaining()];
+    byteBuffer.get(content);
+    model = Model.parse(content);
+    if (model == null) throw new IllegalArgumentException("ByteBuffer is not a valid TensorFlow Lite model flatbuffer");
+    for (Model.Input input : model.inputs)
+      inputs.add(new FakeTensor(input.name, DataType.valueOf(input.dtype.toUpperCase()), new int[] {1, input.width}));
+    output = new FakeTensor(model.output, DataType.FLOAT32, new int[] {1, 1});
+    Model.EVENTS.add("open, threads " + options.numThreads);
+  }
+
+  @Override
+  public void resizeInput(int idx, int[] dims) {
+    checkOpen();
+    Model.EVENTS.add("resize " + inputs.get(idx).name + " " + Arrays.toString(dims));
+    inputs.get(idx).shape = dims.clone();
+    allocated = false;
+  }
+
+  @Override
+  public void allocateTensors() {
+    checkOpen();
+    Model.EVENTS.add("allocate");
+    if (!Model.fault.equals("fixed")) output.shape = new int[] {inputs.get(0).shape[0], 1};
+    allocated = true;
+  }
+
+  @Override
+  public void runForMultipleInputsOutputs(Object[] given, Map<Integer, Object> outputs) {
+    checkOpen();
+    if (!busy.compareAndSet(false, true)) throw new AssertionError("two threads at once");
+    Model.EVENTS.add("run");
+    if (!allocated) throw new AssertionError("resized and not allocated");
+    if (given.length != inputs.size()) throw new AssertionError(given.length + " inputs");
+    List<double[]> values = new ArrayList<>();
+    for (int i = 0; i < given.length; i++) values.add(read(inputs.get(i), given[i]));
+    Thread.yield();
+    FloatBuffer target = (FloatBuffer) outputs.get(0);
+    if (!good(target, target.order())) throw new AssertionError("the output is not direct or not in native order");
+    target.put(model.score(output.shape[0], values)); // where it stands, as the true one
+    busy.set(false);
+  }
+
+  private static double[] read(FakeTensor tensor, Object given) {
+    DataType own = given instanceof FloatBuffer ? DataType.FLOAT32
+        : given instanceof IntBuffer ? DataType.INT32
+        : given instanceof LongBuffer ? DataType.INT64
+        : given instanceof ByteBuffer ? tensor.type
+        : null;
+    if (own == null) throw new AssertionError(tensor.name + " is no buffer: its shape would be guessed");
+    if (own != tensor.type)
+      throw new IllegalArgumentException("Cannot convert between a tensor with type " + tensor.type + " and " + given);
+    if (!(given instanceof ByteBuffer)) throw new AssertionError("only byte buffers are exercised here");
+    ByteBuffer bytes = (ByteBuffer) given;
+    if (!good(bytes, bytes.order())) throw new AssertionError(tensor.name + " is not direct or not in native order");
+    if (bytes.capacity() != tensor.numBytes())
+      throw new IllegalArgumentException(
+          "Cannot copy to a tensor with " + tensor.numBytes() + " bytes from a buffer with " + bytes.capacity());
+    double[] values = new double[tensor.numElements()];
+    for (int i = 0; i < values.length; i++)
+      values[i] = own == DataType.FLOAT32 ? bytes.getFloat(4 * i)
+          : own == DataType.INT32 ? bytes.getInt(4 * i)
+          : bytes.getLong(8 * i);
+    return values;
+  }
+
+  private static boolean good(Buffer buffer, ByteOrder order) {
+    return buffer.isDirect() && order == ByteOrder.nativeOrder();
+  }
+
+  @Override
+  public int getInputTensorCount() {
+    return inputs.size();
+  }
+
+  @Override
+  public Tensor getInputTensor(int inputIndex) {
+    return inputs.get(inputIndex);
+  }
+
+  @Override
+  public int getOutputTensorCount() {
+    return 1;
+  }
+
+  @Override
+  public Tensor getOutputTensor(int outputIndex) {
+    return output;
+  }
+
+  @Override
+  public void close() {
+    checkOpen();
+    Model.EVENTS.add("close");
+    closed = true;
+  }
+
+  private void checkOpen() {
+    if (closed) throw new IllegalStateException("Internal error: The Interpreter has already been closed.");
+  }
+}

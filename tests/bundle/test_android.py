@@ -1,0 +1,179 @@
+"""Sources for Android: they compile with the Kotlin compiler, and do on the JVM what they promise.
+
+The runtimes and Android are stubs with the true signatures (``stubs/android``). The stub of each runtime scores a model
+by a formula of names and values, refuses what the true one refuses, and fails where that one is silently wrong; whether
+the true ones behave so cannot be seen here.
+"""
+
+import os
+import shutil
+import subprocess
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.bundle import golden, sources
+from helpers.schema import Dimension, Schema, Tensor
+
+STUBS = Path(__file__).parent / "stubs" / "android"
+TOOLS = Path(os.environ.get("WORKBENCH_TOOLS", Path.home() / ".cache" / "ranking-workbench"))
+KOTLIN = TOOLS / "node_modules" / "kotlin-compiler"
+FILES = ["model.tflite", "model.mnn"]
+MINIMUM = {"tflite": "2.16.1", "mnn": "3.6.0"}
+
+
+def _fields() -> Schema:
+    """Twenty fields of one integer each, named as fields are, and words that no template may trip over."""
+    meaning = 'ends */ a comment, "quotes" and takes ${it}'
+    names = [f"f2200{i:02}" for i in range(20)]
+    fields = tuple(Tensor(n, "item", (Dimension(f"{n} $1", meaning, 0, 2**31 - 1),), "int64") for n in names)
+    return Schema("1st_fields-model", fields, Tensor("score", "score", (Dimension("score", "a | b"),)))
+
+
+def _mixed() -> Schema:
+    inputs = (
+        Tensor("ids", "item", (Dimension("id", "", 0, 1000), Dimension("parent", "", -5, 5)), "int32"),
+        Tensor("dense", "user", tuple(Dimension(f"d{i}", "", -1, 1) for i in range(3))),
+        Tensor("long", "context", (Dimension("hour", "", 0, 23),), "int64"),
+    )
+    return Schema("mixed", inputs, Tensor("p", "score", (Dimension("p", ""),)))
+
+
+@pytest.fixture(scope="module")
+def schemas(ranking) -> dict[str, Schema]:
+    return {"ranking": ranking.schema, "fields": _fields(), "mixed": _mixed()}
+
+
+def _render(schema: Schema, files=FILES) -> dict[str, str]:
+    rendered = sources.render(schema, files, MINIMUM)
+    return {path.removeprefix("android/"): text for path, text in rendered.items() if path.startswith("android/")}
+
+
+def _kotlinc(*arguments) -> subprocess.CompletedProcess:
+    quick = {"JAVA_OPTS": "-XX:TieredStopAtLevel=1"}  # compiling the compiler further does not pay in one run
+    command = ["bash", KOTLIN / "bin" / "kotlinc", "-Werror", *arguments]
+    return subprocess.run(command, env={**os.environ, **quick}, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def stubs(tmp_path_factory) -> Path:
+    """The compiled stubs."""
+    missing = [tool for tool in ("java", "javac") if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"compiling Kotlin needs {', '.join(missing)}: install a JDK, 11 or later")
+    if not (KOTLIN / "bin" / "kotlinc").exists():
+        pytest.skip(f"no Kotlin compiler in {TOOLS}: run .ci/tools (it needs node and npm)")
+    folder = tmp_path_factory.mktemp("stubs")
+    subprocess.run(["javac", "-d", folder, *STUBS.rglob("*.java")], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def compiled(stubs, schemas, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    """Everything for all schemas, compiled in one call, which takes as long as one of them would."""
+    folder = tmp_path_factory.mktemp("kotlin")
+    exercise = (STUBS / "Exercise.kt").read_text()
+    for which, schema in schemas.items():
+        rendered = _render(schema)
+        name = sources.class_name(schema.model_name)
+        rendered["Exercise.kt"] = exercise.replace("NAME", name).replace("PACKAGE", name.lower())
+        (folder / which).mkdir()
+        for path, text in rendered.items():
+            (folder / which / path).write_text(text)
+    done = _kotlinc("-cp", stubs, "-d", folder / "classes", *folder.glob("*/*.kt"))
+    return folder / "classes", done
+
+
+def _score(schema: Schema, inputs) -> np.ndarray:
+    """What the stubs of the runtimes score."""
+    rows = len(next(iter(inputs.values())))
+    total = np.zeros(rows)
+    for tensor in schema.inputs:
+        weights = (zlib.crc32(tensor.name.encode()) % 1000 + 37 * np.arange(tensor.width)) / 10000
+        values = (
+            inputs[tensor.name].astype(np.float64) if tensor.dtype == "float32" else inputs[tensor.name] % 1009 / 1009
+        )
+        total += values @ weights
+    return np.tanh(total).astype(np.float32)
+
+
+def _assets(schema: Schema, folder: Path) -> None:
+    """Golden cases and the stubs' model files, which list the inputs in another order than the schema."""
+    drawn = golden.draw(schema, {t.name: np.full((1, t.width), 7, t.dtype) for t in schema.inputs})
+    made = tuple(
+        golden.Case(name, inputs, _score(schema, inputs), {file: _score(schema, inputs) for file in FILES})
+        for name, inputs in drawn.items()
+    )
+    own = tuple((t.name, t.width, t.dtype) for t in schema.inputs)
+    folder.mkdir()
+    told = golden.Golden(own, schema.output.name, dict.fromkeys(FILES, 1e-5), made)
+    (folder / "golden.json").write_text(golden.to_json(told))
+    lines = [f"input {t.name} {t.dtype} {t.width}" for t in schema.inputs]
+    lines = [*lines[1::2], *lines[::2]]
+    for file in FILES:
+        (folder / file).write_text("\n".join([*lines, f"output {schema.output.name}"]) + "\n")
+
+
+@pytest.mark.slow
+def test_everything_compiles_without_a_warning(compiled):
+    _, done = compiled
+    assert done.returncode == 0 and not done.stderr, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["ranking", "fields", "mixed"])
+def test_the_classes_do_what_they_promise(compiled, stubs, schemas, tmp_path, which):
+    classes, done = compiled
+    assert done.returncode == 0, done.stderr
+    _assets(schemas[which], tmp_path / "assets")
+    path = ":".join(map(str, (classes, stubs, KOTLIN / "lib" / "kotlin-stdlib.jar")))
+    main = f"{sources.class_name(schemas[which].model_name).lower()}.ExerciseKt"
+    command = ["java", "-XX:TieredStopAtLevel=1", f"-Dassets={tmp_path / 'assets'}", "-cp", path, main]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    lines = ran.stdout.splitlines()
+    assert ran.returncode == 0 and not [line for line in lines if not line.startswith("ok ")], ran.stdout + ran.stderr
+    instrumented = [line for line in lines if "GoldenTest." in line]
+    assert len(lines) - len(instrumented) == 15
+    assert len(instrumented) == {"ranking": 8, "fields": 7, "mixed": 9}[which]
+
+
+@pytest.mark.slow
+def test_a_call_that_the_runtime_does_not_have_is_not_compiled(stubs, tmp_path):
+    """One file of the schema suffices: what is compiled with the stubs is held against them."""
+    rendered = _render(_mixed(), ["model.tflite"])
+    for path in ("MixedInputs.kt", "Mixed.kt"):
+        (tmp_path / path).write_text(rendered[path].replace("interpreter.allocateTensors()", "interpreter.allocate()"))
+    done = _kotlinc("-cp", stubs, "-d", tmp_path / "classes", *tmp_path.glob("*.kt"))
+    assert done.returncode != 0 and "unresolved reference 'allocate'" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_runtime_without_its_file_gets_no_sources(file, schemas):
+    rendered = _render(schemas["ranking"], [file])
+    name = "UltraSimpleRankingModel"
+    own = name if file == "model.tflite" else f"{name}Mnn"
+    kotlin = {f"{own}.kt", f"{own}GoldenTest.kt", f"{name}Inputs.kt", "GoldenCases.kt"}
+    assert set(rendered) == {*kotlin, "build.gradle.kts"}
+    other = "com.taobao" if file == "model.tflite" else "litert:litert"
+    assert other not in "".join(rendered.values())
+
+
+def test_the_table_says_what_every_dimension_is(schemas):
+    for schema in schemas.values():
+        name = sources.class_name(schema.model_name)
+        text = _render(schema)[f"{name}Inputs.kt"]
+        rows = [line for line in text.splitlines() if line.startswith(" * |")][2:]
+        assert len(rows) == sum(t.width for t in schema.inputs)
+        assert {line.count("|") for line in rows} == {7}
+    assert (
+        " * | user_features | float32 | 4 | brand_preference | 0 prefers value, 1 prefers brands | 0.0 to 1.0 |"
+        in _render(schemas["ranking"])["UltraSimpleRankingModelInputs.kt"]
+    )
+
+
+def test_the_build_names_the_minimum_of_each_runtime(schemas):
+    build = _render(schemas["ranking"])["build.gradle.kts"]
+    assert all(version in build for version in MINIMUM.values())
+    assert 'noCompress += listOf("tflite", "mnn")' in build and '"arm64-v8a", "armeabi-v7a"' in build
