@@ -180,7 +180,7 @@ private val checks = mapOf<String, () -> Unit>(
             val seen = events { refused<IllegalArgumentException>(why) { tflite(written(content)) } }
             expect(seen.last() == "close") { "$why: $seen" }
         }
-        for (content in listOf(wrong.keys.first(), wrong.keys.last())) {
+        for (content in listOf(wrong.keys.first(), wrong.keys.elementAt(wrong.size - 2), wrong.keys.last())) {
             val seen = events { refused<IllegalArgumentException>("use the sources that came with it") { mnn(written(content)) } }
             expect(seen.last() == "release net") { "$seen" }
         }
@@ -199,18 +199,26 @@ private val checks = mapOf<String, () -> Unit>(
             refused<IllegalStateException>("NaN") { failing("nan") { model.score(ofRows(20).inputs) } }
         }
     },
-    "a model that keeps its batch is refused" to {
-        for (open in listOf(::tflite, ::mnn)) open(File(assets, "model.tflite")).use { model ->
+    "a model that keeps its batch is refused, by MNN when it is opened" to {
+        tflite().use { model ->
             refused<IllegalStateException>("[1, 1]", "[20, 1]") { failing("fixed") { model.score(ofRows(20).inputs) } }
             model.score(ofRows(20).inputs)
         }
-    },
-    "a run of MNN that fails in silence does not give the last scores again" to {
-        mnn().use { model ->
-            model.score(ofRows(20).inputs)
-            refused<IllegalStateException>("MNN did not run") { failing("silent") { model.score(ofRows(20).inputs) } }
-        }
         refused<IllegalStateException>("made no session") { failing("no session") { mnn() } }
+        refused<IllegalStateException> { failing("fixed") { mnn() } }
+        mnn().use { model ->
+            refused<IllegalStateException>("[2, 1]", "[20, 1]") { failing("fixed") { model.score(ofRows(20).inputs) } }
+            expect(model.score(ofRows(20).inputs).zip(ofRows(20).expected).all { (a, b) -> abs(a - b) < 1e-5 })
+        }
+    },
+    "MNN is resized before it is fed, every time the batch changes" to {
+        mnn().use { model ->
+            for (rows in listOf(20, 20, 1, 257, 20)) {
+                val seen = events { model.score(ofRows(rows).inputs) }
+                expect(seen.last() == "run" && ("reshape session" in seen) == (seen.size > 1)) { "$seen" }
+                expect(seen.size == 1 || inputs.all { "reshape [$rows, ${it.width}]" in seen }) { "$seen" }
+            }
+        }
     },
     "golden scores that differ are told" to {
         for (wrong in listOf(0.01f, Float.NaN)) {

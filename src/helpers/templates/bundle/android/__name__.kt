@@ -14,7 +14,8 @@ import org.tensorflow.lite.DataType
 import org.tensorflow.lite.Interpreter
 
 /**
- * Scores items with `{{ model | comment }}` through TensorFlow Lite; see [{{ name }}Inputs] for what it takes.
+ * Scores items with `{{ model | comment }}` through TensorFlow Lite.
+ * See [{{ name }}Inputs] for what it takes.
  *
  * ```
  * {{ name }}.open(File(installed, "model.tflite")).use { model ->
@@ -22,8 +23,8 @@ import org.tensorflow.lite.Interpreter
  * }
  * ```
  *
- * An interpreter belongs to one thread at a time: calls from several threads wait for each other. Open one for each thread
- * that must not wait.
+ * An interpreter belongs to one thread at a time: calls from several threads wait for each other. Open one for each
+ * thread that must not wait.
  */
 class {{ name }} private constructor(private val interpreter: Interpreter) : AutoCloseable {
     /** Inputs in the interpreter's order, which need not be the declared one: swapped inputs score wrongly in silence. */
@@ -77,8 +78,8 @@ class {{ name }} private constructor(private val interpreter: Interpreter) : Aut
         interpreter.allocateTensors()
         val shape = interpreter.getOutputTensor(0).shape()
         check(shape.contentEquals(intArrayOf(count, 1))) {
-            "{{ "${" }}{{ name }}Inputs.OUTPUT} has shape ${shape.contentToString()} for $count rows and not [$count, 1]: " +
-                "convert the model again with a free batch dimension"
+            "{{ "${" }}{{ name }}Inputs.OUTPUT} has shape ${shape.contentToString()} for $count rows and not " +
+                "[$count, 1]: convert the model again with a free batch dimension"
         }
         buffers = order.map { direct(count * it.width * it.dtype.bytes) }.toTypedArray()
         scores = direct(count * Float.SIZE_BYTES).asFloatBuffer()
@@ -87,10 +88,10 @@ class {{ name }} private constructor(private val interpreter: Interpreter) : Aut
 
     companion object {
         /**
-         * Open an installed model file. It is mapped into memory, so it must not be overwritten while it is open: install
-         * into a folder for each version.
+         * Open an installed model file. It is mapped into memory, so it must not be overwritten while it is open:
+         * install into a folder for each version.
          *
-         * @param threads that one call may use. One is fastest for small models: they end before a second has started.
+         * @param threads that one call may use. One is fastest for small models: they end before a second has begun.
          * @throws IllegalArgumentException not the file of this model.
          */
         fun open(file: File, threads: Int = 1): {{ name }} =
@@ -126,15 +127,15 @@ class {{ name }} private constructor(private val interpreter: Interpreter) : Aut
             }
         }
 
-        /** Direct and in native order: the interpreter copies any other value by value. */
+        /** Direct and in native order: any other buffer is copied as its bytes stand, or more slowly. */
         private fun direct(bytes: Int): ByteBuffer = ByteBuffer.allocateDirect(bytes).order(ByteOrder.nativeOrder())
 
         private fun bind(interpreter: Interpreter): List<Input> {
             val tensors = (0 until interpreter.inputTensorCount).map { interpreter.getInputTensor(it) }
+            val declared = {{ name }}Inputs.all.associateBy { it.name }
             {{ name }}Inputs.checkNames(tensors.map { it.name() }.toSet()) { "this is another model's file" }
-            require(tensors.size == {{ name }}Inputs.all.size) { "the model file names an input twice: convert it again" }
-            val byName = {{ name }}Inputs.all.associateBy { it.name }
-            val order = tensors.map { byName.getValue(it.name()) }
+            require(tensors.size == declared.size) { "the model file names an input twice: convert it again" }
+            val order = tensors.map { declared.getValue(it.name()) }
             for ((input, tensor) in order.zip(tensors)) {
                 val shape = tensor.shape()
                 require(tensor.dataType() == typeOf(input.dtype) && shape.size == 2 && shape[1] == input.width) {
@@ -142,8 +143,10 @@ class {{ name }} private constructor(private val interpreter: Interpreter) : Aut
                         "${input.dtype} [n, ${input.width}]: use the sources that came with it"
                 }
             }
-            require(interpreter.outputTensorCount == 1 && interpreter.getOutputTensor(0).name() == {{ name }}Inputs.OUTPUT) {
-                "the model file does not answer with {{ "${" }}{{ name }}Inputs.OUTPUT} alone: use the sources that came with it"
+            val outputs = (0 until interpreter.outputTensorCount).map { interpreter.getOutputTensor(it).name() }
+            require(outputs == listOf({{ name }}Inputs.OUTPUT)) {
+                "the model file answers with $outputs and not with {{ "${" }}{{ name }}Inputs.OUTPUT} alone: " +
+                    "use the sources that came with it"
             }
             return order
         }

@@ -9,7 +9,7 @@ import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.junit.runner.RunWith
 
-/** `model.tflite` scores on this device as it did where it was made. It and `golden.json` are in src/androidTest/assets. */
+/** `model.tflite`, which is in src/androidTest/assets as is `golden.json`, scores here as it did where it was made. */
 @RunWith(AndroidJUnit4::class)
 class {{ name }}GoldenTest {
     private val golden = GoldenCases.read("model.tflite")

@@ -46,13 +46,14 @@ object {{ name }}Inputs {
         ),
 {% endfor %}
     )
+    private val wanted = all.map { it.name }.toSet()
 
     /**
      * The number of rows of [inputs].
      *
      * A runtime takes what is refused here and scores it wrongly in silence.
      *
-     * @throws IllegalArgumentException a name is missing or unknown, a type or a size is wrong, or a value is not finite.
+     * @throws IllegalArgumentException a name is missing or unknown, a type or a size is wrong, a value is not finite.
      */
     fun check(inputs: Map<String, Values>): Int {
         checkNames(inputs.keys) { "give each input once, under its own name" }
@@ -73,12 +74,12 @@ object {{ name }}Inputs {
 
     /** Refuse names, of what a caller gives or of what a model file takes, that are not exactly those of [all]. */
     internal fun checkNames(names: Set<String>, wayOut: () -> String) {
-        val wanted = all.map { it.name }.toSet()
+        if (names == wanted) return
         val wrong = listOf("missing" to wanted - names, "unknown" to names - wanted).filter { it.second.isNotEmpty() }
-        require(wrong.isEmpty()) {
-            val said = wrong.joinToString("; ") { (kind, which) -> "$kind ${which.joinToString()}" }
-            "inputs do not fit $MODEL: $said (it takes ${wanted.joinToString()}): ${wayOut()}"
-        }
+        val said = wrong.joinToString("; ") { (kind, which) -> "$kind ${which.joinToString()}" }
+        throw IllegalArgumentException(
+            "inputs do not fit $MODEL: $said (it takes ${wanted.joinToString()}): ${wayOut()}",
+        )
     }
 
     private fun rowsOf(input: Input, values: Values): Int {

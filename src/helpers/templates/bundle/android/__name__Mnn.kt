@@ -8,10 +8,12 @@ import java.io.File
 import java.io.IOException
 
 /**
- * Scores items with `{{ model | comment }}` through MNN; see [{{ name }}Inputs] for what it takes.
+ * Scores items with `{{ model | comment }}` through MNN.
+ * See [{{ name }}Inputs] for what it takes.
  *
- * MNN's Java classes return null, or nothing at all, where a step fails, and write past the end of a tensor that is smaller
- * than its data. Every step is therefore checked here, shapes before data.
+ * MNN's Java classes return null, or nothing at all, where a step fails, and write past the end of a tensor that is
+ * smaller than its data. Every step is therefore checked here, shapes before data: where the shapes of a model do not
+ * fit, the output keeps its own, and a run does nothing. What else could fail in `run()` cannot be seen from Java.
  *
  * A session belongs to one thread at a time: calls from several threads wait for each other.
  */
@@ -26,37 +28,42 @@ class {{ name }}Mnn private constructor(private val net: MNNNetInstance, threads
         val config = MNNNetInstance.Config()
         config.forwardType = MNNForwardType.FORWARD_CPU.type // the only one whose tensors can be written in place
         config.numThread = threads
-        session = checkNotNull(net.createSession(config)) { "MNN made no session: the file needs a later version of MNN" }
-        for (input in {{ name }}Inputs.all) input(input.name)
-        output()
+        session = checkNotNull(net.createSession(config)) {
+            "MNN made no session: the file needs a later version of MNN"
+        }
+        for (input in {{ name }}Inputs.all) {
+            val shape: IntArray? = input(input.name).dimensions
+            require(shape != null && shape.size == 2 && shape[1] == input.width) {
+                "${input.name} has shape ${shape.contentToString()} in the model file and not [n, ${input.width}]: " +
+                    "use the sources that came with it"
+            }
+        }
+        resize(2) // a session starts with one row: a batch that is fixed shows here
     }
 
     /**
      * One score a row.
      *
-     * @throws IllegalArgumentException [inputs] do not fit, see [{{ name }}Inputs.check], or hold an integer beyond 32 bits.
+     * @throws IllegalArgumentException [inputs] do not fit, see [{{ name }}Inputs.check], or an integer is beyond 32 bits.
      * @throws IllegalStateException the model is closed, or does not answer with one finite score a row.
      */
     @Synchronized
     fun score(inputs: Map<String, Values>): FloatArray {
         check(!closed) { "this model is closed: open it again" }
         val count = {{ name }}Inputs.check(inputs)
-        val narrowed = inputs.mapValues { (name, values) -> if (values is Values.Longs) narrow(name, values) else values }
         if (count != rows) resize(count)
-        for ((input, tensor) in {{ name }}Inputs.all.zip(tensors)) {
-            when (val values = narrowed.getValue(input.name)) {
+        for ((input, tensor) in {{ name }}Inputs.all.zip(tensors)) { // all of them: a run reuses their memory
+            when (val values = inputs.getValue(input.name)) {
                 is Values.Floats -> tensor.setInputFloatData(values.data)
                 is Values.Ints -> tensor.setInputIntData(values.data)
-                is Values.Longs -> error("${input.name} is still 64 bits wide")
+                is Values.Longs -> tensor.setInputIntData(narrow(input.name, values.data))
             }
         }
-        val answer = checkNotNull(output)
-        answer.setInputFloatData(FloatArray(count) { Float.NaN }) // run() does not tell of failure: this would then stay
         session.run()
-        val result = checkNotNull(answer.floatData) { "MNN gave no scores" }.copyOf()
+        val result = checkNotNull(output?.floatData) { "MNN gave no scores" }.copyOf()
         check(result.size == count) { "MNN gave ${result.size} scores for $count rows: install the model again" }
         val bad = result.indexOfFirst { !it.isFinite() }
-        check(bad < 0) { "the score of row $bad is ${result[bad]}: MNN did not run, or the model file is damaged" }
+        check(bad < 0) { "the score of row $bad is ${result[bad]}: the model file is damaged, install it again" }
         return result
     }
 
@@ -81,7 +88,9 @@ class {{ name }}Mnn private constructor(private val net: MNNNetInstance, threads
     }
 
     private fun input(name: String): MNNNetInstance.Session.Tensor =
-        requireNotNull(session.getInput(name)) { "the model file has no input $name: use the sources that came with it" }
+        requireNotNull(session.getInput(name)) {
+            "the model file has no input $name: use the sources that came with it"
+        }
 
     private fun output(): MNNNetInstance.Session.Tensor =
         requireNotNull(session.getOutput({{ name }}Inputs.OUTPUT)) {
@@ -91,8 +100,8 @@ class {{ name }}Mnn private constructor(private val net: MNNNetInstance, threads
     private fun checkShape(name: String, tensor: MNNNetInstance.Session.Tensor, wanted: IntArray) {
         val shape: IntArray? = tensor.dimensions
         check(shape != null && shape.contentEquals(wanted)) {
-            "$name has shape ${shape.contentToString()} and not ${wanted.contentToString()}: MNN could not resize the model, " +
-                "convert it again with a free batch dimension"
+            "$name has shape ${shape.contentToString()} and not ${wanted.contentToString()}: MNN could not resize the " +
+                "model, convert it again with a free batch dimension"
         }
     }
 
@@ -100,8 +109,9 @@ class {{ name }}Mnn private constructor(private val net: MNNNetInstance, threads
         /**
          * Open an installed model file.
          *
-         * @param threads that one call may use. One is fastest for small models: they end before a second has started.
+         * @param threads that one call may use. One is fastest for small models: they end before a second has begun.
          * @throws IllegalArgumentException not the file of this model.
+         * @throws IllegalStateException MNN cannot compute it, or not for any number of rows.
          */
         fun open(file: File, threads: Int = 1): {{ name }}Mnn {
             require(file.isFile) { "there is no model at $file: install the bundle first" }
@@ -130,13 +140,13 @@ class {{ name }}Mnn private constructor(private val net: MNNNetInstance, threads
         }
 
         /** MNN computes with 32-bit integers and takes the low half of a longer one, which names something else. */
-        private fun narrow(name: String, values: Values.Longs): Values.Ints {
-            val bad = values.data.indexOfFirst { it < Int.MIN_VALUE || it > Int.MAX_VALUE }
+        private fun narrow(name: String, values: LongArray): IntArray {
+            val bad = values.indexOfFirst { it < Int.MIN_VALUE || it > Int.MAX_VALUE }
             require(bad < 0) {
-                "$name holds ${values.data[bad]} (value $bad), MNN takes integers from ${Int.MIN_VALUE} to ${Int.MAX_VALUE}: " +
-                    "encode it in fewer values, or score with model.tflite"
+                "$name holds ${values[bad]} (value $bad), MNN takes integers from ${Int.MIN_VALUE} to " +
+                    "${Int.MAX_VALUE}: encode it in fewer values, or score with model.tflite"
             }
-            return Values.Ints(IntArray(values.data.size) { values.data[it].toInt() })
+            return IntArray(values.size) { values[it].toInt() }
         }
     }
 }

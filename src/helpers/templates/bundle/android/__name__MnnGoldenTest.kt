@@ -9,7 +9,7 @@ import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.junit.runner.RunWith
 
-/** `model.mnn` scores on this device as it did where it was made. It and `golden.json` are in src/androidTest/assets. */
+/** `model.mnn`, which is in src/androidTest/assets as is `golden.json`, scores here as it did where it was made. */
 @RunWith(AndroidJUnit4::class)
 class {{ name }}MnnGoldenTest {
     private val golden = GoldenCases.read("model.mnn")

@@ -27,11 +27,11 @@ dependencies {
     // src/main/jniLibs/<ABI>: from MNN's Android release, or built from its sources with the NDK,
     //     cmake -DCMAKE_TOOLCHAIN_FILE=$ANDROID_NDK/build/cmake/android.toolchain.cmake -DANDROID_ABI=arm64-v8a
     //           -DANDROID_STL=c++_shared -DMNN_JNI=ON
-    // (c++_shared: libc++_shared.so of the NDK goes with them). Copy the classes com.taobao.android.mnn, which call them,
-    // from project/android/demo of the same version into src/main/java.
+    // (c++_shared: libc++_shared.so of the NDK goes with them). Copy the Java classes that call them into src/main/java, from
+    // project/android/demo of the same version: com.taobao.android.mnn, and com.taobao.android.utils.Common for its log tag.
 {% endif %}
-    androidTestImplementation("androidx.test.ext:junit:1.2.1")
-    androidTestImplementation("androidx.test:runner:1.6.2")
+    androidTestImplementation("androidx.test.ext:junit:1.3.0")
+    androidTestImplementation("androidx.test:runner:1.7.0")
 }
 {% if "model.tflite" in files %}
 

@@ -13,7 +13,7 @@ import java.util.zip.CRC32;
 public final class Model {
   public static final List<String> EVENTS = Collections.synchronizedList(new ArrayList<>());
 
-  /** What goes wrong: nan, fixed (the batch stays), silent (a run does nothing); empty for nothing. */
+  /** What goes wrong: nan, fixed (the batch stays), no session; empty for nothing. */
   public static volatile String fault = "";
 
   public static final class Input {

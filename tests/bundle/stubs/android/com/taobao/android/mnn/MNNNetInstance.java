@@ -13,7 +13,7 @@ import java.util.Map;
 /**
  * The public methods of MNN's class of this name, scoring as {@link Model} does. Fails as silently as the true one, but for
  * what there corrupts memory: data of another size than the tensor's, a tensor written before it has memory, a use after the
- * release.
+ * release. As there, a run computes the output where the first input was and leaves nothing of the others.
  */
 public class MNNNetInstance {
   private final Model model;
@@ -65,6 +65,10 @@ public class MNNNetInstance {
       int[] dims;
       int[] allocated = null;
       double[] host = new double[0];
+
+      int size() {
+        return dims[0] * dims[1];
+      }
     }
 
     public class Tensor {
@@ -95,8 +99,8 @@ public class MNNNetInstance {
       private void write(double[] given) {
         checkValid();
         if (!Arrays.equals(tensor.allocated, tensor.dims)) throw new AssertionError("a tensor without memory is written");
-        if (given.length != tensor.host.length)
-          throw new AssertionError(given.length + " values are written over " + tensor.host.length);
+        if (given.length != tensor.size())
+          throw new AssertionError(given.length + " values are written over " + tensor.size());
         System.arraycopy(given, 0, tensor.host, 0, given.length);
         data = null;
       }
@@ -106,7 +110,7 @@ public class MNNNetInstance {
       }
 
       public float[] getFloatData() {
-        if (data == null) data = new float[tensor.host.length]; // kept for as long as this handle, as in the true one
+        if (data == null) data = new float[tensor.size()]; // kept for as long as this handle, as in the true one
         for (int i = 0; i < data.length; i++) data[i] = (float) tensor.host[i];
         return data;
       }
@@ -114,6 +118,7 @@ public class MNNNetInstance {
 
     private final Map<String, Native> inputs = new HashMap<>();
     private final Native output = new Native();
+    private boolean resized = false;
 
     private Session() {
       for (Model.Input input : model.inputs) {
@@ -128,23 +133,25 @@ public class MNNNetInstance {
     public void reshape() {
       checkValid();
       Model.EVENTS.add("reshape session");
-      if (!model.inputs.isEmpty() && !Model.fault.equals("fixed"))
-        output.dims = new int[] {inputs.get(model.inputs.get(0).name).dims[0], 1};
-      List<Native> all = new ArrayList<>(inputs.values());
-      all.add(output);
-      for (Native tensor : all) {
+      resized = !Model.fault.equals("fixed");
+      if (!resized) return; // the output keeps its shape
+      for (Native tensor : inputs.values()) {
         tensor.allocated = tensor.dims.clone();
-        tensor.host = new double[tensor.dims[0] * tensor.dims[1]];
+        tensor.host = new double[tensor.size()];
       }
+      Native first = inputs.get(model.inputs.get(0).name);
+      output.dims = output.allocated = new int[] {first.dims[0], 1};
+      output.host = first.host;
     }
 
     public void run() {
       checkValid();
       Model.EVENTS.add("run");
-      if (Model.fault.equals("silent")) return;
+      if (!resized) return;
       List<double[]> values = new ArrayList<>();
       for (Model.Input input : model.inputs) values.add(inputs.get(input.name).host);
       float[] scores = model.score(output.dims[0], values);
+      for (Native tensor : inputs.values()) Arrays.fill(tensor.host, Double.NaN);
       for (int row = 0; row < scores.length; row++) output.host[row] = scores[row];
     }
 
