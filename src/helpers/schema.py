@@ -6,6 +6,7 @@ names in it, never by position; batch (the first dimension) is always free.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,9 @@ import numpy as np
 
 from helpers.errors import BadInput
 
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}", re.ASCII)
+_TENSOR_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
+"""Names that mean the same in a TFLite file, an MNN file, C, Swift, Kotlin and a shell."""
 ROLES = ("user", "item", "context")
 _ndarray = np.ndarray
 _DOT_LIMIT = 8192
@@ -67,6 +71,10 @@ class Schema:
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise BadInput(f"schema of {self.model_name}: {kind} {', '.join(twice)} is there more than once")
+        if not _MODEL_NAME.fullmatch(self.model_name):
+            raise BadInput(f"model name {self.model_name!r} must be letters, digits, blanks and . _ - (at most 100)")
+        if wrong := [name for name in (*self.input_names, self.output.name) if not _TENSOR_NAME.fullmatch(name)]:
+            raise BadInput(f"schema of {self.model_name}: {wrong[0]!r} must be a letter, then letters, digits and _")
         if wrong := sorted({tensor.role for tensor in self.inputs} - set(ROLES)):
             raise BadInput(f"schema of {self.model_name}: role {', '.join(wrong)} is none of {', '.join(ROLES)}")
 

@@ -26,7 +26,7 @@ from helpers.runtimes import open_model, runtime_of
 from helpers.schema import Schema
 
 HEADERS = Path(__file__).resolve().parent / "headers"
-WARNINGS = ("-Wall", "-Wextra", "-Wno-unused-function", "-Werror")
+WARNINGS = ("-Wall", "-Wextra", "-Werror")
 _LOADER = """
 import ctypes, os, sys
 sys.setdlopenflags(os.RTLD_NOW | os.RTLD_GLOBAL)

@@ -16,7 +16,7 @@ android {
 
 dependencies {
 {% if "model.tflite" in files %}
-    // {{ model | comment }} opens with TensorFlow Lite {{ minimum.tflite | comment }} or later. LiteRT is TensorFlow Lite under a new
+    // {{ model | comment }} was seen to score right with {{ "TensorFlow Lite " ~ minimum.tflite if "tflite" in minimum else "LiteRT " ~ minimum.litert }} and later. LiteRT is TensorFlow Lite under a new
     // name: its 1.x continues after TensorFlow Lite 2.16, with the classes still in org.tensorflow.lite, and the old
     // artifact org.tensorflow:tensorflow-lite only points to it since. 2.0 lacks the Interpreter, 2.1 has it again and
     // asks for minSdk 23.

@@ -39,29 +39,29 @@ typedef struct {
 } golden;
 
 /* Bytes of one input of a case; at most 2^20 rows of 2^16 values of 8 bytes. */
-static uint64_t golden_bytes(uint32_t rows, const golden_input *input) {
+static inline uint64_t golden_bytes(uint32_t rows, const golden_input *input) {
   return (uint64_t)rows * input->width * (input->dtype == GOLDEN_INT64 ? 8 : 4);
 }
 
-static size_t golden_size(const golden *g, const golden_case *one, uint32_t input) {
+static inline size_t golden_size(const golden *g, const golden_case *one, uint32_t input) {
   return (size_t)golden_bytes(one->rows, &g->inputs[input]);
 }
 
-static const unsigned char *golden_take(golden *g, uint64_t size) {
+static inline const unsigned char *golden_take(golden *g, uint64_t size) {
   const unsigned char *start = g->content + g->place;
   if (size > g->size - g->place) return NULL;
   g->place += (size_t)size;
   return start;
 }
 
-static int golden_count(golden *g, uint32_t most, uint32_t *value) {
+static inline int golden_count(golden *g, uint32_t most, uint32_t *value) {
   const unsigned char *bytes = golden_take(g, 4);
   if (!bytes) return 0;
   memcpy(value, bytes, 4);
   return *value <= most;
 }
 
-static char *golden_name(golden *g) {
+static inline char *golden_name(golden *g) {
   uint32_t length;
   const unsigned char *bytes;
   char *name;
@@ -72,7 +72,7 @@ static char *golden_name(golden *g) {
   return name;
 }
 
-static void golden_free(golden *g) {
+static inline void golden_free(golden *g) {
   uint32_t i;
   for (i = 0; i < g->n_inputs; i++) free(g->inputs[i].name);
   for (i = 0; i < g->n_files; i++) free(g->files[i]);
@@ -83,7 +83,7 @@ static void golden_free(golden *g) {
   memset(g, 0, sizeof *g);
 }
 
-static int golden_parse(golden *g) {
+static inline int golden_parse(golden *g) {
   uint32_t i, c, n;
   const unsigned char *magic = golden_take(g, 8);
   if (!magic || memcmp(magic, "GOLDEN01", 8)) return 0;
@@ -117,7 +117,7 @@ static int golden_parse(golden *g) {
 }
 
 /* Read a file; 1 if it is whole. Free it with golden_free, also if it is not. */
-static int golden_read(const char *path, golden *g) {
+static inline int golden_read(const char *path, golden *g) {
   FILE *file = fopen(path, "rb");
   long size;
   memset(g, 0, sizeof *g);
@@ -137,7 +137,7 @@ static int golden_read(const char *path, golden *g) {
 }
 
 /* Which of the files a path is, by its last part; -1 if none. */
-static int golden_file(const golden *g, const char *path) {
+static inline int golden_file(const golden *g, const char *path) {
   const char *last = strrchr(path, '/');
   uint32_t i;
   last = last ? last + 1 : path;
@@ -147,7 +147,7 @@ static int golden_file(const golden *g, const char *path) {
 }
 
 /* Compare scores with a case, print a line, return 1 if all are within the tolerance. A NaN is not. */
-static int golden_compare(const golden *g, int file, const golden_case *one, const float *scores) {
+static inline int golden_compare(const golden *g, int file, const golden_case *one, const float *scores) {
   double largest = 0;
   uint32_t row, worst = 0;
   int good = 1;

@@ -4,13 +4,13 @@
 
 #include <time.h>
 
-static double timing_now(void) {
+static inline double timing_now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static double timing_microseconds(int (*call)(void *), void *state, double seconds) {
+static inline double timing_microseconds(int (*call)(void *), void *state, double seconds) {
   double best = 1e300, start = timing_now();
   long calls = 1;
   do {
