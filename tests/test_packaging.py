@@ -73,3 +73,12 @@ def test_wheels_for_linux_and_mac(platform, python, tmp_path):
     options = ["--python-platform", platform, "--python-version", python, "-o", tmp_path / "out.txt"]
     done = subprocess.run([*command, *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_template_is_packaged():
+    package = PROJECT / "src" / "helpers"
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["helpers"]
+    packaged = {path for pattern in patterns for path in package.glob(pattern)}
+    assert {
+        path for folder in ("templates", "bundle/headers") for path in (package / folder).rglob("*") if path.is_file()
+    } <= packaged

@@ -20,7 +20,8 @@ internal class GoldenCases private constructor(val tolerance: Double, val cases:
                 !(difference <= tolerance) // so written that NaN fails
             }
             when {
-                scores.size != case.expected.size -> "${case.name}: ${scores.size} scores for ${case.expected.size} rows"
+                scores.size != case.expected.size ->
+                    "${case.name}: ${scores.size} scores for ${case.expected.size} rows"
                 row == null -> null
                 else -> String.format(
                     Locale.ROOT,

@@ -27,7 +27,7 @@ import org.tensorflow.lite.Interpreter
  * thread that must not wait.
  */
 class {{ name }} private constructor(private val interpreter: Interpreter) : AutoCloseable {
-    /** Inputs in the interpreter's order, which need not be the declared one: swapped inputs score wrongly in silence. */
+    /** In the interpreter's order, which need not be the declared one: swapped inputs score wrongly in silence. */
     private val order: List<Input> = bind(interpreter)
     private var rows = 0
     private var buffers: Array<ByteBuffer> = emptyArray()

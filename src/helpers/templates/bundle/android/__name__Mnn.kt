@@ -52,7 +52,8 @@ class {{ name }}Mnn private constructor(private val net: MNNNetInstance, threads
         check(!closed) { "this model is closed: open it again" }
         val count = {{ name }}Inputs.check(inputs)
         if (count != rows) resize(count)
-        for ((input, tensor) in {{ name }}Inputs.all.zip(tensors)) { // all of them: a run reuses their memory
+        // All of them, every time: a run computes in their memory.
+        for ((input, tensor) in {{ name }}Inputs.all.zip(tensors)) {
             when (val values = inputs.getValue(input.name)) {
                 is Values.Floats -> tensor.setInputFloatData(values.data)
                 is Values.Ints -> tensor.setInputIntData(values.data)
@@ -139,7 +140,7 @@ class {{ name }}Mnn private constructor(private val net: MNNNetInstance, threads
             }
         }
 
-        /** MNN computes with 32-bit integers and takes the low half of a longer one, which names something else. */
+        /** MNN computes with 32-bit integers; the low half of a longer one would name something else. */
         private fun narrow(name: String, values: LongArray): IntArray {
             val bad = values.indexOfFirst { it < Int.MIN_VALUE || it > Int.MAX_VALUE }
             require(bad < 0) {

@@ -1,9 +1,9 @@
-// To merge into the app's build.gradle.kts. Copy the Kotlin classes into src/main/kotlin, the tests and GoldenCases.kt into
-// src/androidTest/kotlin, golden.json and the model files into src/androidTest/assets.
+// To merge into the app's build.gradle.kts. Copy the Kotlin classes into src/main/kotlin, the tests and GoldenCases.kt
+// into src/androidTest/kotlin, golden.json and the model files into src/androidTest/assets.
 
 android {
     defaultConfig {
-        minSdk = 21
+        minSdk = 21 // or more, as the app has it
         testInstrumentationRunner = "androidx.test.runner.AndroidJUnitRunner"
         ndk {
             abiFilters += listOf("arm64-v8a", "armeabi-v7a")
@@ -16,19 +16,22 @@ android {
 
 dependencies {
 {% if "model.tflite" in files %}
-    // {{ model | comment }} was seen to score right with {{ "TensorFlow Lite " ~ minimum.tflite if "tflite" in minimum else "LiteRT " ~ minimum.litert }} and later. LiteRT is TensorFlow Lite under a new
-    // name: its 1.x continues after TensorFlow Lite 2.16, with the classes still in org.tensorflow.lite, and the old
-    // artifact org.tensorflow:tensorflow-lite only points to it since. 2.0 lacks the Interpreter, 2.1 has it again and
-    // asks for minSdk 23.
+    // {{ model | comment }} scores right with
+    // {{ "TensorFlow Lite " ~ minimum.tflite if "tflite" in minimum else "LiteRT " ~ minimum.litert }} and later.
+    // LiteRT is TensorFlow Lite under a new name. Its 1.x continues after TensorFlow Lite 2.16 with the classes still in
+    // org.tensorflow.lite; the old artifact, org.tensorflow:tensorflow-lite, only points to it since. LiteRT 2.0 lacks
+    // the Interpreter; 2.1 has it again and asks for minSdk 23.
     implementation("com.google.ai.edge.litert:litert:1.4.2")
 {% endif %}
 {% if "model.mnn" in files %}
-    // MNN {{ minimum.mnn | comment }} or later is in no Maven repository. Put libMNN.so and libmnncore.so, its Java binding, into
-    // src/main/jniLibs/<ABI>: from MNN's Android release, or built from its sources with the NDK,
+    // MNN {{ minimum.mnn | comment }} or later.
+    // No Maven repository has it. Put libMNN.so and libmnncore.so, its Java binding, into src/main/jniLibs/<ABI>: from
+    // MNN's Android release, or built from its sources with the NDK,
     //     cmake -DCMAKE_TOOLCHAIN_FILE=$ANDROID_NDK/build/cmake/android.toolchain.cmake -DANDROID_ABI=arm64-v8a
     //           -DANDROID_STL=c++_shared -DMNN_JNI=ON
-    // (c++_shared: libc++_shared.so of the NDK goes with them). Copy the Java classes that call them into src/main/java, from
-    // project/android/demo of the same version: com.taobao.android.mnn, and com.taobao.android.utils.Common for its log tag.
+    // (with c++_shared, libc++_shared.so of the NDK goes with them). Copy the Java classes that call them from
+    // project/android/demo of the same version into src/main/java: com.taobao.android.mnn, and
+    // com.taobao.android.utils.Common for its log tag.
 {% endif %}
     androidTestImplementation("androidx.test.ext:junit:1.3.0")
     androidTestImplementation("androidx.test:runner:1.7.0")
