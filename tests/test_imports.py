@@ -14,7 +14,7 @@ NOTEBOOKS = SOURCE.parents[1] / "notebooks"
 FLOORS = [
     {"errors", "quiet"},
     {"files", "forks", "parameters", "schema"},
-    {"child", "kernels"},
+    {"child", "features", "kernels"},
     {"runs"},
     {"studies", "runtimes"},
     {"datasets"},
@@ -51,6 +51,7 @@ def test_importing_helpers_takes_under_three_tenths_of_a_second():
     [
         "runs",
         "studies",
+        "features",
         "datasets",
         "training",
         "convert.tflite",
