@@ -56,7 +56,23 @@ TEXTS = ODD + WHOLE + NUMBERS + [str(i) for i in range(-3, 12)]
 
 
 def _boundaries(rng: random.Random) -> list[float]:
-    pool = [-1.7e308, -(2.0**63), -2147483649, MISSING, -1, 0, 0.1, 5, 7, 12.5, 887, 2.0**24, 2.0**53, 2.0**63, 1.7e308]
+    pool = [
+        -1.7e308,
+        -(2.0**63),
+        -2147483649,
+        MISSING,
+        -1,
+        0,
+        0.1,
+        5,
+        7,
+        12.5,
+        887,
+        2**24 + 1,
+        2.0**53,
+        2.0**63,
+        1.7e308,
+    ]
     return sorted(rng.sample(pool, rng.randint(2, len(pool))))
 
 
@@ -199,6 +215,21 @@ def test_ids_that_float32_or_float64_would_merge_are_told_apart():
         text = {"candidate_1": [str(entry) for entry in entries], "last_click_1": [str(entries[0])] * 3}
         encoding = Encoding([LabelEncode("l", "candidate", "1", entries), Equal("e", "1", "1")])
         assert _lists(features.encode(encoding, text)) == {"l": [2, 3, 4], "e": [2, 1, 1]}
+
+
+@pytest.mark.parametrize("bits", [24, 53, 62])
+def test_a_neighbour_of_an_id_is_unknown(bits):
+    entries = np.arange(0, 64, 4) + 2**bits
+    for step in (-1, 1, 2):
+        assert set(label_encode(entries + step, entries).tolist()) == {1}
+        assert set(label_encode(entries + step, entries, "published").tolist()) == {0}
+
+
+@pytest.mark.parametrize("x", [2**24 + 1, 2**53 - 1])
+def test_numbers_are_compared_with_boundaries_as_float64(x):
+    encoding = Encoding([Bucketize("f", "candidate", "1", (x - 1, x))])
+    for column in ([x, x - 1], [str(x), str(x - 1)], [float(x), float(x - 1)]):
+        assert _lists(features.encode(encoding, {"candidate_1": column})) == {"f": [3, 2]}
 
 
 def test_the_first_of_repeated_entries_counts():
