@@ -47,6 +47,7 @@ notebooks: $(READY)
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/runtime_overhead.py
+	$(BIN)/python tests/benchmarks/encoding.py
 	$(BIN)/python tests/benchmarks/false_alarms.py
 	$(BIN)/python tests/benchmarks/run_time.py
 	$(BIN)/python tests/benchmarks/single_process.py

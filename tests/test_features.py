@@ -232,6 +232,11 @@ def test_numbers_are_compared_with_boundaries_as_float64(x):
         assert _lists(features.encode(encoding, {"candidate_1": column})) == {"f": [3, 2]}
 
 
+def test_lists_of_numpy_numbers_are_lists_of_numbers():
+    assert Bucketize("f", "candidate", "1", list(np.arange(3))).boundaries == (0.0, 1.0, 2.0)
+    assert LabelEncode("f", "candidate", "1", list(np.arange(3))).vocabulary == (0, 1, 2)
+
+
 def test_the_first_of_repeated_entries_counts():
     assert label_encode([5, 6], [6, 5, 5, 6], "published").tolist() == [1, 0]
 
@@ -252,6 +257,9 @@ def test_the_first_of_repeated_entries_counts():
         (lambda: bucketize([1], [0, 10**5000]), "boundary a int too long to print is not finite"),
         (lambda: bucketize([1], [0, "1"]), "boundary '1' is not a number"),
         (lambda: bucketize([1], [0, True]), "boundary True is not a number"),
+        (lambda: bucketize([1], np.array(5)), r"boundaries must be a list of numbers, not array\(5\)"),
+        (lambda: label_encode([1], np.array([[5]])), r"the vocabulary must be a list of whole numbers, not array"),
+        (lambda: label_encode([1], [np.bool_(True)]), "vocabulary entry True is not a whole number"),
         (lambda: bucketize([1], "01"), "boundaries must be a list of numbers, not '01'"),
         (lambda: bucketize([1], [0, 1], "best"), "mode must be one of separate, published, not 'best'"),
         (lambda: label_encode([], [1]), "label_encode: no values"),
@@ -521,6 +529,8 @@ def test_an_encoding_comes_back_from_its_file(tmp_path):
     "change, message",
     [
         (lambda c: c.update(format=2), "the encoding's format is 2, this version reads 1"),
+        (lambda c: (c.clear(), c.update(format=2, new=1)), "the encoding's format is 2, this version reads 1"),
+        (lambda c: c.pop("format"), "the encoding's format is None, this version reads 1"),
         (lambda c: c.update(missing=0), "the encoding's missing is 0, this version reads -2147483648"),
         (lambda c: c.pop("mode"), "the encoding has no mode"),
         (lambda c: c.update(mod="x"), "the encoding has an unknown 'mod' .did you mean mode"),

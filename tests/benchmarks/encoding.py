@@ -4,8 +4,8 @@
 
 Columns: a million values of one encoder, from integers and from text. Raw JSON: sessions of 20 and of 500 candidates
 with 24 inputs, a third of them of the last click, from JSON text to arrays, one session at a time as the phone does it;
-then the same sessions through `columns` and `encode`, as training does it. A value is one id of one candidate. A million a
-second are asked for.
+then the same sessions through `columns` and `encode`, as training does it. A value is one id of one candidate. Fails
+below a million a second.
 """
 
 import argparse

@@ -240,18 +240,18 @@ def _mode(mode: str) -> str:
 
 def _boundaries(boundaries: object, where: str) -> tuple[float, ...]:
     """Boundaries as floats, or a BadInput that says what is wrong with them."""
-    if not isinstance(boundaries, Sequence | np.ndarray) or isinstance(boundaries, str | bytes):
-        raise BadInput(f"{where}: boundaries must be a list of numbers, not {shown(boundaries)}")
     made = []
-    for b in boundaries:
-        if isinstance(b, bool | np.bool_) or not isinstance(b, int | float | np.integer | np.floating):
-            raise BadInput(f"{where}: boundary {shown(b)} is not a number")
+    for boundary in _listed(boundaries, f"{where}: boundaries must be a list of numbers"):
+        if isinstance(boundary, bool) or not isinstance(boundary, int | float):
+            raise BadInput(f"{where}: boundary {shown(boundary)} is not a number")
         try:
-            made.append(float(b))
+            made.append(float(boundary))
         except OverflowError:
             made.append(np.inf)
         if not np.isfinite(made[-1]):
-            raise BadInput(f"{where}: boundary {shown(b)} is not finite: leave it out, the outer buckets are open")
+            raise BadInput(
+                f"{where}: boundary {shown(boundary)} is not finite: leave it out, the outer buckets are open"
+            )
     if len(made) < 2:
         raise BadInput(f"{where}: at least two boundaries are needed, there are {len(made)}: label-encode instead")
     for low, high in zip(made, made[1:], strict=False):
@@ -262,9 +262,7 @@ def _boundaries(boundaries: object, where: str) -> tuple[float, ...]:
 
 def _vocabulary(vocabulary: object, where: str) -> tuple[int, ...]:
     """Entries as int, or a BadInput that says what is wrong with them."""
-    if not isinstance(vocabulary, Sequence | np.ndarray) or isinstance(vocabulary, str | bytes):
-        raise BadInput(f"{where}: the vocabulary must be a list of whole numbers, not {shown(vocabulary)}")
-    made = tuple(vocabulary.tolist()) if isinstance(vocabulary, np.ndarray) else tuple(vocabulary)
+    made = tuple(_listed(vocabulary, f"{where}: the vocabulary must be a list of whole numbers"))
     for entry in made:
         if type(entry) is not int:
             raise BadInput(f"{where}: vocabulary entry {shown(entry)} is not a whole number")
@@ -274,6 +272,15 @@ def _vocabulary(vocabulary: object, where: str) -> tuple[int, ...]:
     if not 1 <= len(made) <= MOST_IDS - 2:
         raise BadInput(f"{where}: the vocabulary has {len(made):,} entries, it needs 1 to {MOST_IDS - 2:,}")
     return made
+
+
+def _listed(values: object, wanted: str) -> list:
+    """A list, tuple or one-dimensional array as a list whose numbers are Python's."""
+    if isinstance(values, np.ndarray) and values.ndim == 1:
+        return values.tolist()
+    if not isinstance(values, list | tuple):
+        raise BadInput(f"{wanted}, not {shown(values)}")
+    return [value.item() if isinstance(value, np.generic) else value for value in values]
 
 
 def _check_field(encoder) -> None:

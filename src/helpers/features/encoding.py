@@ -80,10 +80,11 @@ class Encoding:
         ------
         BadInput : a key is missing or unknown, a value is of another type or out of range.
         """
+        for name, only in (("format", FORMAT), ("missing", MISSING)):  # first: another format may have other keys
+            found = value.get(name) if isinstance(value, Mapping) else only
+            if type(found) is not int or found != only:
+                raise BadInput(f"the encoding's {name} is {shown(found)}, this version reads {only}")
         _check_keys(value, {"format", "mode", "missing", "encoders"}, "the encoding")
-        for name, only in (("format", FORMAT), ("missing", MISSING)):
-            if type(value[name]) is not int or value[name] != only:
-                raise BadInput(f"the encoding's {name} is {shown(value[name])}, this version reads {only}")
         if not isinstance(value["encoders"], list):
             raise BadInput(f"the encoding's encoders must be a list, not {shown(value['encoders'])}")
         return cls(tuple(_encoder(i, one) for i, one in enumerate(value["encoders"])), value["mode"])
