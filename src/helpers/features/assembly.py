@@ -146,6 +146,6 @@ def _encode(encoding: Encoding, columns: Mapping, rows: int) -> dict[str, np.nda
     """Ids of each encoder; a column has one value a row, or one for all rows."""
     made = {}
     for encoder in encoding.encoders:
-        ids = encoder.ids(encoding.mode, *(columns[*field, encoder.exact] for field in encoder.reads))
-        made[encoder.name] = np.ascontiguousarray(np.broadcast_to(ids, rows)).reshape(rows, 1)
+        made[encoder.name] = ids = np.empty((rows, 1), np.int64)
+        ids[:, 0] = encoder.ids(encoding.mode, *(columns[*field, encoder.exact] for field in encoder.reads))
     return made

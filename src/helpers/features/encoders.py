@@ -191,7 +191,11 @@ class Equal:
         return 3 if _mode(mode) == "separate" else 2
 
     def ids(self, mode: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return np.where((x == MISSING) | (y == MISSING), 0, (x == y) + np.int64(mode == "separate"))
+        ids = (x == y).astype(np.int64)
+        if mode == "separate":
+            ids += 1
+        ids[(x == MISSING) | (y == MISSING)] = 0
+        return ids
 
 
 Encoder = Bucketize | LabelEncode | Plain | Equal

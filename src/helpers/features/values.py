@@ -71,9 +71,9 @@ def whole_numbers(values: pa.Array, name: str) -> np.ndarray:
         tell 64-bit ids apart, and pandas makes it of integers that have gaps.
     """
     if _is_text(values):
-        written = pc.if_else(pc.match_substring_regex(values, _WHOLE), values, None)
+        written = _written(values, _WHOLE)
         try:
-            values = pc.cast(written, pa.int64())
+            return _filled(written, pa.int64())
         except pa.ArrowInvalid:  # digits beyond int64; rare, so one by one
             numbers = [None if t is None else int(t) for t in written.to_pylist()]
             values = pa.array([n if n is not None and -(2**63) <= n < 2**63 else None for n in numbers], pa.int64())
@@ -89,7 +89,7 @@ def whole_numbers(values: pa.Array, name: str) -> np.ndarray:
             values = pc.cast(values, pa.int64())
         except pa.ArrowInvalid as error:
             raise BadInput(f"column {name} holds values beyond int64 ({error}): read it as text") from error
-    return pc.fill_null(pc.cast(values, pa.int64()), MISSING).to_numpy(zero_copy_only=False)
+    return _filled(values, pa.int64())
 
 
 def numbers(values: pa.Array, name: str) -> np.ndarray:
@@ -98,10 +98,9 @@ def numbers(values: pa.Array, name: str) -> np.ndarray:
     Whole numbers beyond 2^53 are rounded to the nearest float64, from text and from integers alike.
     """
     if _is_text(values):
-        written = pc.if_else(pc.match_substring_regex(values, _NUMBER), values, None)
-        made = pc.fill_null(pc.cast(written, pa.float64()), MISSING).to_numpy(zero_copy_only=False)
+        made = _filled(_written(values, _NUMBER), pa.float64())
     elif pa.types.is_floating(values.type):
-        made = pc.fill_null(pc.cast(values, pa.float64()), MISSING).to_numpy(zero_copy_only=False)
+        made = _filled(values, pa.float64())
         made = np.where(np.isnan(made), MISSING, made)  # a NaN in an Arrow column is not null
     elif pa.types.is_integer(values.type) or pa.types.is_null(values.type):
         made = whole_numbers(values, name).astype(np.float64)
@@ -112,3 +111,14 @@ def numbers(values: pa.Array, name: str) -> np.ndarray:
 
 def _is_text(values: pa.Array) -> bool:
     return pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
+
+
+def _written(values: pa.Array, form: str) -> pa.Array:
+    """The text that has a form, null for the rest: Arrow's own parser also reads hexadecimal and exponents."""
+    return pc.if_else(pc.match_substring_regex(values, form), values, pa.scalar(None, values.type))
+
+
+def _filled(values: pa.Array, kind: pa.DataType) -> np.ndarray:
+    """`values` as `kind`, `MISSING` for null. Scalars with a type spare Arrow a search for a common one."""
+    made = pc.coalesce(values.cast(kind), pa.scalar(MISSING, kind))
+    return made.to_numpy(zero_copy_only=False)
