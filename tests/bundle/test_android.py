@@ -1,11 +1,12 @@
 """Sources for Android: they compile with the Kotlin compiler, and do on the JVM what they promise.
 
 The runtimes and Android are stubs with the true signatures (``stubs/android``). The stub of each runtime scores a model
-by a formula of names and values, refuses what the true one refuses, and fails where that one is silently wrong; whether
-the true ones behave so cannot be seen here.
+by a formula of names and values, refuses what the true one refuses, and fails where that one is silently wrong. In one
+test TensorFlow Lite's C library takes the place of its stub; MNN's Java binding is never there.
 """
 
 import os
+import platform
 import shutil
 import subprocess
 import zlib
@@ -20,6 +21,7 @@ from helpers.schema import Dimension, Schema, Tensor
 STUBS = Path(__file__).parent / "stubs" / "android"
 TOOLS = Path(os.environ.get("WORKBENCH_TOOLS", Path.home() / ".cache" / "ranking-workbench"))
 KOTLIN = TOOLS / "node_modules" / "kotlin-compiler"
+TFLITE = TOOLS / "node_modules" / "tfjs-tflite-node" / "cc_deps"
 FILES = ["model.tflite", "model.mnn"]
 MINIMUM = {"tflite": "2.16.1", "mnn": "3.6.0"}
 
@@ -122,21 +124,48 @@ def test_everything_compiles_without_a_warning(compiled):
     assert done.returncode == 0 and not done.stderr, done.stderr
 
 
+def _run(schema: Schema, assets: Path, path: list[Path], *arguments: str, **properties: Path) -> list[str]:
+    """Run ``Exercise.kt``; its lines, each of which must say ok."""
+    path = ":".join(map(str, [*path, KOTLIN / "lib" / "kotlin-stdlib.jar"]))
+    said = [f"-D{name}={value}" for name, value in (properties | {"assets": assets}).items()]
+    main = f"{sources.class_name(schema.model_name).lower()}.ExerciseKt"
+    command = ["java", "-XX:TieredStopAtLevel=1", *said, "-cp", path, main, *arguments]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    lines = ran.stdout.splitlines()
+    assert ran.returncode == 0 and not [line for line in lines if not line.startswith("ok ")], ran.stdout + ran.stderr
+    return lines
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("which", ["ranking", "fields", "mixed"])
 def test_the_classes_do_what_they_promise(compiled, stubs, schemas, tmp_path, which):
     classes, done = compiled
     assert done.returncode == 0, done.stderr
     _assets(schemas[which], tmp_path / "assets")
-    path = ":".join(map(str, (classes, stubs, KOTLIN / "lib" / "kotlin-stdlib.jar")))
-    main = f"{sources.class_name(schemas[which].model_name).lower()}.ExerciseKt"
-    command = ["java", "-XX:TieredStopAtLevel=1", f"-Dassets={tmp_path / 'assets'}", "-cp", path, main]
-    ran = subprocess.run(command, capture_output=True, text=True)
-    lines = ran.stdout.splitlines()
-    assert ran.returncode == 0 and not [line for line in lines if not line.startswith("ok ")], ran.stdout + ran.stderr
+    lines = _run(schemas[which], tmp_path / "assets", [classes, stubs])
     instrumented = [line for line in lines if "GoldenTest." in line]
     assert len(lines) - len(instrumented) == 15
     assert len(instrumented) == {"ranking": 8, "fields": 7, "mixed": 9}[which]
+
+
+@pytest.mark.slow
+def test_tensorflow_lite_itself_reproduces_the_golden_cases(compiled, stubs, unpacked, ranking, tmp_path):
+    """The compiled classes with a real model file, where TensorFlow Lite takes the place of its stub."""
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine())
+    library = TFLITE / f"linux_{machine}"
+    headers = Path(shutil.which("javac")).resolve().parents[1] / "include"
+    if shutil.which("gcc") is None or not library.is_dir() or not (headers / "linux").is_dir():
+        pytest.skip("needs gcc, the headers of a JDK and, of .ci/tools, libtensorflowlite_c for this machine (Linux)")
+    built = tmp_path / "libinterpreter.so"
+    include = [f"-I{folder}" for folder in (headers, headers / "linux", TFLITE / "include")]
+    link = [f"-L{library}", "-ltensorflowlite_c", f"-Wl,-rpath,{library}"]
+    natives = STUBS.with_name("android_native")
+    subprocess.run(["gcc", "-shared", "-fPIC", *include, natives / "interpreter.c", "-o", built, *link], check=True)
+    java = [*natives.rglob("*.java")]
+    subprocess.run(["javac", "-cp", stubs, "-d", tmp_path / "classes", *java], check=True)
+    path = [tmp_path / "classes", compiled[0], stubs]
+    lines = _run(ranking.schema, unpacked, path, "tflite", interpreter=built)
+    assert len(lines) == 4 and any("reproducesEveryCase" in line for line in lines)
 
 
 @pytest.mark.slow
