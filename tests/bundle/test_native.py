@@ -75,6 +75,24 @@ def test_a_model_with_an_input_of_another_name_is_refused(commands, unpacked, tm
     assert outcome.status == 2 and any("user_featureS" in line for line in outcome.lines)
 
 
+def test_cmake_builds_and_runs_what_is_there(c, commands, unpacked, tmp_path):
+    _command(commands, "model.tflite")
+    if shutil.which("cmake") is None:
+        pytest.skip("cmake is not here")
+    include, library = native._tflite()
+    shutil.copytree(unpacked, tmp_path / "bundle")
+    shutil.copytree(c, tmp_path / "bundle" / "c")
+    (tmp_path / "tflite" / "lib").mkdir(parents=True)
+    (tmp_path / "tflite" / "include").symlink_to(include)
+    (tmp_path / "tflite" / "lib" / library.name).symlink_to(library)
+    build = ["cmake", "-S", tmp_path / "bundle" / "c", "-B", tmp_path / "build", f"-DTFLITE_ROOT={tmp_path / 'tflite'}"]
+    done = subprocess.run(build, capture_output=True, text=True)
+    assert done.returncode == 0 and "run_mnn is left out" in done.stdout, done.stderr
+    subprocess.run(["cmake", "--build", tmp_path / "build"], check=True, capture_output=True)
+    done = subprocess.run(["ctest", "--test-dir", tmp_path / "build"], capture_output=True, text=True)
+    assert done.returncode == 0 and "100% tests passed, 0 tests failed out of 1" in done.stdout
+
+
 def test_it_is_timed_beside_python(commands, unpacked, ranking):
     there = {file: _command(commands, file) for file in MODELS}
     timed = native.beside_python(there, unpacked, ranking.schema, rounds=1, seconds=0.01)
