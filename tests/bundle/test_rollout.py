@@ -60,3 +60,9 @@ def test_nobody_moves_between_versions_whose_weights_stay(after):
 def test_weights_that_mean_nothing_are_refused(weights):
     with pytest.raises(BadInput, match="weights must be finite"):
         rollout.assign("u", weights)
+
+
+def test_the_table_counts_who_moved():
+    table = rollout.table([{"old": 1, "new": 1}, {"old": 1, "new": 1}, {"old": 1}], users=2000)
+    assert list(table["moved"][:2]) == ["0.0%", "0.0%"] and table["moved"].iloc[2] == table["new"].iloc[1]
+    assert (table["moved needlessly"] == 0).all() and table["old"].iloc[2] == "100.0%"

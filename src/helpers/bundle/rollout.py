@@ -49,7 +49,7 @@ def table(steps: Sequence[Mapping[str, float]], *, users: int, test: str = ""):
         between = sum(old in kept and new in kept for old, new in moves)
         shares = {version: f"{now.count(version) / users:.1%}" for version in weights}
         wanted = ", ".join(f"{version} {weight:g}" for version, weight in weights.items())
-        rows.append({"weights": wanted, **shares, "moved": f"{len(moves) / users:.1%}", "moved needlessly": between})
+        rows.append({"weights": wanted, "moved": f"{len(moves) / users:.1%}", "moved needlessly": between, **shares})
         before, weights_before = now, weights
     return pd.DataFrame(rows).fillna("").set_index("weights")
 
