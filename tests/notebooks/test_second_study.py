@@ -62,7 +62,7 @@ def test_a_second_study_runs_through_every_stage_unchanged(tmp_path, home):
     table = pd.read_csv(home / "artifacts/clicks/r/comparison.csv")
     plain = table["precision"].str.startswith("fp32")
     assert len(table) > 10 and (table["verdict"][plain] == "same").all()
-    assert run().count("nothing to do") == 5
+    assert run().count("nothing to do") == 6
     module.write_text(STUDY.replace("[:, :3]", "[:, 1:4]"))
     output = run()
-    assert "was executed with other code (notebook or helpers)" in output and output.count("  done in ") == 5
+    assert "was executed with other code (notebook or helpers)" in output and output.count("  done in ") == 6
