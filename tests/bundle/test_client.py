@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from bundling import changed_weight, publish, write_manifest
 
+from helpers import files
 from helpers.bundle import archive, client
 from helpers.errors import BadInput, DamagedFile
 
@@ -115,9 +116,112 @@ def test_an_app_that_refuses_the_new_version_gets_the_old_one_back(installed, un
     assert _version(installed) == "v1"
 
 
-def test_nothing_to_roll_back_to(installed):
+def _refuse(folder):
+    raise RuntimeError("the app does not like it")
+
+
+def test_a_refused_version_leaves_the_one_before_to_roll_back_to(installed, unpacked, tmp_path, ranking):
+    first = client.current(installed)
+    client.install(str(_another(unpacked, tmp_path, ranking, "v2")), installed)
+    with pytest.raises(RuntimeError):
+        client.install(str(_another(unpacked, tmp_path, ranking, "v3")), installed, switch=_refuse)
+    assert len(list((installed / "versions").iterdir())) == 2, "what is refused does not stay"
+    assert _version(installed) == "v2" and client.rollback(installed) == first
+
+
+def test_a_first_version_that_the_app_refuses_is_not_in_use(published, tmp_path):
+    with pytest.raises(RuntimeError):
+        client.install(str(published), tmp_path / "phone", switch=_refuse)
+    assert client.current(tmp_path / "phone") is None
+    client.install(str(published), tmp_path / "phone")
+    assert _version(tmp_path / "phone") == "v1"
+
+
+@pytest.mark.parametrize("linked", ["phone", "versions"])
+def test_a_folder_behind_a_link_keeps_both_versions(published, unpacked, tmp_path, ranking, linked):
+    """The link is not as deep as what it points to: relative to one is not relative to the other."""
+    deep = tmp_path / "a" / "b" / "c"
+    deep.mkdir(parents=True)
+    into = tmp_path / "phone"
+    if linked == "versions":
+        into.mkdir()
+    (into if linked == "phone" else into / "versions").symlink_to(deep)
+    client.install(str(published), into)
+    client.install(str(_another(unpacked, tmp_path, ranking)), into)
+    client.rollback(into)
+    assert _version(into) == "v1"
+    client.rollback(into)
+    with pytest.raises(RuntimeError):
+        client.install(str(_another(unpacked, tmp_path, ranking, "v3")), into, switch=_refuse)
+    assert _version(into) == "v2"
+
+
+def test_a_kill_between_the_links_does_not_forget_the_version_before(
+    installed, unpacked, tmp_path, ranking, monkeypatch
+):
+    class Killed(BaseException):
+        pass
+
+    def link(place, target, whole=client._link):
+        if done:
+            raise Killed
+        done.append(place)
+        whole(place, target)
+
+    done = []
+    second = str(_another(unpacked, tmp_path, ranking))
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(client, "_link", link)
+        client.install(second, installed)
+    client.install(second, installed)
+    client.rollback(installed)
+    assert _version(installed) == "v1"
+
+
+def test_downloads_that_were_given_up_do_not_pile_up(published, server, unpacked, tmp_path, ranking):
+    into = tmp_path / "phone"
+    server.cut = 1000
+    for version in ("v2", "v3"):
+        shutil.rmtree(tmp_path / "server")
+        _another(unpacked, tmp_path, ranking, version).parent.rename(tmp_path / "server")
+        with pytest.raises(DamagedFile):
+            client.install(server.url, into)
+    assert [path.stat().st_size for path in (into / "downloads").iterdir()] == [1000]
+    server.cut = None
+    client.install(server.url, into)
+    assert not list((into / "downloads").iterdir())
+
+
+def test_nothing_to_roll_back_to(installed, tmp_path):
     with pytest.raises(BadInput, match="no version before"):
         client.rollback(installed)
+    with pytest.raises(BadInput, match="nothing is installed in"):
+        client.rollback(tmp_path / "mistyped")
+    assert not (tmp_path / "mistyped").exists()
+
+
+def test_a_damaged_version_is_not_rolled_back_to(installed, unpacked, tmp_path, ranking):
+    first = client.current(installed)
+    client.install(str(_another(unpacked, tmp_path, ranking)), installed)
+    (first / "model.mnn").write_bytes(b"cut short")
+    with pytest.raises(DamagedFile, match=r"model.mnn is not the file"):
+        client.rollback(installed)
+    assert _version(installed) == "v2"
+
+
+def test_a_repair_keeps_the_version_before(installed, unpacked, tmp_path, ranking):
+    first, second = client.current(installed), str(_another(unpacked, tmp_path, ranking))
+    client.install(second, installed)
+    (client.current(installed) / "model.mnn").write_bytes(b"cut short")
+    client.install(second, installed)
+    assert _version(installed) == "v2" and client.rollback(installed) == first
+
+
+def test_what_a_killed_process_of_the_same_number_left_is_no_obstacle(published, tmp_path):
+    described = archive.Descriptor.from_json(published.read_text())
+    files.partial(tmp_path / "phone" / "versions" / client._name(described)).mkdir(parents=True)
+    client.install(str(published), tmp_path / "phone")
+    assert _version(tmp_path / "phone") == "v1"
 
 
 def test_a_damaged_installation_is_repaired_beside_itself(installed, published):

@@ -17,7 +17,7 @@ import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +56,7 @@ def install(source: str, into: Path, *, switch: Callable[[Path], None] | None = 
     DamagedFile : the bundle is not what was announced, is not safe to unpack, or does not score as it should. What was
         installed before is untouched.
     """
-    into = Path(into)
+    into = _real(into)
     place = _descriptor_place(source)
     descriptor = archive.Descriptor.from_json(_fetch_small(place))
     files.make_folder(into / "versions")
@@ -65,30 +65,33 @@ def install(source: str, into: Path, *, switch: Callable[[Path], None] | None = 
         files.clear_partial(into)
         target, checked = _place(into, descriptor)
         if checked is None:
-            zipped = into / "downloads" / f"{target.name}.zip"
+            zipped = into / "downloads" / f"{_name(descriptor)}.zip"
+            _prune(into / "downloads", kept={zipped.resolve()})
             _download(urllib.parse.urljoin(place, descriptor.modelUrl), zipped, descriptor)
             checked = _put(zipped, descriptor, target)
-            zipped.unlink()
-        before = current(into)
-        if before != target.resolve():
-            _link(into / "current", target)
-            if before is not None:
-                _link(into / "previous", before)
+        before, older = current(into), _linked(into / "previous")
+        target = target.resolve()  # `versions` may be a link
         try:
+            if before != target:
+                if before is not None and not before.name.startswith(_name(descriptor)):  # else a damaged copy of it
+                    _link(into / "previous", before)  # first: killed here, the version before is not forgotten
+                _link(into / "current", target)
             if switch is not None:
                 switch(target)
         except BaseException:
-            if before is not None and before != target.resolve():
+            if before != target:
                 _link(into / "current", before)
+                _link(into / "previous", older)
             raise
-        _prune(into)
+        finally:
+            _prune(into / "versions", kept={current(into), _linked(into / "previous")})
+        _prune(into / "downloads")
         return checked
 
 
 def current(into: Path) -> Path | None:
     """Folder of the version in use, or None."""
-    link = Path(into) / "current"
-    return link.resolve() if link.is_symlink() and link.exists() else None
+    return _linked(_real(into) / "current")
 
 
 def rollback(into: Path) -> Path:
@@ -97,16 +100,19 @@ def rollback(into: Path) -> Path:
     Raises
     ------
     BadInput : there is none.
+    DamagedFile : it does not score as it should any more; the current one stays in use.
     """
-    into = Path(into)
+    into = _real(into)
+    if not (into / "versions").is_dir():
+        raise BadInput(f"nothing is installed in {into}")
     with _only_one(into):
-        before, now = into / "previous", current(into)
-        if not before.exists():
+        older, now = _linked(into / "previous"), current(into)
+        if older is None or older == now:
             raise BadInput(f"{into} has no version before the current one to go back to")
-        older = before.resolve()
+        verify_folder(older)
         _link(into / "current", older)
         if now is not None:
-            _link(before, now)
+            _link(into / "previous", now)
         return older
 
 
@@ -243,7 +249,7 @@ def _place(into: Path, descriptor: archive.Descriptor) -> tuple[Path, Checked | 
 
     A folder that is there and damaged may be in use, so it is not touched: another takes its place.
     """
-    name, number = f"{descriptor.version}-{descriptor.sha256[:12]}", 1
+    name, number = _name(descriptor), 1
     while True:
         folder = into / "versions" / (name if number == 1 else f"{name}-{number}")
         if not folder.exists():
@@ -257,6 +263,7 @@ def _place(into: Path, descriptor: archive.Descriptor) -> tuple[Path, Checked | 
 def _put(zipped: Path, descriptor: archive.Descriptor, target: Path) -> Checked:
     """Unpack beside `target`, check, and rename: a version folder is whole or not there."""
     fresh = files.partial(target)
+    shutil.rmtree(fresh, ignore_errors=True)  # of a killed process that had the same number
     try:
         archive.unpack(zipped, fresh)
         checked = verify_folder(fresh)
@@ -270,20 +277,36 @@ def _put(zipped: Path, descriptor: archive.Descriptor, target: Path) -> Checked:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _link(link: Path, target: Path) -> None:
-    """Point a link elsewhere in one step."""
+def _name(descriptor: archive.Descriptor) -> str:
+    """Folder of a bundle, but for a number after it."""
+    return f"{descriptor.version}-{descriptor.sha256[:12]}"
+
+
+def _real(folder: Path) -> Path:
+    """A folder without links in its path: what is linked relative to it must not depend on how it is reached."""
+    return Path(os.path.realpath(folder))
+
+
+def _linked(link: Path) -> Path | None:
+    """The folder that a link names; None without one."""
+    return link.resolve() if link.is_symlink() and link.exists() else None
+
+
+def _link(link: Path, target: Path | None) -> None:
+    """Point a link elsewhere in one step; remove it if `target` is None."""
+    if target is None:
+        return link.unlink(missing_ok=True)
     fresh = files.partial(link)
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(os.path.relpath(target, link.parent))
     os.replace(fresh, link)
 
 
-def _prune(into: Path) -> None:
-    """Remove versions that are neither current nor the one before."""
-    kept = {link.resolve() for link in (into / "current", into / "previous") if link.exists()}
-    for folder in (into / "versions").iterdir():
-        if folder.resolve() not in kept:
-            shutil.rmtree(folder, ignore_errors=True)
+def _prune(folder: Path, kept: Collection[Path | None] = ()) -> None:
+    """Remove what is in a folder, but for `kept`."""
+    for path in folder.iterdir():
+        if path.resolve() not in kept:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 
 @contextmanager
