@@ -100,6 +100,22 @@ def test_it_is_timed_beside_python(commands, unpacked, ranking):
     assert list(native.table(timed).index)[0] == "model.tflite, batch 1"
 
 
+def test_what_is_not_reproduced_is_not_timed(commands, unpacked, ranking, trained, tmp_path):
+    """A library that is too old for a file: notebook 06 shows what the others take and does not end."""
+    command = _command(commands, "model.mnn")
+    shutil.copy(unpacked / "golden.bin", tmp_path)
+    (tmp_path / "model.mnn").write_bytes(changed_weight(unpacked / "model.mnn", trained.model))
+    timed = native.beside_python({"model.mnn": command}, tmp_path, ranking.schema, rounds=1, seconds=0.01)
+    assert len(timed) < 3
+    timed = native.beside_python({}, tmp_path, ranking.schema, rounds=1, seconds=0.01)
+    assert len(timed) == 0 and len(native.table(timed)) == 0
+
+
+def test_a_runner_that_crashes_says_so(unpacked):
+    outcome = native.run(["sh", "-c", "kill -SEGV $$"], unpacked / "model.mnn", unpacked / "golden.bin")
+    assert outcome.lines[-1] == "the runner ended before it was done, with status -11"
+
+
 def test_what_is_said_of_the_oldest_runtime_is_true_of_2_9(commands, unpacked, finished, ranking, trained, tmp_path):
     """Files that are said to run on TensorFlow Lite 2.9 do; those that need a later one fail there, and are noticed."""
     command = _command(commands, "model.tflite")

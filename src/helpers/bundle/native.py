@@ -111,6 +111,8 @@ def run(command: list[str], model: Path, cases: Path, *, seconds: float = 0.0, t
     arguments = [*command, str(model), str(cases), *([f"{seconds:g}"] if seconds else [])]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=timeout)
     lines = tuple((done.stdout + done.stderr).splitlines())
+    if done.returncode not in (0, 1, 2):
+        lines += (f"the runner ended before it was done, with status {done.returncode}",)
     timed = (re.fullmatch(r"time  (.*?) +\d+ rows ([\d.]+) us", line) for line in lines)
     return Outcome(done.returncode, lines, {match[1]: float(match[2]) for match in timed if match})
 
@@ -128,7 +130,7 @@ def beside_python(
     Returns
     -------
     DataFrame, a row a file and batch size: file, runtime, rows, native_us, python_us. Each time is the smallest mean of
-    blocks of at least `BLOCK_SECONDS`, over all rounds.
+    blocks of at least `BLOCK_SECONDS`, over all rounds. A case that a runner does not reproduce has no time and no row.
     """
     import pandas as pd
 
@@ -140,6 +142,8 @@ def beside_python(
             outcome = run(command, bundle / file, bundle / archive.GOLDEN, seconds=seconds)
             model = open_model(bundle / file, schema, trusted=True)
             for name, rows in typical.items():
+                if name not in outcome.microseconds:
+                    continue
                 timer = model.steps(cases[name].inputs).copy_and_run
                 once = outcome.microseconds[name], _smallest(timer, seconds)
                 known = best.setdefault((file, rows), [float("inf")] * 2)
