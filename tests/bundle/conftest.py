@@ -1,3 +1,4 @@
+import contextlib
 import http.server
 import shutil
 import threading
@@ -54,6 +55,27 @@ def server(tmp_path):
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         running.cut, running.sent = None, {}
+        running.url = f"http://127.0.0.1:{running.server_port}/bundle.json"
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+@pytest.fixture
+def hostile():
+    """An HTTP server that calls ``answers[suffix](handler)`` for a path that ends so; counts requests."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.server.asked.append((self.path, self.headers.get("Range")))
+            with contextlib.suppress(OSError):
+                self.server.answers[Path(self.path).suffix](self)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        running.answers, running.asked = {}, []
         running.url = f"http://127.0.0.1:{running.server_port}/bundle.json"
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield running

@@ -259,6 +259,108 @@ def test_a_wrong_descriptor_is_refused(installed, published, unpacked, tmp_path,
     assert client.current(tmp_path / "new") is None and _version(installed) == "v1"
 
 
+def _raw(content: bytes):
+    return lambda handler: handler.wfile.write(content)
+
+
+def _whole(content: bytes, status: str = "200 OK"):
+    return _raw(f"HTTP/1.0 {status}\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content)
+
+
+def _slowly(content: bytes):
+    def answer(handler):
+        handler.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n")
+        for i in range(len(content)):
+            handler.wfile.write(content[i : i + 1])
+            time.sleep(0.05)
+
+    return answer
+
+
+_CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (_raw(b""), "closed connection"),
+        (_raw(b"garbage\r\n\r\n"), "garbage"),
+        (_raw(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000 + b"\r\n\r\n"), "65536 bytes"),
+        (_raw(_CHUNKED + b"zzzz\r\n"), "IncompleteRead"),
+        (_raw(_CHUNKED + b"1000\r\nshort"), "IncompleteRead"),
+        (_raw(b"HTTP/1.1 302 Found\r\nLocation: ftp://127.0.0.1/x\r\n\r\n"), "neither http nor https"),
+        (_raw(b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n\r\n"), "not allowed"),
+        (_raw(b"HTTP/1.1 302 Found\r\nLocation: http://a b/\r\n\r\n"), "control characters"),
+        (_slowly(b"x" * 4000), "too slowly"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".json", ".zip"])
+def test_a_server_that_does_not_speak_http_is_refused(
+    published, hostile, tmp_path, monkeypatch, suffix, answer, message
+):
+    monkeypatch.setattr(client, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(client, "SLOWEST", 1 << 20)
+    hostile.answers = {".json": _whole(published.read_bytes()), suffix: answer}
+    with pytest.raises(BadInput, match=f"cannot fetch .*{suffix}: .*{message}"):
+        client.install(hostile.url, tmp_path / "phone")
+    assert client.current(tmp_path / "phone") is None
+
+
+def test_a_server_that_knows_no_ranges_is_asked_for_all(published, hostile, tmp_path):
+    content = published.with_suffix(".zip").read_bytes()
+    hostile.answers = {".json": _whole(published.read_bytes()), ".zip": _whole(content[:1000])}
+    with pytest.raises(DamagedFile):
+        client.install(hostile.url, tmp_path / "phone")
+
+    def answer(handler):
+        (_whole(b"", "416 No") if handler.headers.get("Range") else _whole(content))(handler)
+
+    hostile.answers[".zip"] = answer
+    client.install(hostile.url, tmp_path / "phone")
+    assert [asked for path, asked in hostile.asked if path.endswith(".zip")] == [None, "bytes=1000-", None]
+
+
+@pytest.mark.parametrize("url", ["my bundle.zip", "b\u00fcndel.zip"])
+def test_an_address_with_blanks_or_umlauts_is_quoted(published, hostile, tmp_path, url):
+    described = json.dumps(json.loads(published.read_text()) | {"modelUrl": url}).encode()
+    content = published.with_suffix(".zip").read_bytes()
+    hostile.answers = {".json": _whole(described), ".zip": _whole(content)}
+    client.install(hostile.url, tmp_path / "phone")
+    assert _version(tmp_path / "phone") == "v1"
+
+
+@pytest.mark.parametrize("url", ["file:///dev/zero", "http://[::1/x.zip", "http://127.0.0.1:x/x.zip"])
+def test_a_descriptor_from_the_net_with_an_odd_address_is_refused(published, hostile, tmp_path, url):
+    hostile.answers = {".json": _whole(json.dumps(json.loads(published.read_text()) | {"modelUrl": url}).encode())}
+    with pytest.raises((DamagedFile, BadInput), match="names a file of this machine|is no URL|nonnumeric port"):
+        client.install(hostile.url, tmp_path / "phone")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nothing.json", "there is no file .*nothing.json: give bundle.json"),
+        ("nothing.zip", "there is no file .*nothing.json: give bundle.json"),
+        ("", "there is no file"),
+        (".", "there is no file"),
+        ("ftp://x/bundle.json", "neither http, https, a file nor a path"),
+        ("http://[::1/bundle.json", "is no URL"),
+        ("http://127.0.0.1:x/bundle.json", "nonnumeric port"),
+        ("http://127.0.0.1:1/a b.json", "refused"),
+    ],
+)
+def test_a_source_that_is_none_is_refused(tmp_path, monkeypatch, source, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match=message):
+        client.install(source, tmp_path / "phone")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_descriptor_is_not_verified_as_a_zip(published):
+    with pytest.raises(BadInput, match="only announces a bundle: give the zip"):
+        client.verify(published)
+
+
 def _zip_with(tmp_path, unpacked, *entries: tuple[zipfile.ZipInfo, bytes]) -> bytes:
     target = tmp_path / "hostile.zip"
     with zipfile.ZipFile(target, "w") as hostile:
