@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "helpers"
 NOTEBOOKS = SOURCE.parents[1] / "notebooks"
 FLOORS = [
-    {"errors", "quiet"},
+    {"errors", "layers", "quiet"},
     {"files", "forks", "parameters", "schema"},
     {"child", "features", "kernels"},
     {"runs"},

@@ -2,7 +2,7 @@
 
 The modules stand on floors and import downwards only:
 
-1. ``errors``, ``quiet``: what can go wrong, and imports without noise
+1. ``errors``, ``layers``, ``quiet``: what can go wrong, Keras layers, and imports without noise
 2. ``files``, ``forks``, ``parameters``, ``schema``: files written whole, processes that are ready, what a parameter
    and a model's inputs may be
 3. ``child``, ``features``, ``kernels``: a process to crash in, inputs made of raw behaviour, a kernel with TensorFlow

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import files
+from helpers import features, files
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, DamagedFile
 from helpers.studies import Scenario, Study, get
@@ -45,6 +45,17 @@ class Dataset:
     def study(self) -> Study:
         return get(self.manifest["parameters"]["study"])
 
+    @property
+    def encoding(self) -> features.Encoding | None:
+        """What turns raw columns into the model's inputs, fitted on training rows; None if the study has none."""
+        told = self.manifest.get("encoding")
+        return None if told is None else features.Encoding.from_json(told)
+
+    @property
+    def raw_columns(self) -> list[str]:
+        """Names of the raw columns beside the model's inputs."""
+        return self.manifest.get("raw", [])
+
     def rows(self, split: str) -> int:
         return self.manifest["rows"][split]
 
@@ -58,7 +69,7 @@ class Dataset:
         import pandas as pd
         import pyarrow.parquet as pq
 
-        known = [*self.study.schema.columns, LABEL, REQUEST, BAYES]
+        known = [*self.study.schema.columns, *self.raw_columns, LABEL, REQUEST, BAYES]
         if unknown := sorted(set(columns or ()) - set(known)):
             raise BadInput(f"there is no column {', '.join(unknown)}; there is: {', '.join(known)}")
         if limit is not None and limit < 1:
@@ -180,8 +191,12 @@ def make(
     with files.writing(folder):
         try:
             partial.mkdir()
+            encoding = _fitted(study, chosen, rows, seed)
+            if encoding is not None:
+                manifest["encoding"] = encoding.to_json()
+                manifest["raw"] = [features.column(*field) for field in encoding.reads]
             for split, count in rows_of.items():
-                maker = _Maker(chosen, study, split, count, seed, workers)
+                maker = _Maker(chosen, study, split, count, seed, workers, encoding)
                 manifest["threshold"][split], manifest["parts"][split] = maker.write(partial)
             manifest["digest"] = _digest(manifest)
             Dataset(partial, manifest).save(partial / "dataset.json")
@@ -191,6 +206,14 @@ def make(
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return Dataset(folder, manifest)
+
+
+def _fitted(study: Study, scenario: Scenario, rows: int, seed: int) -> features.Encoding | None:
+    """The study's encoding, fitted on the first training rows: one chunk of them."""
+    if not study.features:
+        return None
+    maker = _Maker(scenario, study, SPLITS[0], min(rows, CHUNK_ROWS), seed, workers=1)
+    return features.fit(maker.draw(0), study.features)
 
 
 def _digest(manifest: Mapping) -> str:
@@ -253,7 +276,8 @@ def sample(study: Study, scenario: str, *, rows: int, seed: int, split: str = "t
         raise BadInput(f"a sample has 1 to {CHUNK_ROWS:,} rows, not {rows:,}: make a data set")
     if split not in SPLITS:
         raise BadInput(f"there is no split {split!r}; there is: {', '.join(SPLITS)}")
-    maker = _Maker(study.scenario(scenario), study, split, rows, seed, workers=1)
+    chosen = study.scenario(scenario)
+    maker = _Maker(chosen, study, split, rows, seed, workers=1, encoding=_fitted(study, chosen, rows, seed))
     return maker.table(0, maker.threshold()).to_pandas()
 
 
@@ -310,6 +334,7 @@ class _Maker:
     rows: int
     seed: int
     workers: int
+    encoding: features.Encoding | None = None
 
     def threshold(self) -> float:
         """Where the label flips: the scenario's own, or the median of this split (a pass of its own)."""
@@ -345,24 +370,28 @@ class _Maker:
         """Random numbers of one chunk: purpose 0 draws features, 1 the labels' noise."""
         return np.random.default_rng([self.seed, SPLITS.index(self.split), chunk, purpose])
 
-    def _draw(self, chunk: int) -> dict[str, np.ndarray]:
+    def draw(self, chunk: int) -> dict[str, np.ndarray]:
+        """What the scenario draws for a chunk: named inputs, or raw columns."""
         return self.scenario.draw(self._stream(chunk, 0), self._count(chunk))
 
     def _utility(self, chunk: int) -> np.ndarray:
-        return self.scenario.utility(self._draw(chunk))
+        return self.scenario.utility(self.draw(chunk))
 
     def table(self, chunk: int, threshold: float):
         """One chunk as an Arrow table: features, label, request, Bayes probability."""
         import pyarrow as pa
 
-        inputs = self._draw(chunk)
-        probability = self.scenario.probability(self.scenario.utility(inputs), threshold)
+        drawn = self.draw(chunk)
+        probability = self.scenario.probability(self.scenario.utility(drawn), threshold)
+        inputs = drawn if self.encoding is None else features.encode(self.encoding, drawn)
         uniform = self._stream(chunk, 1).random(len(probability))
         columns = {
             column: inputs[tensor.name][:, j]
             for tensor in self.study.schema.inputs
             for j, column in enumerate(tensor.columns)
         }
+        if self.encoding is not None:
+            columns |= {features.column(*field): drawn[features.column(*field)] for field in self.encoding.reads}
         first = chunk * CHUNK_ROWS
         columns[LABEL] = (uniform < probability).astype(np.int8)
         columns[REQUEST] = np.arange(first, first + len(probability)) // self.scenario.candidates

@@ -104,8 +104,9 @@ def run(
         files.clear_partial(work.folder)
         wanted = _settle(work, wanted, force, every_stage=chosen is None)
         for number, notebook in todo.items():
-            parameters = {k: v for k, v in wanted.items() if k in declared(notebook)}
-            every, source = effective(notebook, wanted), code_sha256(notebook)
+            every, source = effective(study, notebook, wanted), code_sha256(notebook)
+            given_here = {*studies.get(study).defaults, *wanted}
+            parameters = {name: value for name, value in every.items() if name in given_here}
             reason = "forced" if force else work.unfinished(number, every, source)
             if reason and not force and number in (donors or {}):
                 donor = runs.Run(study, donors[number])
@@ -125,10 +126,16 @@ def run(
     return work
 
 
-def effective(notebook: Path, given: Mapping[str, object]) -> dict[str, object]:
-    """What a stage will be executed with: its own defaults and those of `given` that it has."""
-    own = {name: d for name, d in declared(notebook).items() if name not in ("study", "run")}
-    return {name: given.get(name, d.default) for name, d in own.items()}
+def effective(study: str, notebook: Path, given: Mapping[str, object]) -> dict[str, object]:
+    """What a stage will be executed with: its own defaults or the study's, and those of `given` that it has."""
+    own = [name for name in declared(notebook) if name not in ("study", "run")]
+    return {name: given.get(name, default(study, name)) for name in own}
+
+
+def default(study: str, name: str) -> object:
+    """What a parameter is if nobody sets it: the study's own default, or what the notebooks declare."""
+    own, known = studies.get(study).defaults, notebooks.parameters()
+    return own[name] if name in own else known[name].default if name in known else None
 
 
 def _refuse_others(work: runs.Run, wanted: Mapping[str, object]) -> None:
@@ -136,9 +143,8 @@ def _refuse_others(work: runs.Run, wanted: Mapping[str, object]) -> None:
     record = work.record()
     if not record["stages"]:
         return
-    known = notebooks.parameters()
     for name, value in wanted.items():
-        old = record["requested"].get(name, known[name].default)
+        old = record["requested"].get(name, default(work.study, name))
         if old != value:
             raise BadInput(
                 f"run {work.name!r} was made with {name}={old}, not {value}: give another name with --run, or "

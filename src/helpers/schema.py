@@ -19,7 +19,7 @@ from helpers.errors import BadInput
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}", re.ASCII)
 _TENSOR_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
 """Names that mean the same in a TFLite file, an MNN file, C, Swift, Kotlin and a shell."""
-ROLES = ("user", "item", "context")
+ROLES = ("user", "item", "context", "cross")
 _ndarray = np.ndarray
 _DOT_LIMIT = 8192
 """Elements up to which a dot product is the cheapest finiteness test (one BLAS call, no temporary)."""
@@ -40,7 +40,7 @@ class Tensor:
     """A named input or output of shape ``(n_rows, width)``.
 
     `role` says whose property an input is, one of `ROLES` (the output's is ``score``). It decides what an
-    item-only (popularity) baseline may look at and which columns are shared by a request.
+    item-only (popularity) baseline may look at and which columns are shared by a request; ``cross`` is of both.
     """
 
     name: str
@@ -51,6 +51,11 @@ class Tensor:
     @property
     def width(self) -> int:
         return len(self.dimensions)
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest value of each dimension, ``(width,)`` of the dtype."""
+        return tuple(np.array([getattr(d, end) for d in self.dimensions], self.dtype) for end in ("low", "high"))
 
     @property
     def columns(self) -> list[str]:
@@ -95,8 +100,10 @@ class Schema:
         }
 
     @cached_property
-    def _expected(self) -> tuple[tuple[str, np.dtype, int, bool], ...]:
-        return tuple((t.name, np.dtype(t.dtype), t.width, np.dtype(t.dtype).kind == "f") for t in self.inputs)
+    def _expected(self) -> tuple[tuple[str, np.dtype, int, bool, np.ndarray, np.ndarray], ...]:
+        return tuple(
+            (t.name, np.dtype(t.dtype), t.width, np.dtype(t.dtype).kind == "f", *t.bounds) for t in self.inputs
+        )
 
     def check(self, inputs: Mapping[str, np.ndarray]) -> int:
         """Refuse inputs that a runtime would score wrongly and in silence; return the number of rows.
@@ -111,13 +118,14 @@ class Schema:
         Raises
         ------
         BadInput : a name is missing or unknown; a shape, a dtype, or the number of rows is wrong; there
-            are no rows; a value is NaN or infinite (MNN scores NaN as 1.0, LiteRT as NaN).
+            are no rows; a value is NaN or infinite (MNN scores NaN as 1.0, LiteRT as NaN); an integer is out of its
+            range (as an index of a table, MNN would read what lies beside it).
         """
         expected = self._expected
         rows = 0
         if len(inputs) != len(expected):
             self._explain(inputs)
-        for name, dtype, width, is_float in expected:
+        for name, dtype, width, is_float, low, high in expected:
             array = inputs.get(name)
             if type(array) is not _ndarray or array.dtype != dtype:
                 self._explain(inputs)
@@ -133,6 +141,8 @@ class Schema:
                     finite = np.isfinite(array).all()
                 if not finite:
                     self._explain(inputs)
+            elif (array < low).any() or (array > high).any():
+                self._explain(inputs)
         return rows
 
     def _explain(self, inputs: Mapping[str, np.ndarray]) -> None:
@@ -169,6 +179,15 @@ class Schema:
                     raise BadInput(
                         f"{tensor.name} has {len(bad)} values that are not finite, first {array[row, column]} at "
                         f"row {row}, {tensor.dimensions[column].name}: clean or impute them before scoring"
+                    )
+            else:
+                low, high = tensor.bounds
+                bad = np.argwhere((array < low) | (array > high))
+                if len(bad):
+                    row, column = (int(i) for i in bad[0])
+                    raise BadInput(
+                        f"{tensor.name} has {len(bad)} values out of range, first {array[row, column]} at row {row}: "
+                        f"{tensor.dimensions[column].name} goes from {low[column]} to {high[column]}"
                     )
 
     def to_json(self) -> dict:

@@ -86,19 +86,15 @@ def draw(schema: Schema, typical: Mapping[str, np.ndarray], *, seed: int = 0) ->
     return result
 
 
-def _ends(tensor) -> tuple[np.ndarray, np.ndarray]:
-    return tuple(np.array([getattr(d, end) for d in tensor.dimensions], tensor.dtype) for end in ("low", "high"))
-
-
 def _edges(tensor, rows: int, rng: np.random.Generator) -> np.ndarray:
-    low, high = _ends(tensor)
+    low, high = tensor.bounds
     up = rng.random((rows, tensor.width)) < 0.5
     up[:1], up[1:2] = False, True
     return np.where(up, high, low).astype(tensor.dtype)
 
 
 def _uniform(tensor, rows: int, rng: np.random.Generator) -> np.ndarray:
-    low, high = _ends(tensor)
+    low, high = tensor.bounds
     if np.issubdtype(low.dtype, np.integer):
         return rng.integers(low, high, (rows, tensor.width), endpoint=True, dtype=tensor.dtype)
     return rng.uniform(low, high, (rows, tensor.width)).astype(tensor.dtype)

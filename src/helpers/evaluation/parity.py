@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -251,14 +252,20 @@ def require_same(model: Runtime, reference: Reference, name: str) -> Parity:
 def swapped(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
     """The same inputs with two of one width and dtype exchanged: what binding by position does in silence.
 
-    None if no two inputs have the same width and dtype; a runtime then refuses the exchange by itself.
+    Of integers, two that have the same largest value, the larger the better: an id beyond the other's table is refused.
+    None if there are no two such inputs; a runtime then refuses the exchange by itself.
     """
-    names = list(inputs)
-    for i, first in enumerate(names):
-        for second in names[i + 1 :]:
-            if inputs[first].shape == inputs[second].shape and inputs[first].dtype == inputs[second].dtype:
-                return {**inputs, first: inputs[second], second: inputs[first]}
-    return None
+    pairs = [
+        (first, second)
+        for first, second in itertools.combinations(inputs, 2)
+        if inputs[first].shape == inputs[second].shape
+        and inputs[first].dtype == inputs[second].dtype
+        and (inputs[first].dtype.kind == "f" or inputs[first].max() == inputs[second].max())
+    ]
+    if not pairs:
+        return None
+    first, second = max(pairs, key=lambda pair: inputs[pair[0]].max() if inputs[pair[0]].dtype.kind == "i" else 0)
+    return {**inputs, first: inputs[second], second: inputs[first]}
 
 
 def check_batches(

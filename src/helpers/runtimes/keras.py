@@ -20,6 +20,8 @@ class Model:
         tf = tensorflow()
         import keras
 
+        import helpers.layers  # noqa: F401 (registers what studies' models are made of)
+
         self.path, self.schema = path, schema
         try:
             self.model = keras.models.load_model(path, compile=False, safe_mode=True)

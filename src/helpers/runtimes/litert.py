@@ -68,6 +68,8 @@ class Model:
         for tensor in self.schema.inputs:
             self._interpreter.resize_tensor_input(self._inputs[tensor.name], [rows, tensor.width])
         self._interpreter.allocate_tensors()
+        for tensor in self.schema.inputs:  # what is there before may be no id of a table
+            self._interpreter.set_tensor(self._inputs[tensor.name], np.zeros((rows, tensor.width), tensor.dtype))
         self._interpreter.invoke()
         check_rows(self.path, rows, self._interpreter.get_tensor(self._output).shape)
         self._rows = rows

@@ -7,12 +7,15 @@ from timeit import Timer
 
 import numpy as np
 
-from helpers.errors import DamagedFile
+from helpers.errors import BadInput, DamagedFile
 from helpers.quiet import mnn, native_output
 from helpers.runtimes import Steps, check_interface, check_rows
 from helpers.schema import Schema
 
-_DTYPES = {"float32": "Halide_Type_Float", "int32": "Halide_Type_Int"}
+_DTYPES = {"float32": ("Halide_Type_Float", "float32"), "int32": ("Halide_Type_Int", "int32")}
+_DTYPES["int64"] = _DTYPES["int32"]
+"""By dtype of the schema, MNN's type and the dtype it is fed: MNN computes on 32-bit integers."""
+_INT32 = np.iinfo(np.int32)
 
 
 class Model:
@@ -42,7 +45,7 @@ class Model:
         if rows != self._rows:
             self._resize(rows)
         for tensor, host, view, name in self._feeds:
-            view[...] = inputs[name]
+            view[...] = self._narrow(name, inputs[name])
             tensor.copyFrom(host)
         self._run()
         self._output.copyToHostTensor(self._result)
@@ -82,12 +85,25 @@ class Model:
         for tensor in self.schema.inputs:
             host, view = self._host((rows, tensor.width), tensor.dtype)
             self._feeds.append((self._inputs[tensor.name], host, view, tensor.name))
+            self._inputs[tensor.name].copyFrom(host)  # zeros: what is there before may be no id of a table
         self._run()
         check_rows(self.path, rows, self._output.getShape())
         self._result, self._result_view = self._host((rows, 1), self.schema.output.dtype)
         self._rows = rows
 
+    def _narrow(self, name: str, values: np.ndarray) -> np.ndarray:
+        """`values`, refused where 32 bits do not hold them: MNN would score another id."""
+        if values.dtype == np.int64 and (values.min() < _INT32.min or values.max() > _INT32.max):
+            worst = values.max() if values.max() > _INT32.max else values.min()
+            raise BadInput(
+                f"{name} holds {worst}, MNN takes integers from {_INT32.min} to {_INT32.max}: encode it in fewer "
+                "values, or score with the .tflite file"
+            )
+        return values
+
     def _host(self, shape: tuple[int, int], dtype: str):
-        kind = getattr(self._mnn, _DTYPES[dtype])
-        host = self._mnn.Tensor(shape, kind, np.zeros(shape, dtype), self._mnn.Tensor_DimensionType_Tensorflow)
+        kind, fed = _DTYPES[dtype]
+        host = self._mnn.Tensor(
+            shape, getattr(self._mnn, kind), np.zeros(shape, fed), self._mnn.Tensor_DimensionType_Tensorflow
+        )
         return host, host.getNumpyData().reshape(shape)

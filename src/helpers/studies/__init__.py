@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -30,8 +30,9 @@ class Scenario:
     Attributes
     ----------
     summary : one sentence for tables and help.
-    draw : ``(rng, n_rows) -> named inputs``, `n_rows` a multiple of `candidates` or the tail of a set.
-    utility : ``inputs -> (n_rows,) float64``.
+    draw : ``(rng, n_rows) -> named inputs``, `n_rows` a multiple of `candidates` or the tail of a set. In a study with
+        `Study.features`, raw columns ``(n_rows,)`` named by `features.column`; those that begin with ``_`` are hidden.
+    utility : what `draw` returned ``-> (n_rows,) float64``.
     threshold : where the label flips; None is the median of the set that is made (train, validation and
         test each have their own).
     noise : scale of the logistic noise; 0 makes the label a function of the features.
@@ -67,6 +68,10 @@ class Published:
 class Study:
     """Everything the stages need to know of a model and its data.
 
+    Where `features` is given, the data is raw: the encoding that `helpers.features.fit` makes of it on training rows
+    turns it into the inputs of the schema, here and on the phone. `defaults` are parameters for which this study needs
+    other values than the notebooks declare.
+
     The first scenario is the default one. `build_model` takes ``hidden_units`` and returns an uncompiled Keras
     model whose inputs and output have the names, order and shapes of `schema`; it imports Keras itself, so that
     knowing a study costs nothing.
@@ -78,6 +83,8 @@ class Study:
     scenarios: Mapping[str, Scenario]
     build_model: Callable
     published: Published | None = None
+    features: tuple = ()
+    defaults: Mapping[str, object] = field(default_factory=dict)
 
     def scenario(self, name: str) -> Scenario:
         """The scenario of that name, the first for ``"default"``, or a BadInput that lists those there are."""
@@ -98,14 +105,22 @@ def cross_utility(study: Study, scenario: str, *, users: int, items: int, seed: 
     people = chosen.draw(rng, users * chosen.candidates)
     things = chosen.draw(rng, items)
     crossed = {}
-    for tensor in study.schema.inputs:
-        if tensor.role == "user":
-            crossed[tensor.name] = np.repeat(people[tensor.name][:: chosen.candidates], items, axis=0)
-        elif tensor.role == "item":
-            crossed[tensor.name] = np.tile(things[tensor.name], (users, 1))
+    for name in people:
+        role = _role(study, name)
+        if role == "user":
+            crossed[name] = np.repeat(people[name][:: chosen.candidates], items, axis=0)
+        elif role == "item":
+            crossed[name] = np.concatenate([things[name]] * users)
         else:
-            crossed[tensor.name] = np.repeat(things[tensor.name][:1], users * items, axis=0)
+            crossed[name] = np.repeat(things[name][:1], users * items, axis=0)
     return chosen.utility(crossed).reshape(users, items)
+
+
+def _role(study: Study, name: str) -> str:
+    """Whose property something is that a scenario draws: an input, or a raw column."""
+    if study.features:
+        return "item" if name.removeprefix("_").startswith("candidate") else "user"
+    return next(tensor.role for tensor in study.schema.inputs if tensor.name == name)
 
 
 def names() -> list[str]:

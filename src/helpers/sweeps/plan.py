@@ -70,7 +70,7 @@ class Plan:
         for name, given in self.runs.items():
             prefix, before, donors = [], None, {}
             for number in self.stages:
-                prefix.append((number, pipeline.effective(paths[number], given)))
+                prefix.append((number, pipeline.effective(self.study, paths[number], given)))
                 key, last = json.dumps(prefix, sort_keys=True), number == self.stages[-1]
                 owner = made.get(key)
                 if owner is not None:
@@ -171,11 +171,10 @@ def from_mapping(content: object) -> Plan:
 
 def _check_existing(study: str, plan: Mapping[str, Mapping[str, object]]) -> None:
     """Refuse a run of a name that exists and was made with other parameters, as a `default` that was changed."""
-    known = notebooks.parameters()
     for name, given in plan.items():
         record = runs.Run(study, name).record()
         for parameter, made in record["requested"].items() if record["stages"] else ():
-            wanted = given.get(parameter, known[parameter].default if parameter in known else None)
+            wanted = given.get(parameter, pipeline.default(study, parameter))
             if made != wanted:
                 raise BadInput(
                     f"run {name!r} exists and was made with {parameter}={made}, not {wanted}: rename its folder, or "
