@@ -89,6 +89,14 @@ class Dataset:
         frame = self.read(split, [*schema.columns, LABEL, REQUEST], limit)
         return schema.arrays(frame), frame[LABEL].to_numpy(), frame[REQUEST].to_numpy()
 
+    def sessions(self, split: str, limit: int) -> list[dict]:
+        """The first sessions of a split in the published raw form, see `helpers.features.read`."""
+        study = self.study
+        candidates = study.scenario(self.manifest["parameters"]["scenario"]).candidates
+        frame = self.read(split, self.raw_columns, limit * candidates)
+        table = {name: frame[name].to_numpy() for name in frame}
+        return features.to_sessions(table, candidates, study.id_field)
+
     def describe(self):
         """Splits at a glance: DataFrame of rows, requests, parts, the label's threshold and share of ones.
 
@@ -194,7 +202,7 @@ def make(
             encoding = _fitted(study, chosen, rows, seed)
             if encoding is not None:
                 manifest["encoding"] = encoding.to_json()
-                manifest["raw"] = [features.column(*field) for field in encoding.reads]
+                manifest["raw"] = _raw(_Maker(chosen, study, SPLITS[0], chosen.candidates, seed, workers=1).draw(0))
             for split, count in rows_of.items():
                 maker = _Maker(chosen, study, split, count, seed, workers, encoding)
                 manifest["threshold"][split], manifest["parts"][split] = maker.write(partial)
@@ -214,6 +222,11 @@ def _fitted(study: Study, scenario: Scenario, rows: int, seed: int) -> features.
         return None
     maker = _Maker(scenario, study, SPLITS[0], min(rows, CHUNK_ROWS), seed, workers=1)
     return features.fit(maker.draw(0), study.features)
+
+
+def _raw(drawn: Mapping[str, np.ndarray]) -> list[str]:
+    """Names of what a scenario drew but for what is hidden."""
+    return [name for name in drawn if not name.startswith("_")]
 
 
 def _digest(manifest: Mapping) -> str:
@@ -391,7 +404,7 @@ class _Maker:
             for j, column in enumerate(tensor.columns)
         }
         if self.encoding is not None:
-            columns |= {features.column(*field): drawn[features.column(*field)] for field in self.encoding.reads}
+            columns |= {name: drawn[name] for name in _raw(drawn)}
         first = chunk * CHUNK_ROWS
         columns[LABEL] = (uniform < probability).astype(np.int8)
         columns[REQUEST] = np.arange(first, first + len(probability)) // self.scenario.candidates

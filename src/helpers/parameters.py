@@ -51,6 +51,7 @@ TABLE: dict[str, Parameter] = {
     "version": Parameter(str, "name of the bundle's version and of its A/B test; empty is taken from its content"),
     "scene": Parameter(int, "which list of the app the model ranks, in the published descriptor", 0, 2**31 - 1),
     "model_url": Parameter(str, "where phones will find the zip, absolute or relative to the descriptor"),
+    "sessions": Parameter(int, "simulated sessions that re-ranking is measured on", 1000, 10_000_000),
     "processes": Parameter(int, "runs that are executed at the same time", 1, 256),
     "prefer": Parameter(str, "what decides within the budget", among=("agreement", "bytes", "latency")),
 }

@@ -30,7 +30,7 @@ two kinds that know it, then the positions. Ids are at least 0, below the encode
 fed with.
 """
 
-from helpers.features.assembly import assemble, column, columns, encode
+from helpers.features.assembly import assemble, column, columns, encode, explain, to_sessions
 from helpers.features.encoders import Bucketize, Equal, LabelEncode, Plain, bucketize, label_encode
 from helpers.features.encoding import Encoding, load
 from helpers.features.fitting import FitBuckets, FitVocabulary, fit
@@ -52,9 +52,11 @@ __all__ = [
     "column",
     "columns",
     "encode",
+    "explain",
     "fit",
     "label_encode",
     "load",
     "read",
     "rerank",
+    "to_sessions",
 ]

@@ -128,6 +128,57 @@ def columns(raws: Iterable[str | bytes | Mapping | Session]) -> dict[str, pa.Arr
     return made
 
 
+def explain(encoding: Encoding, raw: str | bytes | Mapping | Session, candidates: int = 3):
+    """Each step of the encoding of one session: DataFrame, a row an input, for the first candidates.
+
+    Columns: the encoder's kind, the fields it reads, the value of the last click and of each candidate as they came
+    (empty if missing or not read), and the ids that come out.
+    """
+    import pandas as pd
+
+    session, ids, rows = sessions.read(raw), assemble(encoding, raw), {}
+    for encoder in encoding.encoders:
+        fields = dict(encoder.reads)
+        row = {"kind": encoder.kind, "reads": ", ".join(f"{source} {field}" for source, field in encoder.reads)}
+        row["last click"] = session.last_click.get(fields.get("last_click"), "")
+        for i, post in enumerate(session.candidates[:candidates], start=1):
+            row[f"candidate {i}"] = post.get(fields.get("candidate"), "")
+        shown = ids[encoder.name][:candidates, 0]
+        rows[encoder.name] = row | {f"id {i}": int(value) for i, value in enumerate(shown, start=1)}
+    return pd.DataFrame(rows).T
+
+
+def to_sessions(table: Mapping[str, np.ndarray], candidates: int, id_field: str) -> list[dict]:
+    """Rows of a table in the published raw form, the reverse of `columns`.
+
+    Parameters
+    ----------
+    table : by `column` name, integers; `values.MISSING` is left out.
+    candidates : rows a session, in delivered order.
+    id_field : the field whose value names a post, on both sides.
+    """
+    fields = {source: _fields(table, source) for source in ("last_click", "candidate")}
+    rows = len(next(iter(table.values())))
+
+    def post(source: str, row: int) -> dict:
+        found = {field: int(array[row]) for field, array in fields[source].items()}
+        told = {field: str(value) for field, value in found.items() if value != values.MISSING}
+        return {"info_id": told[id_field], "feature": told}
+
+    return [
+        {
+            "last_click": post("last_click", first),
+            "resort_list": [post("candidate", row) for row in range(first, min(first + candidates, rows))],
+        }
+        for first in range(0, rows, candidates)
+    ]
+
+
+def _fields(table: Mapping[str, np.ndarray], source: str) -> dict[str, np.ndarray]:
+    prefix = column(source, "")
+    return {name.removeprefix(prefix): array for name, array in table.items() if name.startswith(prefix)}
+
+
 def _text(found: list, of: Iterable[tuple[int | None, Session]], wanted: Sequence[tuple[str, str]]) -> pa.Array:
     """Values that were found in sessions as text, or the error for the first that is not."""
     try:

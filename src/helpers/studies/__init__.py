@@ -69,7 +69,8 @@ class Study:
     """Everything the stages need to know of a model and its data.
 
     Where `features` is given, the data is raw: the encoding that `helpers.features.fit` makes of it on training rows
-    turns it into the inputs of the schema, here and on the phone. `defaults` are parameters for which this study needs
+    turns it into the inputs of the schema, here and on the phone; `id_field` is the raw field that names an item.
+    `defaults` are parameters for which this study needs
     other values than the notebooks declare.
 
     The first scenario is the default one. `build_model` takes ``hidden_units`` and returns an uncompiled Keras
@@ -84,6 +85,7 @@ class Study:
     build_model: Callable
     published: Published | None = None
     features: tuple = ()
+    id_field: str = ""
     defaults: Mapping[str, object] = field(default_factory=dict)
 
     def scenario(self, name: str) -> Scenario:

@@ -13,6 +13,8 @@ often. Fields and their numbers follow the published form: 8000xx in the raw dat
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -258,37 +260,103 @@ def utility(raw: Inputs) -> np.ndarray:
     return preference(raw) - POSITION_EFFECT * raw["_candidate_position"]
 
 
-def build_model(hidden_units: int = 16):
-    """A small table a field; reader and candidate meet in a product, a hidden layer and what both have in common.
+FACTOR = 8
+"""Width of the product in which reader and candidate meet."""
+READER = "reader"
 
-    The reader's part - its tables, its share of the hidden layer and of the product - depends on the last click alone:
-    it is what a server could compute and send.
+
+def without_position(raw: Inputs) -> dict[str, np.ndarray]:
+    """Raw columns as the phone has them when it re-ranks: nothing has a place yet."""
+    name = column(_CANDIDATE, POSITION)
+    return {**raw, name: np.full(len(raw[name]), MISSING)}
+
+
+def clicks(raw: Inputs) -> Callable[[np.ndarray], np.ndarray]:
+    """P(click) of each post at its place in an order ``(sessions, CANDIDATES)`` of the same lists."""
+    liked, scenario = preference(raw).reshape(-1, CANDIDATES), STUDY.scenario("default")
+
+    def at(order: np.ndarray) -> np.ndarray:
+        placed = np.take_along_axis(liked, order, axis=1) - POSITION_EFFECT * np.arange(CANDIDATES)
+        return scenario.probability(placed, scenario.threshold)
+
+    return at
+
+
+def depths(rng: np.random.Generator, sessions: int) -> np.ndarray:
+    """How many posts from the top each reader looks at, ``(sessions,)``: eight on average."""
+    return np.minimum(CANDIDATES, rng.geometric(0.12, sessions))
+
+
+def plan(floor: int) -> tuple:
+    """`FEATURES` with another floor under every vocabulary, and no limit above."""
+    return tuple(replace(one, floor=floor, most=POSTS) if isinstance(one, FitVocabulary) else one for one in FEATURES)
+
+
+def build_model(hidden_units: int = 16, sizes: Mapping[str, int] | None = None):
+    """A small table a field; reader and candidate meet in a hidden layer and in a product.
+
+    It is made of two models. ``reader`` turns the last click into a vector ``(n, hidden_units + FACTOR)``, which a
+    server could compute and send; the other, which has the score's name, goes on from there with what the phone has.
+
+    Parameters
+    ----------
+    sizes : ids an input can have, by name; by default the most that the schema allows.
     """
     import keras
 
     from helpers.layers import Lookup
 
-    inputs = {t.name: keras.Input((1,), name=t.name, dtype=t.dtype) for t in SCHEMA.inputs}
-    sizes = {one.name: _size(one) for one in FEATURES}
+    sizes = sizes or {one.name: _size(one) for one in FEATURES}
 
-    def part(role: str):
+    def tables(role: str):
         names = [t.name for t in SCHEMA.inputs if t.role == role]
-        tables = [Lookup(sizes[n], 8 if sizes[n] > 30 else 4, name=f"table_{n}")(inputs[n]) for n in names]
-        return keras.layers.Concatenate(name=f"{role}_part")(tables)
+        inputs = {name: keras.Input((1,), name=name, dtype="int64") for name in names}
+        found = [Lookup(sizes[n], 8 if sizes[n] > 30 else 4, name=f"table_{n}")(inputs[n]) for n in names]
+        return inputs, keras.layers.Concatenate(name=f"{role}_tables")(found)
 
-    reader, candidate, both = part("user"), part("item"), part("cross")
-    meet = [keras.layers.Dense(8, name=f"{name}_factor")(x) for name, x in (("user", reader), ("item", candidate))]
-    product = keras.layers.Multiply(name="product")(meet)
-    hidden = keras.layers.Add(name="hidden_sum")(
+    (of_user, user), (of_item, item), (of_both, both) = (tables(role) for role in ("user", "item", "cross"))
+    vector = keras.layers.Concatenate(name="vector")(
         [
-            keras.layers.Dense(hidden_units, name="hidden_user")(reader),
-            keras.layers.Dense(hidden_units, use_bias=False, name="hidden_item")(candidate),
-            keras.layers.Dense(hidden_units, use_bias=False, name="hidden_cross")(both),
+            keras.layers.Dense(hidden_units, name="user_hidden")(user),
+            keras.layers.Dense(FACTOR, name="user_factor")(user),
         ]
     )
+    reader = keras.Model(of_user, vector, name=READER)
+
+    given = keras.Input((hidden_units + FACTOR,), name=READER)
+    hidden = keras.layers.Add(name="hidden_sum")(
+        [
+            given[:, :hidden_units],
+            keras.layers.Dense(hidden_units, use_bias=False, name="item_hidden")(item),
+            keras.layers.Dense(hidden_units, use_bias=False, name="cross_hidden")(both),
+        ]
+    )
+    product = keras.layers.Multiply(name="product")(
+        [given[:, hidden_units:], keras.layers.Dense(FACTOR, name="item_factor")(item)]
+    )
     joined = keras.layers.Concatenate(name="joined")([keras.layers.ReLU(name="hidden_layer")(hidden), product])
-    score = keras.layers.Dense(1, activation="sigmoid", name=SCORE.name)(joined)
-    return keras.Model(list(inputs.values()), score, name=SCHEMA.model_name)
+    score = keras.layers.Dense(1, activation="sigmoid", name="output")(joined)
+    phone = keras.Model({READER: given, **of_item, **of_both}, score, name=SCORE.name)
+
+    inputs = {t.name: keras.Input((1,), name=t.name, dtype="int64") for t in SCHEMA.inputs}
+    here = {name: inputs[name] for name in (*of_item, *of_both)}
+    whole = phone({READER: reader({name: inputs[name] for name in of_user}), **here})
+    return keras.Model(list(inputs.values()), whole, name=SCHEMA.model_name)
+
+
+def split(model) -> tuple[tuple[object, Schema], tuple[object, Schema]]:
+    """The two halves of a trained model with their schemas: the reader's, for a server, and the phone's.
+
+    The server computes the first once a click and sends its vector; the phone gives it to the second with every
+    candidate. Scores are those of the whole model.
+    """
+    reader, phone = model.get_layer(READER), model.get_layer(SCORE.name)
+    width = reader.output_shape[-1]
+    vector = Tensor(READER, "user", tuple(Dimension(f"{READER}_{i}", "of the reader", -1e3, 1e3) for i in range(width)))
+    by_role = {role: tuple(t for t in SCHEMA.inputs if t.role == role) for role in ("user", "item", "cross")}
+    of_reader = Schema("feed_reader", by_role["user"], Tensor("vector", "score", vector.dimensions))
+    of_phone = Schema("feed_phone", (vector, *by_role["item"], *by_role["cross"]), SCORE)
+    return (reader, of_reader), (phone, of_phone)
 
 
 STUDY = Study(
@@ -308,5 +376,6 @@ STUDY = Study(
     },
     build_model=build_model,
     features=FEATURES,
+    id_field="800030",
     defaults={"rows": 400_000, "validation_rows": 20_000, "test_rows": 20_000, "batch_size": 512, "epochs": 3},
 )

@@ -1,0 +1,181 @@
+"""`feed`: the simulated world, its raw form, the model's two halves, and integers on both runtimes."""
+
+import json
+
+import numpy as np
+import pytest
+
+from helpers import datasets, features, runtimes, studies
+from helpers.convert import mnn, tflite
+from helpers.errors import BadInput
+from helpers.evaluation import metrics, parity
+from helpers.quiet import tensorflow
+from helpers.schema import Dimension, Schema, Tensor
+from helpers.studies import feed
+
+SIZES = {"rows": 20_000, "validation_rows": 2000, "test_rows": 2000}
+
+
+@pytest.fixture(scope="module")
+def study():
+    return studies.get("feed")
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return feed.draw(np.random.default_rng(3), 40_000)
+
+
+@pytest.fixture
+def data(study, home):
+    return datasets.make(study, "default", seed=5, **SIZES)
+
+
+@pytest.fixture(scope="module")
+def files(study, tmp_path_factory):
+    """The untrained model as Keras, TFLite and MNN: what it scores is as good as any other."""
+    tensorflow()
+    import keras
+
+    keras.utils.set_random_seed(1)
+    folder, model = tmp_path_factory.mktemp("feed"), feed.build_model()
+    for layer in (model.get_layer(feed.READER), model.get_layer("click")):
+        layer.set_weights([w + 0.3 * np.random.default_rng(0).normal(size=w.shape) for w in layer.get_weights()])
+    tflite.convert(model, study.schema, folder / "feed.tflite")
+    mnn.convert(folder / "feed.tflite", study.schema, folder / "feed.mnn")
+    return model, folder
+
+
+def test_no_list_holds_a_post_twice_nor_lacks_one(drawn):
+    posts = drawn["candidate_800030"].reshape(-1, feed.CANDIDATES)
+    assert (np.diff(np.sort(posts, axis=1), axis=1) > 0).all()
+    assert posts.min() > 2**24 and len(np.unique(posts)) > 5000
+
+
+def test_the_true_preference_is_the_best_ranking_there_is(drawn, study):
+    scenario = study.scenario("default")
+    probability = scenario.probability(scenario.utility(drawn), scenario.threshold)
+    clicked = np.random.default_rng(1).random(len(probability)) < probability
+    assert 0.08 < clicked.mean() < 0.15
+    best = metrics.auc(probability, clicked)
+    assert best == pytest.approx(metrics.bayes_auc(probability), abs=0.01)
+    for worse in (feed.preference(drawn), drawn["_candidate_popularity"], -drawn["_candidate_position"]):
+        assert metrics.auc(worse, clicked) < best
+
+
+def test_upper_places_are_clicked_more(drawn, study):
+    scenario = study.scenario("default")
+    probability = scenario.probability(scenario.utility(drawn), scenario.threshold).reshape(-1, feed.CANDIDATES)
+    assert probability[:, 0].mean() > 1.5 * probability[:, -1].mean()
+    same = np.tile(np.arange(feed.CANDIDATES), (len(probability), 1))
+    np.testing.assert_allclose(feed.clicks(drawn)(same), probability, rtol=1e-12)
+
+
+def test_signals_show_taste_and_nothing_hidden_is_written(drawn, data):
+    liked = drawn["_liking"][:: feed.CANDIDATES]
+    for field in ("800002", "800003", "800010"):
+        signal = drawn[f"last_click_{field}"][:: feed.CANDIDATES].astype(float)
+        known = signal != features.MISSING
+        assert np.corrcoef(np.log1p(signal[known]), liked[known])[0, 1] > 0.2, field
+    assert len(feed.SIGNALS) == 23
+    assert not [name for name in data.read("test", limit=20) if name.startswith("_")]
+
+
+def test_the_raw_form_and_the_columns_give_the_same_ids(data, study):
+    sessions = data.sessions("test", 50)
+    inputs = data.arrays("test", 50 * feed.CANDIDATES)[0]
+    for i, session in enumerate(sessions):
+        rows = slice(i * feed.CANDIDATES, (i + 1) * feed.CANDIDATES)
+        for name, ids in features.assemble(data.encoding, json.dumps(session)).items():
+            np.testing.assert_array_equal(ids, inputs[name][rows], err_msg=name)
+    assert all(len(session["resort_list"]) == feed.CANDIDATES for session in sessions)
+
+
+def test_every_id_is_within_the_schema(data, study):
+    for split in datasets.SPLITS:
+        study.schema.check(data.arrays(split)[0])
+    assert all(data.encoding.sizes[t.name] <= t.dimensions[0].high + 1 for t in study.schema.inputs)
+    assert len(study.schema.inputs) >= 20 and all(t.dtype == "int64" and t.width == 1 for t in study.schema.inputs)
+
+
+@pytest.mark.parametrize("suffix", ["tflite", "mnn"])
+def test_both_runtimes_score_as_keras_at_every_batch_size(files, study, suffix):
+    model, folder = files
+    opened = runtimes.open_model(folder / f"feed.{suffix}", study.schema)
+    keras = lambda inputs: np.asarray(model(inputs, training=False))  # noqa: E731
+    rng = np.random.default_rng(2)
+    for rows in [*range(1, 20), 63, 64, 65, 127, 255, 256, 257, 499, 500, 3]:
+        inputs = {t.name: rng.integers(0, t.bounds[1] + 1, (rows, 1)) for t in study.schema.inputs}
+        for t in study.schema.inputs:  # missing, unknown and the last id are in every batch
+            inputs[t.name][:3, 0] = [0, min(1, t.bounds[1][0]), t.bounds[1][0]][: min(3, rows)]
+        assert np.abs(opened.score(inputs) - keras(inputs)).max() < 1e-6, rows
+
+
+@pytest.mark.parametrize("suffix", ["tflite", "mnn"])
+@pytest.mark.parametrize("value", [-1, 10**6, 2**31, -(2**31), 2**40])
+def test_an_id_that_no_table_has_is_refused(files, study, suffix, value):
+    opened = runtimes.open_model(files[1] / f"feed.{suffix}", study.schema, trusted=True)
+    inputs = {t.name: np.zeros((2, 1), np.int64) for t in study.schema.inputs}
+    inputs["f220031"][1] = value
+    with pytest.raises(BadInput, match=rf"f220031 has 1 values out of range, first {value} at row 1: .* from 0 to"):
+        opened.score(inputs)
+
+
+def test_mnn_never_narrows_in_silence(files):
+    wide = Schema(
+        "wide",
+        tuple(Tensor(t.name, t.role, (Dimension(t.name, "", -(2**62), 2**62),), "int64") for t in feed.SCHEMA.inputs),
+        feed.SCORE,
+    )
+    opened = runtimes.open_model(files[1] / "feed.mnn", wide, trusted=True)
+    inputs = {t.name: np.zeros((2, 1), np.int64) for t in wide.inputs}
+    opened.score(inputs)
+    inputs["d11"][0] = 2**32  # its low half is 0
+    with pytest.raises(BadInput, match="d11 holds 4294967296, MNN takes integers from -2147483648 to 2147483647"):
+        opened.score(inputs)
+
+
+def test_the_halves_score_as_the_whole(files, study, tmp_path):
+    model, folder = files
+    (reader, of_reader), (phone, of_phone) = feed.split(model)
+    rng = np.random.default_rng(4)
+    rows = {t.name: rng.integers(0, t.bounds[1] + 1, (300, 1)) for t in study.schema.inputs}
+    vector = np.array(reader({t.name: rows[t.name] for t in of_reader.inputs}))
+    tflite.convert(phone, of_phone, tmp_path / "phone.tflite")
+    part = {t.name: rows[t.name] for t in of_phone.inputs[1:]} | {feed.READER: vector}
+    scores = runtimes.open_model(tmp_path / "phone.tflite", of_phone).score(part)
+    whole = runtimes.open_model(folder / "feed.tflite", study.schema, trusted=True).score(rows)
+    assert np.abs(scores - whole).max() < 1e-5
+    assert (tmp_path / "phone.tflite").stat().st_size < (folder / "feed.tflite").stat().st_size
+    vector[:, 0] += 0.5
+    assert np.abs(runtimes.open_model(tmp_path / "phone.tflite", of_phone).score(part) - whole).max() > 1e-4
+
+
+def test_two_fields_of_one_size_are_swapped_and_noticed(files, study):
+    rng = np.random.default_rng(5)
+    rows = {t.name: rng.integers(0, t.bounds[1] + 1, (2000, 1)) for t in study.schema.inputs}
+    for t in study.schema.inputs:
+        rows[t.name][0] = t.bounds[1]
+    opened = runtimes.open_model(files[1] / "feed.tflite", study.schema, trusted=True)
+    scores = opened.score(rows)
+    requests = np.arange(2000) // 20
+    reference = parity.Reference(rows, scores, (scores[:, 0] > np.median(scores)).astype(np.int8), requests)
+    with pytest.raises(Exception, match="does not score as its reference|score"):
+        parity.require_same(_Swapping(opened), reference, "feed.tflite")
+
+
+class _Swapping:
+    def __init__(self, model):
+        self.model = model
+
+    def score(self, inputs):
+        return self.model.score(parity.swapped(inputs) or inputs)
+
+
+def test_a_study_has_defaults_of_its_own(study):
+    from helpers import notebooks, pipeline
+
+    first = notebooks.stages()["01"]
+    assert pipeline.effective("feed", first, {})["rows"] == 400_000
+    assert pipeline.effective("feed", first, {"rows": 100})["rows"] == 100
+    assert pipeline.effective("ranking", first, {})["rows"] == 5000
