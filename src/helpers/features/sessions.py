@@ -45,7 +45,7 @@ def read(raw: str | bytes | Mapping | Session) -> Session:
         return raw
     if isinstance(raw, str | bytes | bytearray):
         try:
-            raw = json.loads(raw, object_pairs_hook=_once)
+            raw = json.loads(raw, object_pairs_hook=_once, parse_constant=_refuse)
         except BadInput:
             raise
         except (ValueError, RecursionError) as error:
@@ -107,6 +107,11 @@ def _once(pairs: list[tuple[str, object]]) -> dict:
         names = [name for name, _ in pairs]
         raise BadInput(f"{shown(next(n for n in names if names.count(n) > 1))} is there twice in one object")
     return made
+
+
+def _refuse(constant: str) -> None:
+    """NaN and Infinity, which Python reads and JSON does not have."""
+    raise ValueError(f"{constant} is no value")
 
 
 def _post(post: object, where: str) -> tuple[str, Mapping]:
