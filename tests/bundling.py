@@ -7,6 +7,7 @@ import numpy as np
 
 from helpers import files
 from helpers.bundle import archive, make
+from helpers.schema import Dimension, Schema, Tensor
 
 
 def write_manifest(folder: Path, schema, version: str = "v1") -> None:
@@ -33,3 +34,9 @@ def publish(folder: Path, place: Path, version: str = "v1") -> Path:
     """Pack a folder and write its descriptor beside the zip; returns the descriptor's path."""
     content = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     return make.publish(content, place, version)
+
+
+def feed_schema(names) -> Schema:
+    """Of a model that takes one id a candidate and input."""
+    inputs = tuple(Tensor(name, "item", (Dimension(name, "an id", 0, 2**31 - 1),), "int64") for name in names)
+    return Schema("feed_model", inputs, Tensor("score", "score", (Dimension("score", "probability of a click"),)))

@@ -9,6 +9,7 @@ name. What they see:
     output      name and the meaning of a score
     files       names of the model files in the bundle: model.tflite, model.mnn
     minimum     least version of each runtime: of ``tflite`` or ``litert``, and of ``mnn``
+    encoding    whether the phone makes the inputs itself, of raw sessions as ``features.json`` says
 
 and the filters ``quoted`` (a string literal of C, Objective-C and Swift), ``kotlin`` (one of Kotlin) and ``comment``
 (text that cannot end the comment it stands in).
@@ -26,13 +27,14 @@ from helpers.schema import Schema
 FOLDER = Path(__file__).resolve().parents[1] / "templates" / "bundle"
 
 
-def render(schema: Schema, files: Iterable[str], minimum: Mapping[str, str]) -> dict[str, str]:
+def render(schema: Schema, files: Iterable[str], minimum: Mapping[str, str], encoding: bool = False) -> dict[str, str]:
     """All sources of a bundle.
 
     Parameters
     ----------
     files : names of the model files in the bundle.
     minimum : least version of each runtime that opens them.
+    encoding : whether ``features.json`` and ``sessions.json`` are in the bundle, and the inputs are int64 ``(n, 1)``.
 
     Returns
     -------
@@ -54,7 +56,7 @@ def render(schema: Schema, files: Iterable[str], minimum: Mapping[str, str]) -> 
     for tensor in (*plain["inputs"], plain["output"]):
         tensor["width"] = tensor.pop("shape")[1]
     values = {"model": schema.model_name, "name": name, "inputs": plain["inputs"], "output": plain["output"]}
-    values |= {"files": list(files), "minimum": dict(minimum)}
+    values |= {"files": list(files), "minimum": dict(minimum), "encoding": encoding}
     rendered = {
         template.replace("__name__", name): environment.get_template(template).render(values)
         for template in environment.list_templates()
