@@ -97,6 +97,10 @@ class Dataset:
         table = {name: frame[name].to_numpy() for name in frame}
         return features.to_sessions(table, candidates, study.id_field)
 
+    def save_sessions(self, path: Path, split: str, limit: int) -> None:
+        """Write the first sessions of a split in the published raw form, a line of JSON each."""
+        path.write_text("".join(json.dumps(session) + "\n" for session in self.sessions(split, limit)))
+
     def describe(self):
         """Splits at a glance: DataFrame of rows, requests, parts, the label's threshold and share of ones.
 

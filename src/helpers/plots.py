@@ -386,7 +386,7 @@ def native_latency(timed) -> Figure:
 
 def reordered(delivered: list[str], order: np.ndarray, scores: np.ndarray) -> Figure:
     """A list before and after: a line from each post's old place to its new one; `order` holds old places."""
-    figure, axes = _axes(size=(6.4, 0.2 * len(order) + 0.5))
+    figure, axes = _axes(size=(5.8, 0.19 * len(order) + 0.4))
     ax = axes[0, 0]
     for new, old in enumerate(order):
         colour = COLOURS[0] if new < old else COLOURS[1] if new > old else COLOURS[5]

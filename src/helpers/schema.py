@@ -141,6 +141,9 @@ class Schema:
                     finite = np.isfinite(array).all()
                 if not finite:
                     self._explain(inputs)
+            elif width == 1 and not low[0]:  # an id: one comparison does for both ends
+                if array.view(f"u{array.itemsize}").max() > high[0]:
+                    self._explain(inputs)
             elif (array < low).any() or (array > high).any():
                 self._explain(inputs)
         return rows

@@ -127,7 +127,7 @@ def test_every_text_has_the_same_id_with_every_encoder(run, mode):
 
 
 def test_numbers_fall_on_the_same_side_of_a_boundary(run):
-    """Boundaries that are the float64 nearest to a decimal text, and its neighbours: a parser that rounds is noticed."""
+    """Boundaries that are the float64 nearest to a decimal text, and its neighbours: one that rounds is noticed."""
     rng, posts, edges = random.Random(2), [], set()
     for _ in range(300):
         whole = str(rng.randrange(10 ** rng.randint(1, 20)))

@@ -22,7 +22,7 @@ from helpers.schema import Schema
 
 MANIFEST, ZIP, DESCRIPTOR = "model.json", "bundle.zip", "bundle.json"
 MODELS = {"litert": "model.tflite", "mnn": "model.mnn"}
-GOLDEN = "golden.bin"
+GOLDEN, FEATURES = "golden.bin", "features.json"
 MOST_BYTES = 256 << 20
 """Largest zip, and largest content of one: published models grew to 50 MB."""
 MOST_FILES = 500

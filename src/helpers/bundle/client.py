@@ -24,8 +24,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers import child, files
-from helpers.bundle import archive, golden
+from helpers import child, features, files
+from helpers.bundle import archive, golden, sessions
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
 
 TIMEOUT_SECONDS = 30.0
@@ -178,6 +178,7 @@ def _score_here(folder: str) -> dict[str, int]:
         raise DamagedFile(
             f"the golden cases are of {sorted(cases.tolerance)}, the bundle has {sorted(manifest['files'])}"
         )
+    raw = _sessions(Path(folder), manifest)
     for file in cases.tolerance:
         model = open_model(Path(folder) / file, schema, trusted=True)  # this is the child process
         wrong = golden.failures(cases, file, model)
@@ -185,7 +186,23 @@ def _score_here(folder: str) -> dict[str, int]:
             raise DamagedFile(
                 f"{file} does not score as it should in {len(wrong)} of {len(cases.cases)} cases: {wrong[0]}"
             )
-    return dict.fromkeys(cases.tolerance, len(cases.cases))
+        if raw is not None and (wrong := sessions.failures(raw[1], file, raw[0], model.score)):
+            raise DamagedFile(f"{file} does not make of raw sessions what it should, {len(wrong)} times: {wrong[0]}")
+    return dict.fromkeys(cases.tolerance, len(cases.cases) + (0 if raw is None else len(raw[1].cases)))
+
+
+def _sessions(folder: Path, manifest: Mapping) -> tuple[features.Encoding, sessions.Sessions] | None:
+    """The encoding of a bundle and its golden sessions; None if the app makes the model's inputs."""
+    there = {archive.FEATURES, sessions.FILE} & set(manifest["sha256"])
+    if not there:
+        return None
+    if len(there) == 1:
+        raise DamagedFile(f"the bundle has {there.pop()} alone: {archive.FEATURES} and {sessions.FILE} belong together")
+    encoding = features.load(folder / archive.FEATURES)
+    cases = sessions.from_json((folder / sessions.FILE).read_bytes())
+    if set(cases.tolerance) != set(manifest["files"]):
+        raise DamagedFile(f"the sessions are of {sorted(cases.tolerance)}, the bundle has {sorted(manifest['files'])}")
+    return encoding, cases
 
 
 def _descriptor_place(source: str) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from helpers import child
-from helpers.bundle import archive, golden
+from helpers import child, features
+from helpers.bundle import archive, golden, sessions
 from helpers.convert import recipes
 from helpers.errors import BadInput
 from helpers.evaluation import parity
@@ -149,6 +149,30 @@ def contents(models: Mapping[str, Path], cases: golden.Golden) -> dict[str, byte
     """What a phone downloads but for ``model.json``: bytes by name in the bundle."""
     files = {name: path.read_bytes() for name, path in models.items()}
     return {**files, "golden.json": golden.to_json(cases).encode(), archive.GOLDEN: golden.to_bytes(cases)}
+
+
+def raw_contents(
+    encoding: features.Encoding,
+    raws: Iterable[Mapping],
+    models: Mapping[str, Path],
+    schema: Schema,
+    tolerance: Mapping[str, float],
+    *,
+    seed: int = 0,
+) -> dict[str, bytes]:
+    """What a phone needs besides if it makes the inputs itself: the encoding, and golden sessions to prove it by.
+
+    Parameters
+    ----------
+    raws : sessions of the study, in the raw form; hard ones are added, see `sessions.generate`.
+    tolerance : by name in the bundle, as in the golden cases.
+    """
+    texts = {f"session {i}": json.dumps(raw) for i, raw in enumerate(raws, start=1)}
+    texts |= sessions.generate(encoding, seed=seed)
+    score = {name: open_model(path, schema, trusted=True).score for name, path in models.items()}
+    made = sessions.make(encoding, texts, score, tolerance)
+    described = (json.dumps(encoding.to_json()) + "\n").encode()
+    return {archive.FEATURES: described, sessions.FILE: sessions.to_json(made).encode()}
 
 
 def version_of(content: Mapping[str, bytes]) -> str:

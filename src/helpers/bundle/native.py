@@ -69,17 +69,29 @@ def build(sources: Path, into: Path, file: str) -> list[str]:
     WorkbenchError : the compiler refuses the sources.
     """
     if file == archive.MODELS["litert"]:
-        include, library = _tflite()
-        program = into / "run_tflite"
-        places = [f"-I{include}", str(library), f"-Wl,-rpath,{library.parent}", "-lm"]
-        _compile("cc", "CC", [str(sources / "run_tflite.c"), "-std=c99", "-o", str(program), *places])
-        return [str(program)]
+        return _build_tflite(sources / "run_tflite.c", into)
     if platform.system() != "Linux":
         raise NotHere("the C++ runner is linked against the library in MNN's wheel on Linux only")
     program = into / "run_mnn.so"
     options = ["-std=c++11", "-shared", "-fPIC", f"-I{HEADERS}", "-o", str(program)]
     _compile("c++", "CXX", [str(sources / "run_mnn.cpp"), *options])
     return [sys.executable, "-c", _LOADER, str(program)]
+
+
+def build_rerank(sources: Path, into: Path) -> list[str]:
+    """Build the program that encodes raw sessions, scores and re-ranks them; see `build`.
+
+    It is called with ``model.tflite``, ``features.json`` and ``sessions.json``.
+    """
+    return _build_tflite(sources / "rerank_tflite.c", into)
+
+
+def _build_tflite(source: Path, into: Path) -> list[str]:
+    include, library = _tflite()
+    program = into / source.stem
+    places = [f"-I{include}", str(library), f"-Wl,-rpath,{library.parent}", "-lm"]
+    _compile("cc", "CC", [str(source), "-std=c99", "-o", str(program), *places])
+    return [str(program)]
 
 
 def _tflite() -> tuple[Path, Path]:
@@ -106,9 +118,12 @@ def _compile(compiler: str, variable: str, arguments: list[str]) -> None:
         raise WorkbenchError(f"{command} refuses {Path(arguments[0]).name}: {done.stderr.strip()[-1500:]}")
 
 
-def run(command: list[str], model: Path, cases: Path, *, seconds: float = 0.0, timeout: float = 600.0) -> Outcome:
-    """Score the golden cases with a model file, and time each case for `seconds` if that is not 0."""
-    arguments = [*command, str(model), str(cases), *([f"{seconds:g}"] if seconds else [])]
+def run(command: list[str], model: Path, *cases: Path, seconds: float = 0.0, timeout: float = 600.0) -> Outcome:
+    """Score the golden cases with a model file, and time each case for `seconds` if that is not 0.
+
+    `cases` is ``golden.bin``; for the program of `build_rerank`, ``features.json`` and ``sessions.json``.
+    """
+    arguments = [*command, str(model), *map(str, cases), *([f"{seconds:g}"] if seconds else [])]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=timeout)
     lines = tuple((done.stdout + done.stderr).splitlines())
     if done.returncode not in (0, 1, 2):

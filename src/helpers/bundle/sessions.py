@@ -7,8 +7,8 @@ that; these sessions begin with the text that a server sends, and end with the o
      "sessions": [{"name": "typical, 20 candidates", "raw": "{\\"last_click\\": ...}", "inputs": {"f1": [3, 0, ...]},
                    "expected": {"model.tflite": [0.25, ...]}, "order": {"model.tflite": ["12", ...]}}]}
 
-Ids must be the same, scores within the file's tolerance; candidates may stand in another order only where their expected
-scores are so close that the tolerance cannot tell them apart.
+Ids must be the same, scores within the file's tolerance; candidates may stand in another order only where their
+expected scores are so close that the tolerance cannot tell them apart.
 """
 
 from __future__ import annotations
@@ -256,7 +256,8 @@ def _wrong_order(case: Case, file: str, scores: np.ndarray, tolerance: float) ->
         return f"{len(scores)} scores for {len(expected)} candidates"
     close = np.abs(scores - expected) <= tolerance  # so written that NaN fails
     if rows := np.flatnonzero(~close).tolist():
-        return f"row {rows[0]} scores {scores[rows[0]]:.6f} and not {expected[rows[0]]:.6f} (at most {tolerance:.2g} apart)"
+        i = rows[0]
+        return f"row {i} scores {scores[i]:.6f} and not {expected[i]:.6f} (at most {tolerance:.2g} apart)"
     row = {info_id: i for i, info_id in enumerate(features.read(case.raw).info_ids)}
     for place, (got, wanted) in enumerate(zip(features.rerank(case.raw, scores), case.order[file], strict=True)):
         if got != wanted and not abs(expected[row[got]] - expected[row[wanted]]) <= 2 * tolerance:
