@@ -49,7 +49,7 @@ def test_integers_beyond_float32_survive_both_forms():
             name,
             values,
             np.zeros(len(values["ids"]), np.float32),
-            {"model.tflite": np.zeros(len(values["ids"]), np.float32)},
+            {"model.tflite": np.linspace(0, 1, len(values["ids"]), dtype=np.float32)},
         )
         for name, values in inputs.items()
     )
@@ -111,3 +111,16 @@ def test_a_tolerance_that_proves_nothing_is_refused(cases, tolerance):
     loose = golden.Golden(cases.inputs, cases.output, dict.fromkeys(cases.tolerance, tolerance), cases.cases)
     with pytest.raises(DamagedFile, match="prove nothing"):
         golden.from_bytes(golden.to_bytes(loose))
+
+
+def test_scores_that_are_all_alike_prove_nothing(cases):
+    one = cases.cases[0]
+    first = {name: values[:1] for name, values in one.inputs.items()}
+    single = golden.Case("one", first, one.keras[:1], {file: values[:1] for file, values in one.expected.items()})
+    alike = [
+        golden.Case(case.name, case.inputs, case.keras, {file: values * 0 for file, values in case.expected.items()})
+        for case in cases.cases
+    ]
+    for poor in ([single], alike):
+        with pytest.raises(DamagedFile, match="prove nothing: one score for everything"):
+            golden.from_bytes(golden.to_bytes(golden.Golden(cases.inputs, cases.output, cases.tolerance, tuple(poor))))

@@ -184,7 +184,7 @@ def from_bytes(content: bytes) -> Golden:
 
 
 def _check(golden: Golden) -> None:
-    """Refuse cases that prove nothing: none, no rows, a tolerance or a score that anything would pass."""
+    """Refuse cases that prove nothing: none, no rows, a tolerance or scores that anything would pass."""
     if not golden.inputs or not golden.tolerance or not golden.cases or any(case.rows == 0 for case in golden.cases):
         raise DamagedFile("the golden cases are empty")
     wrong = {file: value for file, value in golden.tolerance.items() if not 0 <= value <= 0.05}
@@ -194,6 +194,10 @@ def _check(golden: Golden) -> None:
         for values in (case.keras, *case.expected.values(), *case.inputs.values()):
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 raise DamagedFile(f"golden case {case.name!r} holds values that are not finite")
+    for file, tolerance in golden.tolerance.items():
+        scores = np.concatenate([case.expected[file] for case in golden.cases]).astype(np.float64)
+        if scores.max() - scores.min() <= 2 * tolerance:
+            raise DamagedFile(f"the golden cases of {file} prove nothing: one score for everything would pass them all")
 
 
 class _Reader:
