@@ -16,12 +16,12 @@ from pathlib import Path
 from helpers.errors import BadInput, WorkbenchError
 
 REASONS = {
-    errno.ENOSPC: "the disk is full: free some space and run the stage again",
-    errno.EDQUOT: "the disk quota is used up: free some space and run the stage again",
-    errno.EACCES: "this user may not write there: change its permissions, or set WORKBENCH_HOME to another folder",
-    errno.EPERM: "this user may not write there: change its permissions, or set WORKBENCH_HOME to another folder",
-    errno.EROFS: "it is on a read-only file system: set WORKBENCH_HOME to a folder that can be written",
-    errno.ENOTDIR: "a file stands where a folder is needed: move it away, or set WORKBENCH_HOME to another folder",
+    errno.ENOSPC: "the disk is full: free some space and run the same command again",
+    errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
+    errno.EACCES: "this user may not write there: change that, or give another folder (WORKBENCH_HOME, or --into)",
+    errno.EPERM: "this user may not write there: change that, or give another folder (WORKBENCH_HOME, or --into)",
+    errno.EROFS: "it is on a read-only file system: give a folder that can be written (WORKBENCH_HOME, or --into)",
+    errno.ENOTDIR: "a file stands where a folder is needed: move it away, or give another (WORKBENCH_HOME, or --into)",
     errno.EISDIR: "a folder stands where a file is needed: move it away",
 }
 """What to do about what the operating system refuses."""
@@ -50,7 +50,9 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = REASONS.get(error.errno, f"{error.strerror}: set WORKBENCH_HOME to a folder that can be written")
+        reason = REASONS.get(
+            error.errno, f"{error.strerror}: give a folder that can be written (WORKBENCH_HOME, or --into)"
+        )
         if isinstance(error, FileExistsError):
             reason = REASONS[errno.ENOTDIR]
         raise WorkbenchError(f"cannot make the folder {path}: {reason}") from error
