@@ -408,6 +408,44 @@ def test_links_are_refused(published, unpacked, tmp_path):
         client.install(str(published), tmp_path / "phone")
 
 
+def test_a_zip_that_is_all_directory_is_refused_before_it_is_read(published, tmp_path, monkeypatch):
+    entry = b"PK\x01\x02" + b"\0" * 24 + b"\x01" + b"\0" * 17 + b"x"
+    size = len(entry) * 2000
+    end = b"PK\x05\x06" + b"\0" * 8 + size.to_bytes(4, "little") + b"\0" * 6
+    _replaced(published, entry * 2000 + end)
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("opened"))
+    with pytest.raises(DamagedFile, match="too many files"):
+        client.install(str(published), tmp_path / "phone")
+
+
+def test_a_manifest_that_fills_the_memory_is_refused(unpacked, tmp_path):
+    shutil.copytree(unpacked, tmp_path / "bundle")
+    (tmp_path / "bundle" / "model.json").write_bytes(b"[" + b"[]," * archive.MOST_MANIFEST + b"[]]")
+    with pytest.raises(DamagedFile, match="model.json is damaged: .* bytes, at most"):
+        client.verify(tmp_path / "bundle")
+
+
+def test_what_cannot_be_read_is_named(unpacked, tmp_path, monkeypatch):
+    shutil.copytree(unpacked, tmp_path / "bundle")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch, pytest.raises(DamagedFile, match="golden.bin cannot be read: Permission"):
+        patch.setattr(files, "sha256", refuse)
+        client.verify(tmp_path / "bundle")
+    (tmp_path / "bundle" / "model.json").unlink()
+    (tmp_path / "bundle" / "model.json").mkdir()
+    with pytest.raises(DamagedFile, match="model.json is damaged: IsADirectoryError"):
+        client.verify(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("url", ["", "a\nb", "x" * 3000])
+def test_an_address_that_would_be_refused_is_not_published(published, url):
+    with pytest.raises(BadInput, match="model_url"):
+        archive.describe(published.with_suffix(".zip"), url=url, version="v1", minimum={})
+
+
 @pytest.mark.parametrize("by", [-1, 1, 1000])
 def test_a_size_in_a_header_that_is_not_the_contents_is_refused(published, tmp_path, by):
     content = bytearray(published.with_suffix(".zip").read_bytes())

@@ -26,9 +26,13 @@ GOLDEN, FEATURES = "golden.bin", "features.json"
 MOST_BYTES = 256 << 20
 """Largest zip, and largest content of one: published models grew to 50 MB."""
 MOST_FILES = 500
+MOST_MANIFEST = 16 << 20
+"""Largest ``model.json``: as Python values it takes up to twenty times that."""
 MOST_RATIO = 200.0
 """Content by its compressed size: weights do not compress, JSON does ten times; thousands are a bomb."""
 _DATE = (1980, 1, 1, 0, 0, 0)
+_ENTRY = b"PK\x01\x02"
+_URL = r".{1,2048}"
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -66,7 +70,7 @@ class Descriptor:
             "md5": r"[0-9a-f]{32}",
             "sha256": r"[0-9a-f]{64}",
             "version": _VERSION.pattern,
-            "modelUrl": r".{1,2048}",
+            "modelUrl": _URL,
         }
         for name, form in forms.items():
             value = content.get(name)
@@ -99,8 +103,10 @@ def describe(zipped: Path, *, url: str, version: str, scene: int = 1, minimum: M
 
     Raises
     ------
-    BadInput : `version` cannot be a folder name.
+    BadInput : `version` cannot be a folder name, or `url` is empty or too long.
     """
+    if not re.fullmatch(_URL, url):
+        raise BadInput(f"model_url {url[:80]!r} must have from 1 to 2048 characters in one line, as bundle.zip")
     if not _VERSION.fullmatch(version):
         raise BadInput(
             f"version {version!r} must be letters, digits and . _ - (at most 64), it names a folder and a test"
@@ -130,6 +136,8 @@ def unpack(zipped: Path, folder: Path) -> None:
         too many files, too much content, too high a ratio; content that is not what its header or ``model.json`` says.
     """
     try:
+        if zipped.read_bytes().count(_ENTRY) > 2 * MOST_FILES:  # before zipfile makes an object of each
+            raise DamagedFile(f"the zip has too many files, from 1 to {MOST_FILES} make sense")
         with files.writing(folder), zipfile.ZipFile(zipped) as archive:
             entries = archive.infolist()
             _check_entries(entries, zipped.stat().st_size)
@@ -198,13 +206,19 @@ def check_files(folder: Path, *, exact: bool = True) -> dict:
             f"{name} is {'not listed in' if name in there else 'missing, although it is listed in'} {MANIFEST}"
         )
     for name, digest in listed.items():
-        if files.sha256(folder / name) != digest:
+        try:
+            same = files.sha256(folder / name) == digest
+        except OSError as error:
+            raise DamagedFile(f"{name} cannot be read: {error.strerror}") from error
+        if not same:
             raise DamagedFile(f"{name} is not the file that {MANIFEST} lists (its SHA-256 differs)")
     return manifest
 
 
 def _manifest(path: Path) -> dict:
     try:
+        if path.stat().st_size > MOST_MANIFEST:
+            raise ValueError(f"{path.stat().st_size:,} bytes, at most {MOST_MANIFEST:,} are read")
         content = json.loads(path.read_bytes())
         schema(content)
         text = all(isinstance(word, str) for pair in content["sha256"].items() for word in pair)
@@ -217,7 +231,7 @@ def _manifest(path: Path) -> dict:
             return content
     except FileNotFoundError:
         raise DamagedFile(f"the bundle has no {MANIFEST}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedFile(f"{MANIFEST} is damaged: {type(error).__name__}: {error}") from error
     raise DamagedFile(f"{MANIFEST} is damaged: it does not list files with their SHA-256")
 
