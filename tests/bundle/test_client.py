@@ -17,7 +17,7 @@ import pytest
 from bundling import changed_weight, publish, write_manifest
 
 from helpers import files
-from helpers.bundle import archive, client
+from helpers.bundle import archive, client, fetch
 from helpers.errors import BadInput, DamagedFile
 
 
@@ -298,8 +298,8 @@ _CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 def test_a_server_that_does_not_speak_http_is_refused(
     published, hostile, tmp_path, monkeypatch, suffix, answer, message
 ):
-    monkeypatch.setattr(client, "TIMEOUT_SECONDS", 0.5)
-    monkeypatch.setattr(client, "SLOWEST", 1 << 20)
+    monkeypatch.setattr(fetch, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(fetch, "SLOWEST", 1 << 20)
     hostile.answers = {".json": _whole(published.read_bytes()), suffix: answer}
     with pytest.raises(BadInput, match=f"cannot fetch .*{suffix}: .*{message}"):
         client.install(hostile.url, tmp_path / "phone")

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from helpers import datasets, features, runtimes, studies
+from helpers import datasets, features, runtimes, studies, training
+from helpers.bundle import archive, client, make, native, sources
 from helpers.convert import mnn, tflite
-from helpers.errors import BadInput
+from helpers.errors import BadInput, DamagedFile
 from helpers.evaluation import metrics, parity
 from helpers.quiet import tensorflow
 from helpers.schema import Dimension, Schema, Tensor
@@ -179,3 +180,69 @@ def test_a_study_has_defaults_of_its_own(study):
     assert pipeline.effective("feed", first, {})["rows"] == 400_000
     assert pipeline.effective("feed", first, {"rows": 100})["rows"] == 100
     assert pipeline.effective("ranking", first, {})["rows"] == 5000
+
+
+@pytest.fixture(scope="module")
+def bundle(files, study, tmp_path_factory):
+    """Everything that a phone downloads of the study, in memory."""
+    model, folder = files
+    drawn = feed.draw(np.random.default_rng(9), 20_000)
+    encoding = features.fit(drawn, study.features)
+    raws = features.to_sessions(
+        {name: values[:60] for name, values in drawn.items() if not name.startswith("_")}, 20, study.id_field
+    )
+    models = {"model.tflite": folder / "feed.tflite", "model.mnn": folder / "feed.mnn"}
+    typical = features.encode(encoding, drawn)
+    training.save(model, folder / "model.keras")
+    cases = make.cases(study.schema, folder / "model.keras", models, typical)
+    content = make.contents(models, cases)
+    content |= make.raw_contents(encoding, raws, models, study.schema, cases.tolerance)
+    manifest = {"version": "v1", "files": {name: {} for name in models}, "schema": study.schema.to_json()}
+    content[archive.MANIFEST] = json.dumps({**manifest, "sha256": {}}).encode()
+    for name in list(content):
+        if name != archive.MANIFEST:
+            content = make.with_file(content, name, content[name])
+    return content
+
+
+def test_a_raw_bundle_is_installed_after_its_sessions_came_out_right(bundle, tmp_path):
+    checked = client.install(str(make.publish(bundle, tmp_path / "server", "v1")), tmp_path / "phone")
+    assert set(checked.cases) == {"model.tflite", "model.mnn"} and checked.cases["model.mnn"] > 20
+
+
+def test_another_boundary_is_noticed_before_the_switch(bundle, tmp_path):
+    told = json.loads(bundle["features.json"])
+    buckets = next(one for one in told["encoders"] if one["name"] == "f220041")
+    buckets["boundaries"][3] += 1
+    wrong = make.with_file(bundle, "features.json", json.dumps(told).encode())
+    with pytest.raises(DamagedFile, match="does not make of raw sessions what it should.*input f220041, row"):
+        client.install(str(make.publish(wrong, tmp_path / "server", "v2")), tmp_path / "phone")
+    assert client.current(tmp_path / "phone") is None
+
+
+def test_an_encoding_without_sessions_is_refused(bundle, tmp_path):
+    told = json.loads(bundle[archive.MANIFEST])
+    del told["sha256"]["sessions.json"]
+    alone = {name: data for name, data in bundle.items() if name != "sessions.json"}
+    alone[archive.MANIFEST] = json.dumps(told).encode()
+    with pytest.raises(DamagedFile, match="has features.json alone"):
+        client.install(str(make.publish(alone, tmp_path / "server", "v3")), tmp_path / "phone")
+
+
+def test_the_c_program_re_ranks_the_raw_lists(bundle, study, tmp_path):
+    for name, data in bundle.items():
+        (tmp_path / name).write_bytes(data)
+    for name, text in sources.render(study.schema, ["model.tflite"], {"tflite": "2.9.0"}, encoding=True).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    try:
+        command = native.build_rerank(tmp_path / "c", tmp_path)
+    except native.NotHere as reason:
+        pytest.skip(str(reason))
+    of_raw = (tmp_path / "features.json", tmp_path / "sessions.json")
+    outcome = native.run(command, tmp_path / "model.tflite", *of_raw, seconds=0.001)
+    assert outcome.status == 0 and "session 1" in outcome.microseconds, outcome.lines[-3:]
+    told = json.loads((tmp_path / "features.json").read_text())
+    next(one for one in told["encoders"] if one["name"] == "f220042")["boundaries"][2] += 1
+    (tmp_path / "features.json").write_text(json.dumps(told))
+    assert native.run(command, tmp_path / "model.tflite", *of_raw).status == 1

@@ -11,32 +11,17 @@ version whole.
 
 from __future__ import annotations
 
-import http.client
 import os
 import shutil
 import tempfile
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from helpers import child, features, files
-from helpers.bundle import archive, golden, sessions
+from helpers.bundle import archive, fetch, golden, sessions
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
-
-TIMEOUT_SECONDS = 30.0
-SLOWEST = 8 << 10
-"""Bytes a second: a slower download is given up after a while, and goes on where it stopped when it is tried again."""
-_BLOCK = 1 << 16
-_MOST_DESCRIPTOR = 1 << 16
-_SCHEMES = ("http", "https", "file")
-_NO_SUCH_RANGE = 416
-_PLAIN = "%/:=&?~#+!$,;'@()*[]"
-"""What a URL may hold besides letters, digits and ``_.-``; blanks and the like are quoted."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +50,8 @@ def install(source: str, into: Path, *, switch: Callable[[Path], None] | None = 
         installed before is untouched.
     """
     into = _real(into)
-    place = _descriptor_place(source)
-    descriptor = archive.Descriptor.from_json(_fetch_small(place))
+    place = fetch.descriptor_place(source)
+    descriptor = archive.Descriptor.from_json(fetch.small(place))
     files.make_folder(into / "versions")
     files.make_folder(into / "downloads")
     with _only_one(into):
@@ -75,7 +60,7 @@ def install(source: str, into: Path, *, switch: Callable[[Path], None] | None = 
         if checked is None:
             zipped = into / "downloads" / f"{_name(descriptor)}.zip"
             _prune(into / "downloads", kept={zipped.resolve()})
-            _download(_zip_place(place, descriptor), zipped, descriptor)
+            fetch.download(fetch.zip_place(place, descriptor), zipped, descriptor)
             checked = _put(zipped, descriptor, target)
         before, older = current(into), _linked(into / "previous")
         target = target.resolve()  # `versions` may be a link
@@ -203,129 +188,6 @@ def _sessions(folder: Path, manifest: Mapping) -> tuple[features.Encoding, sessi
     if set(cases.tolerance) != set(manifest["files"]):
         raise DamagedFile(f"the sessions are of {sorted(cases.tolerance)}, the bundle has {sorted(manifest['files'])}")
     return encoding, cases
-
-
-def _descriptor_place(source: str) -> str:
-    """The descriptor's URL."""
-    kind = _scheme(source, BadInput)
-    if kind not in _SCHEMES and "://" in source:
-        raise BadInput(f"{source} is neither http, https, a file nor a path")
-    named = source.removesuffix(".zip") + ".json" if source.endswith(".zip") else source
-    if kind in _SCHEMES:
-        return named
-    path = _real(Path(named))
-    if not path.is_file():
-        raise BadInput(f"there is no file {path}: give bundle.json, which announces a bundle, or the zip beside it")
-    return path.as_uri()
-
-
-def _zip_place(place: str, descriptor: archive.Descriptor) -> str:
-    """The zip's URL, from the descriptor's."""
-    kind = _scheme(descriptor.modelUrl, DamagedFile)
-    if kind == "file" and _scheme(place, BadInput) != "file":
-        raise DamagedFile(f"the descriptor from {place} names a file of this machine, {descriptor.modelUrl}")
-    return urllib.parse.urljoin(place, descriptor.modelUrl)
-
-
-def _scheme(url: str, error: type[WorkbenchError]) -> str:
-    try:
-        return urllib.parse.urlsplit(url).scheme
-    except ValueError as reason:
-        raise error(f"{url!r} is no URL: {reason}") from reason
-
-
-def _fetch_small(place: str) -> bytes:
-    content, deadline = b"", time.monotonic() + TIMEOUT_SECONDS
-    with _opened(place) as answer:
-        while part := _read(answer, place, _BLOCK, deadline):
-            content += part
-            if len(content) > _MOST_DESCRIPTOR:
-                raise DamagedFile(f"{place} is no descriptor: it is larger than {_MOST_DESCRIPTOR:,} bytes")
-    return content
-
-
-class _Redirected(urllib.request.HTTPRedirectHandler):
-    """Follows redirections to http and https only."""
-
-    def redirect_request(self, request, answer, code, message, headers, url):
-        if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-            raise urllib.error.URLError(f"it redirects to {url}, which is neither http nor https")
-        return super().redirect_request(request, answer, code, message, headers, url)
-
-
-@contextmanager
-def _opened(url: str, headers: Mapping[str, str] | None = None) -> Iterator:
-    if _scheme(url, DamagedFile) not in _SCHEMES:
-        raise DamagedFile(f"{url} is neither http, https nor a file")
-    with _fetching(url):
-        request = urllib.request.Request(urllib.parse.quote(url, safe=_PLAIN), headers=headers or {})
-        answer = urllib.request.build_opener(_Redirected).open(request, timeout=TIMEOUT_SECONDS)
-    with answer:
-        yield answer
-
-
-def _read(answer, url: str, most: int, deadline: float) -> bytes:
-    """What has arrived, at most that many bytes; nothing at the end."""
-    if time.monotonic() > deadline:
-        raise BadInput(f"cannot fetch {url}: the server sends too slowly, try again later")
-    with _fetching(url):
-        return answer.read1(most)
-
-
-@contextmanager
-def _fetching(url: str) -> Iterator[None]:
-    """Say which URL it was that could not be fetched, and why; only calls that fetch may stand below it."""
-    try:
-        yield
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-        raise BadInput(f"cannot fetch {url}: {' '.join(str(reason).split())}") from error
-
-
-def _download(url: str, zipped: Path, descriptor: archive.Descriptor) -> None:
-    """Fetch what is missing of a zip, never more than was announced, and check it."""
-    have = zipped.stat().st_size if zipped.exists() else 0
-    if have > descriptor.size:
-        zipped.unlink()
-        have = 0
-    if have < descriptor.size:
-        try:
-            _continue(url, zipped, descriptor.size, have)
-        except BadInput as error:
-            if not have or getattr(error.__cause__, "code", None) != _NO_SUCH_RANGE:
-                raise
-            _continue(url, zipped, descriptor.size, 0)
-    try:
-        archive.check_bytes(zipped, descriptor)
-    except DamagedFile:
-        if zipped.stat().st_size >= descriptor.size:  # continuing would not make it right
-            zipped.unlink()
-        raise
-
-
-def _continue(url: str, zipped: Path, size: int, have: int) -> None:
-    """Fetch a zip from byte `have` on, to at most one byte more than its size."""
-    from tqdm import tqdm
-
-    deadline = time.monotonic() + TIMEOUT_SECONDS + (size - have) / SLOWEST
-    with files.writing(zipped), _opened(url, {"Range": f"bytes={have}-"} if have else {}) as answer:
-        resumed = have and getattr(answer, "status", None) == 206
-        have = have if resumed else 0
-        bar = tqdm(
-            total=size,
-            initial=have,
-            desc="downloading",
-            unit="B",
-            unit_scale=True,
-            delay=1,
-            leave=False,
-            disable=None,
-        )
-        with bar, open(zipped, "ab" if resumed else "wb") as target:
-            while have <= size and (part := _read(answer, url, min(_BLOCK, size + 1 - have), deadline)):
-                target.write(part)
-                have += len(part)
-                bar.update(len(part))
 
 
 def _place(into: Path, descriptor: archive.Descriptor) -> tuple[Path, Checked | None]:
