@@ -5,7 +5,8 @@ that; these sessions begin with the text that a server sends, and end with the o
 
     {"format": 1, "tolerance": {"model.tflite": 1e-05},
      "sessions": [{"name": "typical, 20 candidates", "raw": "{\\"last_click\\": ...}", "inputs": {"f1": [3, 0, ...]},
-                   "expected": {"model.tflite": [0.25, ...]}, "order": {"model.tflite": ["12", ...]}}]}
+                   "expected": {"model.tflite": [0.25, ...]},
+                   "order": {"model.tflite": ["12", ...]}}]}
 
 Ids must be the same, scores within the file's tolerance; candidates may stand in another order only where their
 expected scores are so close that the tolerance cannot tell them apart.
@@ -14,6 +15,7 @@ expected scores are so close that the tolerance cannot tell them apart.
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -62,6 +64,9 @@ WIDE += (
 NAMES = ("é", "e\u0301", "😀", '"\\/\b\f\n\r\t', "\0", "a\0b", "a", "\u2028", " ", "12", "012", "１２")
 """``info_id`` that must stay apart and come back as they were sent."""
 
+MOST_KNOWN = 30
+"""Boundaries, or entries of a vocabulary, that a field is tried with."""
+
 Score = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
 
@@ -108,7 +113,14 @@ def generate(encoding: Encoding, *, seed: int = 0) -> dict[str, str]:
     made = {f"typical, {n} candidates": session(numbered(n), typical) for n in CANDIDATES}
     made["odd text, 60 candidates"] = session(numbered(60), lambda _: rng.choice(ODD))
     made["wide numbers, 60 candidates"] = session(numbered(60), lambda _: rng.choice(WIDE))
-    made["all known, 60 candidates"] = session(numbered(60), lambda field: rng.choice(known[field]))
+    most = max(map(len, known.values()))
+    made["each known value"] = session(numbered(most), typical)
+    for row, post_of_row in enumerate(made["each known value"]["resort_list"]):
+        post_of_row["feature"] = {f: values[row % len(values)] for (s, f), values in known.items() if s == "candidate"}
+    for turn in range(max((len(values) for (s, _), values in known.items() if s == "last_click"), default=0)):
+        made[f"last click {turn}"] = session(numbered(2), typical)
+        fields = {f: values[turn % len(values)] for (s, f), values in known.items() if s == "last_click"}
+        made[f"last click {turn}"]["last_click"]["feature"] = fields
     made["no field is there"] = session(numbered(3), lambda _: None)
     made["every field is the sentinel"] = session(numbered(3), lambda _: "-2147483648")
     made["all tie"] = session(numbered(40), typical)
@@ -127,22 +139,27 @@ def generate(encoding: Encoding, *, seed: int = 0) -> dict[str, str]:
 
 
 def _known(encoding: Encoding, source: str, field: str) -> list[str]:
-    """Values of a field that mean something to the encoding, and their neighbours."""
+    """Values of a field that tell one encoding from another: at each boundary and just below it, ids and neighbours."""
     values: list[str] = []
     for encoder in encoding.encoders:
         if (source, field) not in encoder.reads:
             continue
         if isinstance(encoder, Bucketize):
-            inner = [b for b in encoder.boundaries if abs(b) < 1e15]
-            values += [text for b in inner for text in (f"{b:.6f}", f"{b - 1e-6:.6f}", str(int(b)), str(int(b) + 1))]
+            for boundary in encoder.boundaries[:MOST_KNOWN]:
+                values += [_written(boundary), _written(math.nextafter(boundary, -math.inf))]
         elif isinstance(encoder, LabelEncode):
-            entries = [*encoder.vocabulary[:50], *encoder.vocabulary[-3:]]
-            values += [str(entry) for entry in entries] * 2 + [str(entry + 1) for entry in entries[:3]]
+            entries = [*encoder.vocabulary[: MOST_KNOWN - 3], *encoder.vocabulary[-3:]]
+            values += [str(entry) for entry in entries] + [str(entry + 1) for entry in entries[:3]]
         elif isinstance(encoder, Plain):
-            values += [str(i) for i in {0, 1, encoder.count // 2, encoder.count - 1, encoder.count, -1}]
+            values += [str(i) for i in (0, 1, encoder.count // 2, encoder.count - 1, encoder.count, -1)]
         else:
             values += [str(i) for i in range(4)]
-    return values
+    return list(dict.fromkeys(values))
+
+
+def _written(number: float) -> str:
+    """A number as a field writes it, so that it is read as the same float64 where 20 decimals suffice."""
+    return f"{number:.20f}".rstrip("0").removesuffix(".") if abs(number) < 1e20 else "9" * 20
 
 
 def make(
