@@ -141,6 +141,21 @@ def test_numbers_fall_on_the_same_side_of_a_boundary(run):
     _compare(run, [(encoding, [json.dumps(raw)])])
 
 
+def test_the_decimal_point_of_the_locale_does_not_matter(run, tmp_path, monkeypatch):
+    if shutil.which("localedef") is None:
+        pytest.skip("localedef is not here")
+    made = subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", tmp_path / "de_DE.UTF-8"], capture_output=True)
+    if made.returncode:
+        pytest.skip("the locale de_DE cannot be made here")
+    monkeypatch.setenv("LOCPATH", str(tmp_path))
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    encoding = Encoding([Bucketize("f", "candidate", "1", (0.25, 12.1, 12.4, 12.6, 1.5e3))])
+    texts = ["12.3", "12.5", "12,5", "12", "0.3", "1499.5", "1500.5"]
+    posts = [{"info_id": str(i), "feature": {"1": text}} for i, text in enumerate(texts)]
+    raw = {"last_click": {"info_id": "L", "feature": {}}, "resort_list": posts}
+    assert _compare(run, [(encoding, [json.dumps(raw)])])[1].endswith("f 3 4 0 2 2 5 6")
+
+
 def test_golden_sessions_have_the_same_ids(run):
     rng = random.Random(4)
     encodings = [cases._encoding(rng) for _ in range(12)]

@@ -23,6 +23,7 @@ int main(int argc, char **argv) {
   char *content = argc > 1 ? json_file(argv[1], (size_t)1 << 30, &size) : NULL;
   uint32_t order[4];
   const float scores[] = {0, 1, 1, 0};
+  setlocale(LC_ALL, ""); /* as an app may */
   memset(&f, 0, sizeof f);
   if (!content || !features_order(scores, 4, order)) return 2;
   while (at + 5 <= size) {
