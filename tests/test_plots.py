@@ -175,3 +175,41 @@ def test_pareto_draws_what_each_file_costs_and_marks_the_recommended():
     assert [line.get_marker() for line in time.lines] == ["o", "x", "*"]
     assert [_points(line)[0].tolist() for line in time.lines] == [[1.0], [1.2], [0.8]]
     assert len(loss.lines) == 3
+
+
+def test_case_scores_draw_every_score():
+    (ax,) = plots.case_scores({"one": np.array([0.5]), "three": np.array([0.1, 0.2, 0.9])}).axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "three"]
+    np.testing.assert_array_equal(_points(ax.lines[1]), [[0.1, 0.2, 0.9], [1, 1, 1]])
+
+
+def test_native_latency_gives_python_the_rest():
+    timed = pd.DataFrame(
+        [("model.tflite", "litert", 1, 0.5, 2.0), ("model.mnn", "mnn", 1, 3.0, 2.0)],
+        columns=["file", "runtime", "rows", "native_us", "python_us"],
+    )
+    (ax,) = plots.native_latency(timed).axes
+    assert [bar.get_width() for bar in ax.patches] == [25, 100, 75, 0], "a slower C library leaves Python nothing"
+    assert {text.get_text().strip() for text in ax.texts} == {"0.50 us", "3.00 us", "2.00 us"}
+
+
+def test_a_reordered_list_leads_each_post_to_its_new_place():
+    (ax,) = plots.reordered(["a", "b", "c"], np.array([2, 0, 1]), np.array([0.2, 0.1, 0.9])).axes
+    assert [list(line.get_ydata()) for line in ax.lines] == [[2, 0], [0, 1], [1, 2]]
+    assert [text.get_text().strip() for text in ax.texts][1::2] == ["c  (0.900)", "a  (0.200)", "b  (0.100)"]
+
+
+def test_gains_are_drawn_in_per_cent_with_their_intervals():
+    row = {"ctr_gain": 0.06, "ctr_low": 0.05, "ctr_high": 0.08, "uv_ctr_gain": 0.01, "uv_ctr_low": 0.0}
+    rates = pd.DataFrame({"the model": {**row, "uv_ctr_high": 0.02}}).T
+    left, right = plots.gains(rates).axes
+    assert left.lines[0].get_xdata()[0] == pytest.approx(6) and right.lines[0].get_xdata()[0] == pytest.approx(1)
+    ends = left.collections[0].get_segments()[0][:, 0]
+    np.testing.assert_allclose(ends, [5, 8])
+
+
+def test_sizes_are_lines_over_the_floor():
+    table = pd.DataFrame({"fp32.tflite": [3000, 1000], "fp16.mnn": [1500, 500]}, index=[1, 10])
+    (ax,) = plots.sizes(table).axes
+    np.testing.assert_allclose(_points(ax.lines[0]), [[1, 10], [3, 1]])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["fp32.tflite", "fp16.mnn"]

@@ -92,6 +92,16 @@ def test_the_raw_form_and_the_columns_give_the_same_ids(data, study):
     assert all(len(session["resort_list"]) == feed.CANDIDATES for session in sessions)
 
 
+def test_each_step_of_an_encoding_can_be_looked_at(data):
+    session = data.sessions("test", 3)[2]
+    steps, ids = features.explain(data.encoding, session, candidates=2), features.assemble(data.encoding, session)
+    assert list(steps.index) == data.encoding.names
+    for name in data.encoding.names:
+        assert [steps.loc[name, "id 1"], steps.loc[name, "id 2"]] == ids[name][:2, 0].tolist()
+    assert steps.loc["f220031", "candidate 2"] == session["resort_list"][1]["feature"]["800031"]
+    assert steps.loc["d11", "reads"] == "last_click 800031, candidate 800031"
+
+
 def test_every_id_is_within_the_schema(data, study):
     for split in datasets.SPLITS:
         study.schema.check(data.arrays(split)[0])
