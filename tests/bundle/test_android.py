@@ -148,23 +148,27 @@ def test_the_classes_do_what_they_promise(compiled, stubs, schemas, tmp_path, wh
     assert len(instrumented) == {"ranking": 8, "fields": 7, "mixed": 9}[which]
 
 
-@pytest.mark.slow
-def test_tensorflow_lite_itself_reproduces_the_golden_cases(compiled, stubs, unpacked, ranking, tmp_path):
-    """The compiled classes with a real model file, where TensorFlow Lite takes the place of its stub."""
+def natives(stubs: Path, folder: Path) -> tuple[Path, Path]:
+    """TensorFlow Lite itself in the place of its stub, made in `folder`: a library, and the classes that call it."""
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine())
     library = TFLITE / f"linux_{machine}"
     headers = Path(shutil.which("javac")).resolve().parents[1] / "include"
     if shutil.which("gcc") is None or not library.is_dir() or not (headers / "linux").is_dir():
         pytest.skip("needs gcc, the headers of a JDK and, of .ci/tools, libtensorflowlite_c for this machine (Linux)")
-    built = tmp_path / "libinterpreter.so"
-    include = [f"-I{folder}" for folder in (headers, headers / "linux", TFLITE / "include")]
+    built = folder / "libinterpreter.so"
+    include = [f"-I{place}" for place in (headers, headers / "linux", TFLITE / "include")]
     link = [f"-L{library}", "-ltensorflowlite_c", f"-Wl,-rpath,{library}"]
-    natives = STUBS.with_name("android_native")
-    subprocess.run(["gcc", "-shared", "-fPIC", *include, natives / "interpreter.c", "-o", built, *link], check=True)
-    java = [*natives.rglob("*.java")]
-    subprocess.run(["javac", "-cp", stubs, "-d", tmp_path / "classes", *java], check=True)
-    path = [tmp_path / "classes", compiled[0], stubs]
-    lines = _run(ranking.schema, unpacked, path, "tflite", interpreter=built)
+    sources_of = STUBS.with_name("android_native")
+    subprocess.run(["gcc", "-shared", "-fPIC", *include, sources_of / "interpreter.c", "-o", built, *link], check=True)
+    subprocess.run(["javac", "-cp", stubs, "-d", folder / "classes", *sources_of.rglob("*.java")], check=True)
+    return built, folder / "classes"
+
+
+@pytest.mark.slow
+def test_tensorflow_lite_itself_reproduces_the_golden_cases(compiled, stubs, unpacked, ranking, tmp_path):
+    """The compiled classes with a real model file, where TensorFlow Lite takes the place of its stub."""
+    built, classes = natives(stubs, tmp_path)
+    lines = _run(ranking.schema, unpacked, [classes, compiled[0], stubs], "tflite", interpreter=built)
     assert len(lines) == 4 and any("reproducesEveryCase" in line for line in lines)
 
 

@@ -3,27 +3,23 @@
 import json
 import random
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import test_android as android
 import test_features as cases
 import test_features_native as c
+import test_rerank_native as rerank
 from bundling import feed_schema
 from test_android import stubs  # noqa: F401 (a fixture)
+from test_rerank_native import model  # noqa: F401
 
 from helpers.bundle import sessions, sources
-from helpers.features import Bucketize, Encoding, Equal, LabelEncode, Plain
+from helpers.features import Encoding
 
 pytestmark = pytest.mark.slow
-ENCODING = Encoding(
-    [
-        Bucketize("f1", "last_click", "800026", (0, 12.5, 887)),
-        LabelEncode("l1", "candidate", "800031", (5, 7, 2**53 + 1, 5, -7, 2**53)),
-        Plain("p1", "candidate", "800027", 900),
-        Equal("d1", "800031", "800031"),
-    ]
-)
+ENCODING = rerank._encoding()
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +38,8 @@ def compiled(stubs, tmp_path_factory) -> Path:  # noqa: F811
 
 @pytest.fixture(scope="module")
 def java(compiled, stubs):  # noqa: F811
-    def java(*arguments, **properties) -> list[str]:
-        path = ":".join(map(str, [compiled, stubs, android.KOTLIN / "lib" / "kotlin-stdlib.jar"]))
+    def java(*arguments, first=(), **properties) -> list[str]:
+        path = ":".join(map(str, [*first, compiled, stubs, android.KOTLIN / "lib" / "kotlin-stdlib.jar"]))
         said = [f"-D{name}={value}" for name, value in properties.items()]
         command = ["java", "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", *said, "-cp", path]
         done = subprocess.run([*command, "feedmodel.ExerciseKt", *arguments], capture_output=True, timeout=120)
@@ -109,8 +105,16 @@ def test_golden_sessions_are_reproduced(java, tmp_path):
 
 
 def test_a_changed_boundary_is_noticed(java, tmp_path):
-    other = Encoding([Bucketize("f1", "last_click", "800026", (0, 12.6, 887)), *ENCODING.encoders[1:]])
+    first = replace(ENCODING.encoders[0], boundaries=(-1.5, 0, 0.1, 1.000001, 887, 2**53))
+    other = Encoding([first, *ENCODING.encoders[1:]])
     _assets(tmp_path / "assets", other, ENCODING)
     lines = java(assets=tmp_path / "assets")
     failed = [line for line in lines if not line.startswith("ok ")]
-    assert len(failed) == 1 and "golden sessions" in failed[0] and "input f1 is" in failed[0], lines
+    assert len(failed) == 1 and "golden sessions" in failed[0] and "input f0 is" in failed[0], lines
+
+
+def test_tensorflow_lite_itself_reproduces_the_golden_sessions(java, stubs, model, tmp_path):  # noqa: F811
+    """The compiled classes with a real model file, where TensorFlow Lite takes the place of its stub."""
+    built, classes = android.natives(stubs, tmp_path)
+    lines = java(first=[classes], assets=model.folder, interpreter=built)
+    assert len(lines) == 3 and all(line.startswith("ok ") for line in lines), lines
