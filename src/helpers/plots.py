@@ -386,17 +386,17 @@ def native_latency(timed) -> Figure:
 
 def reordered(delivered: list[str], order: np.ndarray, scores: np.ndarray) -> Figure:
     """A list before and after: a line from each post's old place to its new one; `order` holds old places."""
-    figure, axes = _axes(size=(5.8, 0.19 * len(order) + 0.4))
+    figure, axes = _axes(size=(4.9, 0.19 * len(order) + 0.4))
     ax = axes[0, 0]
     for new, old in enumerate(order):
         colour = COLOURS[0] if new < old else COLOURS[1] if new > old else COLOURS[5]
         ax.plot([0, 1], [old, new], "-o", color=colour, linewidth=1.2, markersize=3)
         ax.annotate(f"{delivered[old]}  ", (0, old), ha="right", va="center", fontsize=7)
-        ax.annotate(f"  {delivered[old]}  ({scores[old]:.3f})", (1, new), ha="left", va="center", fontsize=7)
-    ax.set_xlim(-0.9, 2.1)
+        ax.annotate(f"  {scores[old]:.3f}", (1, new), ha="left", va="center", fontsize=7)
+    ax.set_xlim(-0.9, 1.4)
     ax.invert_yaxis()
     ax.set_axis_off()
-    ax.set_title("as delivered (left) and re-ranked (right, with scores); blue rises, red falls", loc="center")
+    ax.set_title("as delivered, and by score: blue rises, red falls", loc="center")
     return figure
 
 
