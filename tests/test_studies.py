@@ -9,7 +9,7 @@ from helpers.evaluation import metrics
 
 def test_registry_finds_modules_and_names_them_when_asked_for_another():
     assert "ranking" in studies.names()
-    with pytest.raises(BadInput, match="no study 'rankin'; there is: ranking"):
+    with pytest.raises(BadInput, match="no study 'rankin'; there is: feed, ranking"):
         studies.get("rankin")
     with pytest.raises(BadInput, match="'hard'; it has: simple, personalised"):
         studies.get("ranking").scenario("hard")

@@ -117,7 +117,7 @@ def test_other_parameters_for_a_run_that_exists_are_refused(finished_copy, home)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nope"], "there is no study 'nope'; there is: ranking"),
+        (["nope"], "there is no study 'nope'; there is: feed, ranking"),
         (["ranking", "-p", "epoch=3"], "there is no parameter 'epoch' (did you mean epochs?); there is:\n  seed = 42"),
         (["ranking", "-p", "epochs=many"], "epochs must be a whole number, not 'many'"),
         (["ranking", "-p", "epochs=0"], "epochs must be between 1"),

@@ -73,7 +73,9 @@ def _brute_force(made: plan.Plan) -> set:
     paths, wanted = notebooks.stages(), set()
     for given in made.runs.values():
         for i in range(len(made.stages)):
-            prefix = [(n, tuple(sorted(pipeline.effective(paths[n], given).items()))) for n in made.stages[: i + 1]]
+            prefix = [
+                (n, tuple(sorted(pipeline.effective("ranking", paths[n], given).items()))) for n in made.stages[: i + 1]
+            ]
             wanted.add(tuple(prefix))
     return wanted
 
@@ -99,7 +101,8 @@ def test_every_stage_is_executed_once_for_all_runs_that_share_it(read, sections)
         for number in task.stages.split(","):
             before = [n for n in made.stages if n <= number]
             prefix = tuple(
-                (n, tuple(sorted(pipeline.effective(notebooks.stages()[n], task.given).items()))) for n in before
+                (n, tuple(sorted(pipeline.effective("ranking", notebooks.stages()[n], task.given).items())))
+                for n in before
             )
             assert has[task.run] >= set(before[:-1]), "a stage follows the one before it"
             if number in task.donors:
@@ -128,7 +131,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("- 1\n- 2", "a sweep file must be names with values"),
         ("", "a sweep file must be names with values"),
         ("study: nope\nlist: [{}]", "there is no study 'nope'"),
-        ("list: [{}]", "study must name one of ranking"),
+        ("list: [{}]", "study must name one of feed, ranking"),
         ("study: 3\nlist: [{}]", "study must name one of"),
         ("study: ranking", "nothing to sweep over: give grid, list or random"),
         ("study: ranking\ngird: {seed: [1]}", r"there is no 'gird' in a sweep file \(did you mean grid\?\)"),
