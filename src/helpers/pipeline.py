@@ -121,9 +121,18 @@ def run(
             started = time.monotonic()
             _execute(work, notebook, parameters, source)
             echo(f"{notebook.stem}  done in {time.monotonic() - started:.1f} s")
+        _tell_stale(work, set(todo), echo)
         if page:
             report.write(work)
     return work
+
+
+def _tell_stale(work: runs.Run, executed: set[str], echo: Callable[[str], None]) -> None:
+    """Say which other stages were made from what has been replaced now."""
+    record = work.record()
+    for stage in sorted(record["stages"]):
+        if stage[:2] not in executed and (reason := work.stale(stage, record)):
+            echo(f"{stage}  {reason}: `workbench run {work.study} --run {work.name}` makes it again")
 
 
 def effective(study: str, notebook: Path, given: Mapping[str, object]) -> dict[str, object]:

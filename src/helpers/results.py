@@ -23,9 +23,10 @@ def table(study: str | None = None, names: Collection[str] | None = None):
 
     Returns
     -------
-    DataFrame, a row a run, sorted by study and run: study, run, stages (numbers of those that are done, as
-    ``01 02 03``), commit, one column a parameter under its name, one column a metric under its stage's number and its
-    name (``02 auc``). What a run does not have is missing. A folder whose record cannot be read is left out.
+    DataFrame, a row a run, sorted by study and run: study, run, stages (numbers of those that are done and not made
+    from what has been replaced since, as ``01 02 03``), commit, one column a parameter under its name, one column a
+    metric under its stage's number and its name (``02 auc``). What a run does not have is missing. A folder whose
+    record cannot be read is left out.
 
     Raises
     ------
@@ -36,7 +37,7 @@ def table(study: str | None = None, names: Collection[str] | None = None):
     rows = []
     for run, record in _runs(study, names):
         stages = sorted(record["stages"].items())
-        done = " ".join(stage[:2] for stage, entry in stages if entry["status"] == "done")
+        done = " ".join(stage[:2] for stage, _ in stages if run.stale(stage, record) is None)
         row = dict(zip(_RUN_COLUMNS, (run.study, run.name, done, record.get("commit")), strict=True))
         row |= {key: value for key, value in record["parameters"].items() if key not in _RUN_COLUMNS}
         row |= {f"{stage[:2]} {key}": value for stage, entry in stages for key, value in entry["metrics"].items()}

@@ -126,7 +126,7 @@ class Run:
         DamagedFile : the file is gone or is not the bytes that were recorded.
         """
         record = self.record()
-        reason = self._stale(stage, record)
+        reason = self.stale(stage, record)
         entry = record["stages"].get(self._full_name(stage, record), {})
         if not reason and file not in entry["outputs"]:
             reason = f"did not make {file}"
@@ -153,7 +153,7 @@ class Run:
     def unfinished(self, stage: str, requested: dict, code_sha256: str) -> str | None:
         """Why `stage` must be executed (again), in words; None when it is finished and all of it is there."""
         record = self.record()
-        reason = self._stale(stage, record)
+        reason = self.stale(stage, record)
         if reason:
             return reason
         entry = record["stages"][self._full_name(stage, record)]
@@ -213,7 +213,8 @@ class Run:
         """``"02"`` or the whole name, as the key in the record."""
         return next((name for name in record["stages"] if name[:2] == stage[:2]), None)
 
-    def _stale(self, stage: str, record: dict) -> str | None:
+    def stale(self, stage: str, record: dict) -> str | None:
+        """Why what `stage` made does not count (any more) by the record, in words; None if it does."""
         entry = record["stages"].get(self._full_name(stage, record))
         if entry is None:
             return "has not been run"
@@ -223,8 +224,8 @@ class Run:
             maker = next((n for n, other in record["stages"].items() if file in other["outputs"]), None)
             if maker is None or record["stages"][maker]["outputs"][file] != used:
                 return f"used an earlier {file}, which has been made anew since"
-            if self._stale(maker, record):
-                return f"used {file} of stage {maker[:2]}, which {self._stale(maker, record)}"
+            if self.stale(maker, record):
+                return f"used {file} of stage {maker[:2]}, which {self.stale(maker, record)}"
         return None
 
 

@@ -124,6 +124,8 @@ def verify(source: Path) -> Checked:
         raise BadInput(f"there is no bundle at {source}")
     if source.suffix == ".json":
         raise BadInput(f"{source} only announces a bundle: give the zip or the folder")
+    if source.name == "handover.zip":
+        raise BadInput(f"{source} is for engineers: give bundle.zip, which is in it")
     beside = source.with_suffix(".json")
     if beside.is_file():
         archive.check_bytes(source, archive.Descriptor.from_json(beside.read_bytes()))

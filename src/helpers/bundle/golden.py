@@ -1,9 +1,9 @@
 """Golden cases: inputs with the scores that a model file must give for them on every device.
 
-Each case holds the score of the trained model and that of each file, as scored here. A device must reproduce its
-own file within `Golden.tolerance`, which is small enough to notice one changed weight; how far that file is from
-the trained model is stated beside it. `to_json` is for people and apps, `to_bytes` for C: the same cases, value for
-value.
+Each case holds the score of the trained model and that of each file, as scored here. A device must reproduce its own
+file within `Golden.tolerance`, for a float32 file small enough to notice one changed weight; how far that file is
+from the trained model is stated beside it. `to_json` is for people and apps, `to_bytes` for C: the same cases, value
+for value.
 
 Binary form, little-endian: the magic ``GOLDEN01``; number of inputs, of each its name, width and dtype (index in
 `DTYPES`); the output's name; number of files, of each its name and tolerance (float64); number of cases, of each

@@ -111,9 +111,12 @@ def _size(one) -> int:
 
 def _tensor(one) -> Tensor:
     role = {"last_click": "user", "candidate": "item", "cross": "cross"}[one.source]
-    field = one.candidate if isinstance(one, Equal) else one.field
-    meaning = {**SIGNALS, **POST, POSITION: "delivered position"}[field]
-    told = f"both have the same {meaning}: 0 one lacks it, 1 no, 2 yes" if isinstance(one, Equal) else meaning
+    meanings = {**SIGNALS, **POST, POSITION: "delivered position"}
+    if isinstance(one, Equal):
+        told = f"last click's {meanings[one.last_click]} is the candidate's {meanings[one.candidate]}: 0 one lacks it, "
+        told += "1 no, 2 yes"
+    else:
+        told = meanings[one.field]
     return Tensor(one.name, role, (Dimension(one.name, told, 0, _size(one) - 1),), "int64")
 
 
@@ -169,7 +172,7 @@ def draw(rng: np.random.Generator, n_rows: int) -> dict[str, np.ndarray]:
     flat = posts.reshape(-1)
     made |= {column(_CANDIDATE, name): world[name][flat] for name in POST}
     position = np.tile(np.arange(CANDIDATES), sessions)
-    told = np.repeat(rng.random(sessions) < 0.8, CANDIDATES)  # as on the phone, which re-ranks without it
+    told = np.repeat(rng.random(sessions) < 0.8, CANDIDATES)  # older clients do not send it
     made[column(_CANDIDATE, POSITION)] = np.where(told, position, MISSING)
     made["_taste"] = np.repeat(taste, CANDIDATES, axis=0)
     made["_liking"] = np.repeat(liking, CANDIDATES)
@@ -266,7 +269,7 @@ READER = "reader"
 
 
 def without_position(raw: Inputs) -> dict[str, np.ndarray]:
-    """Raw columns as the phone has them when it re-ranks: nothing has a place yet."""
+    """Raw columns of a client that does not send the delivered position: what is left without it."""
     name = column(_CANDIDATE, POSITION)
     return {**raw, name: np.full(len(raw[name]), MISSING)}
 
