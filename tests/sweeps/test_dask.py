@@ -65,10 +65,9 @@ def test_a_killed_worker_loses_and_doubles_nothing(cluster, file, home, tmp_path
     assert {key: now[key] for key in done} == done, "what was done is not executed again"
     check_whole(home, file)
     executed, recognised = said.count("  done in "), said.count("finished before, nothing to do")
-    assert executed + recognised == 3 + 6, (
-        "every stage once; one that the killed worker had just finished is recognised"
-    )
-    assert recognised <= 1
+    # A result that only the killed worker held is asked for again, and its stage recognised, whether its line was
+    # already printed or not.
+    assert executed <= 3 + 6 <= executed + recognised, "every stage, and none twice"
 
     alone = tmp_path / "alone"
     here = workbench("sweep", str(file), "--workers", "2", home=alone)
