@@ -61,6 +61,23 @@ def test_a_table_with_masked_times_is_the_same_on_any_machine(finished):
             assert texts[0] != texts[1] and _masked(texts[0]) == _masked(texts[1])
 
 
+def test_only_times_and_their_ratios_are_masked():
+    for kept in (
+        "litert int16x8",
+        "2x4",
+        "16 files",
+        "4,136",
+        "0.9504",
+        "+0.0000 (-0.0001 to +0.0001)",
+        "1x1 convolutions",
+    ):
+        assert _masked(kept) == kept
+    for ratio in ("1.00x", "186x", "99.9x"):
+        assert _masked(f"a {ratio} b") == "aRATIO b"
+    assert _masked("  186x (174-197x)") == _masked("0.77x (0.75-0.77x)") == "RATIO"
+    assert _masked("  1.48 us    1.05x slower") == "TIMERATIO"
+
+
 def test_cells_with_times_have_one_width():
     values = (0.01, 0.994, 9.996, 99.96, 280.0, 1234.5, 99999.0)
     assert {len(latency.time_text(value)) for value in values} == {12}

@@ -54,7 +54,15 @@ class Dataset:
     @property
     def raw_columns(self) -> list[str]:
         """Names of the raw columns beside the model's inputs."""
-        return self.manifest.get("raw", [])
+        import pyarrow.parquet as pq
+
+        names = pq.read_schema(self._verified(self._parts(SPLITS[0])[0])).names
+        return [name for name in names if name not in self._known]
+
+    @property
+    def _known(self) -> list[str]:
+        """Columns that every data set of the study has."""
+        return [*self.study.schema.columns, LABEL, REQUEST, BAYES]
 
     def rows(self, split: str) -> int:
         return self.manifest["rows"][split]
@@ -69,9 +77,10 @@ class Dataset:
         import pandas as pd
         import pyarrow.parquet as pq
 
-        known = [*self.study.schema.columns, *self.raw_columns, LABEL, REQUEST, BAYES]
-        if unknown := sorted(set(columns or ()) - set(known)):
-            raise BadInput(f"there is no column {', '.join(unknown)}; there is: {', '.join(known)}")
+        beyond = set(columns or ()) - set(self._known)
+        if beyond and (unknown := sorted(beyond - set(self.raw_columns))):
+            known = ", ".join([*self._known, *self.raw_columns])
+            raise BadInput(f"there is no column {', '.join(unknown)}; there is: {known}")
         if limit is not None and limit < 1:
             raise BadInput(f"limit must be at least 1 row, not {limit}")
         frames, rows = [], 0
@@ -206,7 +215,6 @@ def make(
             encoding = _fitted(study, chosen, rows, seed)
             if encoding is not None:
                 manifest["encoding"] = encoding.to_json()
-                manifest["raw"] = _raw(_Maker(chosen, study, SPLITS[0], chosen.candidates, seed, workers=1).draw(0))
             for split, count in rows_of.items():
                 maker = _Maker(chosen, study, split, count, seed, workers, encoding)
                 manifest["threshold"][split], manifest["parts"][split] = maker.write(partial)
@@ -226,11 +234,6 @@ def _fitted(study: Study, scenario: Scenario, rows: int, seed: int) -> features.
         return None
     maker = _Maker(scenario, study, SPLITS[0], min(rows, CHUNK_ROWS), seed, workers=1)
     return features.fit(maker.draw(0), study.features)
-
-
-def _raw(drawn: Mapping[str, np.ndarray]) -> list[str]:
-    """Names of what a scenario drew but for what is hidden."""
-    return [name for name in drawn if not name.startswith("_")]
 
 
 def _digest(manifest: Mapping) -> str:
@@ -408,7 +411,7 @@ class _Maker:
             for j, column in enumerate(tensor.columns)
         }
         if self.encoding is not None:
-            columns |= {name: drawn[name] for name in _raw(drawn)}
+            columns |= {name: values for name, values in drawn.items() if not name.startswith("_")}
         first = chunk * CHUNK_ROWS
         columns[LABEL] = (uniform < probability).astype(np.int8)
         columns[REQUEST] = np.arange(first, first + len(probability)) // self.scenario.candidates

@@ -38,6 +38,7 @@ class Model:
         shapes = {name: ([int(n) for n in tensor.getShape()], None) for name, tensor in inputs.items()}
         check_interface(path, schema, shapes, ", ".join(outputs))
         self._inputs = {name: inputs[name] for name in schema.input_names}
+        self._wide = {t.name for t in schema.inputs if t.dtype == "int64" and not _fits(np.array(t.bounds))}
         self._rows = None
 
     def score(self, inputs):
@@ -45,7 +46,7 @@ class Model:
         if rows != self._rows:
             self._resize(rows)
         for tensor, host, view, name in self._feeds:
-            view[...] = self._narrow(name, inputs[name])
+            view[...] = _narrow(name, inputs[name]) if name in self._wide else inputs[name]
             tensor.copyFrom(host)
         self._run()
         self._output.copyToHostTensor(self._result)
@@ -91,19 +92,24 @@ class Model:
         self._result, self._result_view = self._host((rows, 1), self.schema.output.dtype)
         self._rows = rows
 
-    def _narrow(self, name: str, values: np.ndarray) -> np.ndarray:
-        """`values`, refused where 32 bits do not hold them: MNN would score another id."""
-        if values.dtype == np.int64 and (values.min() < _INT32.min or values.max() > _INT32.max):
-            worst = values.max() if values.max() > _INT32.max else values.min()
-            raise BadInput(
-                f"{name} holds {worst}, MNN takes integers from {_INT32.min} to {_INT32.max}: encode it in fewer "
-                "values, or score with the .tflite file"
-            )
-        return values
-
     def _host(self, shape: tuple[int, int], dtype: str):
         kind, fed = _DTYPES[dtype]
         host = self._mnn.Tensor(
             shape, getattr(self._mnn, kind), np.zeros(shape, fed), self._mnn.Tensor_DimensionType_Tensorflow
         )
         return host, host.getNumpyData().reshape(shape)
+
+
+def _fits(values: np.ndarray) -> bool:
+    return values.min() >= _INT32.min and values.max() <= _INT32.max
+
+
+def _narrow(name: str, values: np.ndarray) -> np.ndarray:
+    """`values`, refused where 32 bits do not hold them: MNN would score another id."""
+    if not _fits(values):
+        worst = values.max() if values.max() > _INT32.max else values.min()
+        raise BadInput(
+            f"{name} holds {worst}, MNN takes integers from {_INT32.min} to {_INT32.max}: encode it in fewer "
+            "values, or score with the .tflite file"
+        )
+    return values
