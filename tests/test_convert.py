@@ -7,6 +7,8 @@ from helpers import runs, runtimes
 from helpers.convert import mnn, recipes, tflite, variants
 from helpers.errors import BadInput, ConversionFailed, DamagedFile, ParityError
 from helpers.evaluation import parity
+from helpers.quiet import tensorflow
+from helpers.schema import Dimension, Schema, Tensor
 
 
 def test_tflite_names_order_and_batch_are_the_schema(trained, ranking):
@@ -256,9 +258,56 @@ def test_a_recipe_that_a_tool_refuses_is_reported_and_the_others_go_on(made, tra
     assert list(stage.outputs) == [o.file for o in outcomes if o.file]
 
 
-def test_a_float32_file_that_cannot_be_made_stops_everything(made, trained, ranking, home):
+def test_a_float32_file_that_cannot_be_made_is_reported_and_the_others_go_on(made, trained, ranking, home):
     broken = recipes.Recipe("mnn", "fp32", "", "", ("--modelFile", "/nonexistent.tflite"))
     stage = runs.Stage("04_made", study="ranking", run="made")
-    with pytest.raises(ConversionFailed, match="wrote no file"):
-        arguments = (trained.files["fp32.tflite"], ranking.schema, trained.reference, made.calibration)
-        variants.make_all(stage, [broken], *arguments)
+    arguments = (trained.files["fp32.tflite"], ranking.schema, trained.reference, made.calibration)
+    outcomes = variants.make_all(stage, [broken, recipes.get("mnn", "fp16")], *arguments)
+    assert [o.file for o in outcomes] == [None, "mnn/fp16.mnn"] and "wrote no file" in outcomes[0].reason
+    assert outcomes[1].scores.shape == trained.reference.scores.shape
+    assert variants.plain_figures(outcomes) == {}
+    assert variants.plain_figures(made.outcomes)["bytes"] == made.files["mnn", "fp32"].stat().st_size
+
+
+def test_an_operator_that_mnn_does_not_have_is_named_with_its_cure(tmp_path):
+    """Keras' own Embedding; helpers.layers.Lookup with the same table converts, and scores as it does."""
+    tensorflow()
+    import keras
+
+    from helpers.layers import Lookup
+
+    schema = Schema(
+        "ids", (Tensor("user", "user", (Dimension("id", "", 0, 9),), "int32"),), Tensor("score", "score", (Dimension("s", ""),))
+    )
+
+    def convert(layer, name):
+        user = keras.Input((1,), name="user", dtype="int32")
+        model = keras.Model([user], keras.layers.Dense(1, activation="sigmoid")(keras.layers.Flatten()(layer(user))))
+        tflite.convert(model, schema, tmp_path / f"{name}.tflite")
+        mnn.convert(tmp_path / f"{name}.tflite", schema, tmp_path / f"{name}.mnn")
+        return model
+
+    with pytest.raises(ConversionFailed, match=r"does not have the operator SELECT_V2 \(a Keras Embedding .*layers.Lookup"):
+        convert(keras.layers.Embedding(10, 4), "embedding")
+    model = convert(Lookup(10, 4), "lookup")
+    ids = {"user": np.arange(10, dtype=np.int32).reshape(-1, 1)}
+    with runtimes.open_model(tmp_path / "lookup.mnn", schema) as opened:
+        np.testing.assert_allclose(opened.score(ids), np.asarray(model(ids)), rtol=0, atol=1e-6)
+
+
+def test_an_operator_that_tensorflow_lite_does_not_have_is_named(tmp_path, ranking):
+    tensorflow()
+    import keras
+
+    class LeftOn(keras.layers.Layer):
+        """Dropout whatever it is told."""
+
+        def call(self, x):
+            return keras.random.dropout(x, 0.5, seed=1)
+
+    inputs = [keras.Input((t.width,), name=t.name) for t in ranking.schema.inputs]
+    hidden = LeftOn()(keras.layers.Concatenate()(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(hidden))
+    with pytest.raises(ConversionFailed, match="does not have Stateless.*Random.*such as dropout") as caught:
+        tflite.convert(model, ranking.schema, tmp_path / "x.tflite")
+    assert len(str(caught.value)) < 300

@@ -132,7 +132,8 @@ def _(world):
     path = world.folder / "int8.mnn"
     options = [*recipes.get("mnn", "weight_int8").options, *recipes.get("mnn", "fp32").options]
     mnn.convert(world.files["fp32.tflite"], world.schema, path, options=options)
-    variants._examined(recipes.get("mnn", "weight_int8"), path, world.schema, world.reference, path.name)
+    with runtimes.open_model(path, world.schema) as model:
+        variants._check(recipes.get("mnn", "weight_int8"), parity.examine(model, world.reference))
 
 
 @fault(

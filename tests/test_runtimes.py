@@ -5,7 +5,8 @@ import pytest
 from support import random_inputs
 
 from helpers import runtimes
-from helpers.errors import BadInput, DamagedFile
+from helpers.errors import BadInput, DamagedFile, ParityError
+from helpers.evaluation import parity
 from helpers.schema import Dimension, Schema, Tensor
 
 CONVERTED = ("fp32.tflite", "fp32.mnn")
@@ -78,12 +79,35 @@ def test_bad_inputs_never_reach_the_runtime(model, ranking, change):
 def test_steps_score_as_score_does(model, ranking):
     inputs = random_inputs(ranking.schema, 32)
     steps = model.steps(inputs)
-    names = steps.copy_and_run.inner.__globals__  # what the timed statements use: leave the result where it can be read
-    wanted = {"model.keras": "asarray", "fp32.tflite": "get_tensor", "fp32.mnn": "copy"}[model.path.name]
-    real, kept = names[wanted], []
-    names[wanted] = lambda *a: kept.append(real(*a))
     assert steps.copy_and_run.timeit(3) > 0 and steps.run.timeit(3) > 0
-    np.testing.assert_array_equal(kept[-1], model.score(inputs))
+    np.testing.assert_array_equal(steps.scores(), model.score(inputs))
+
+
+def test_steps_read_their_arrays_anew(model, ranking):
+    inputs = random_inputs(ranking.schema, 32)
+    steps, before = model.steps(inputs), model.score(inputs)
+    inputs["user_features"][:16] = 0
+    steps.copy_and_run.timeit(1)
+    after = steps.scores()
+    assert (after[:16] != before[:16]).any() and (after[16:] == before[16:]).all()
+
+
+@pytest.mark.parametrize("batch", [2, 8, 20, 100, 257, 512, 1000])
+def test_a_fault_at_one_batch_size_is_seen(trained, ranking, batch):
+    """A kernel with a remainder loop that goes wrong at one size: the first row scores as the second should."""
+    opened = runtimes.open_model(trained.files["fp32.tflite"], ranking.schema, trusted=True)
+
+    class Fault:
+        def score(self, inputs):
+            scores = opened.score(inputs)
+            if len(scores) == batch:
+                scores[0] = scores[1] + 1e-3
+            return scores
+
+    differences = runtimes.batch_differences(Fault(), trained.reference.inputs, parity.BATCHES)
+    assert [size for size, value in zip(parity.BATCHES, differences, strict=True) if value > 1e-4] == [batch]
+    with pytest.raises(ParityError, match=f"in batches of {batch} rows score differently"):
+        parity.check_batches(Fault(), trained.reference.inputs)
 
 
 @pytest.mark.parametrize("file", CONVERTED)

@@ -37,6 +37,14 @@ def _axes(rows: int = 1, columns: int = 1, *, size: tuple[float, float], **optio
     return figure, axes
 
 
+def _nothing(reason: str) -> Figure:
+    """A figure that says why there is nothing to draw."""
+    figure, axes = _axes(size=(4, 0.6))
+    axes[0, 0].annotate(reason, (0.5, 0.5), ha="center", va="center")
+    axes[0, 0].set_axis_off()
+    return figure
+
+
 def distributions(frame, schema: Schema, title: str, colour: str = COLOURS[0]) -> Figure:
     """Histogram of every feature of a DataFrame, each on its own range."""
     columns, wide = schema.columns, 7
@@ -211,6 +219,8 @@ def score_agreement(reference: np.ndarray, scores: Mapping[str, np.ndarray], run
     `runtimes` maps the names in `scores` to a runtime, for the colour. Of many rows, every so-many-th is drawn: at
     most `MOST_POINTS`.
     """
+    if not scores:
+        return _nothing("no file was made")
     reference = reference.reshape(-1)
     every = slice(None, None, -(-len(reference) // MOST_POINTS))
     figure, axes = _axes(
@@ -238,6 +248,8 @@ def score_differences(reference: np.ndarray, scores: Mapping[str, np.ndarray]) -
 
     It goes from the median row over the 99th percentile to the farthest.
     """
+    if not scores:
+        return _nothing("no file was made")
     figure, axes = _axes(size=(7.5, 0.24 * len(scores) + 1.2))
     ax = axes[0, 0]
     marks = {"median row": "|", "99 of 100 rows": "o", "farthest row": ">"}

@@ -10,6 +10,7 @@ from pathlib import Path
 from helpers import __version__, files, results, runs
 from helpers.errors import WorkbenchError
 from helpers.evaluation import latency, parity
+from helpers.evaluation.comparison import latency_label
 
 _COMPARISON, _RECOMMENDATION = "comparison.csv", "recommendation.json"
 TABLE_COLUMNS = {
@@ -23,7 +24,7 @@ TABLE_COLUMNS = {
     "kendall_tau": "Kendall tau",
     "top10_overlap": "top-10 overlap",
     "latency_us": "batch 1",
-    "latency_ratio": "by LiteRT fp32's",
+    "latency_ratio": "time by the reference's",
     "verdict": "verdict",
 }
 """What people read of comparison.csv, and what the columns are called for them."""
@@ -44,12 +45,20 @@ def readable(comparison):
     """
     cells = comparison[list(TABLE_COLUMNS)].copy().astype(object)
     for column, form in _FORMATS.items():
-        cells[column] = [form.format(value) for value in comparison[column]]
+        cells[column] = [_text(form.format, value) for value in comparison[column]]
     bounds = zip(*(comparison[f"latency_ratio{end}"] for end in ("", "_low", "_high")), strict=True)
-    cells["latency_ratio"] = [latency.interval_text(*bound) for bound in bounds]
-    cells["latency_us"] = [latency.time_text(value) for value in comparison["latency_us"]]
-    cells["max_abs_error"] = [parity.error_text(value) for value in comparison["max_abs_error"]]
-    return cells.rename(columns=TABLE_COLUMNS)
+    cells["latency_ratio"] = ["" if bound[0] != bound[0] else latency.interval_text(*bound) for bound in bounds]
+    cells["latency_us"] = [_text(latency.time_text, value) for value in comparison["latency_us"]]
+    cells["max_abs_error"] = [_text(parity.error_text, value) for value in comparison["max_abs_error"]]
+    headings = {**TABLE_COLUMNS, "latency_ratio": f"by {latency_label(comparison)}'s"}
+    return cells.rename(columns=headings)
+
+
+def _text(form, value) -> str:
+    """A figure to read; nothing for one that a file does not have, because it was not made or could not be scored."""
+    import pandas as pd
+
+    return "" if pd.isna(value) else form(value)
 
 
 def comparison(run: runs.Run):

@@ -45,7 +45,7 @@ def latency_claims(study, path: Path, inputs_file: Path, measurements: int) -> t
     claims = comparisons = interval_only = 0
     for seed in range(measurements):
         files = {f"copy {i}": path for i in range(8)}
-        blocks, _ = latency.measure(files, study.schema, inputs_file, reference="copy 0", seed=seed)
+        blocks, *_ = latency.measure(files, study.schema, inputs_file, reference="copy 0", seed=seed)
         summary = latency.summarise(blocks, reference="copy 0")
         others = summary.loc[[name for name in latency.variants(summary) if name != "copy 0"]]
         claims += int((others["verdict"] != "no difference").sum())

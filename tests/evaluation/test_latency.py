@@ -1,8 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from support import random_inputs
 
-from helpers.errors import BadInput, WorkbenchError
+from helpers.errors import BadInput, DamagedFile
+from helpers import runtimes
 from helpers.evaluation import comparison, latency
 
 
@@ -16,7 +18,7 @@ def measured(trained, ranking):
 
 
 def test_every_round_times_every_file_once_in_every_way(measured):
-    blocks, memory = measured
+    blocks, memory, _ = measured
     counts = blocks.groupby(["variant", "batch", "mode", "threads", "round"]).size()
     ways = 2 * 2 + 1 + 2  # both modes at both batches, opening, and both batches with two threads
     assert (counts == 1).all() and len(counts) == 4 * ways * (blocks["round"].max() + 1)
@@ -25,14 +27,14 @@ def test_every_round_times_every_file_once_in_every_way(measured):
 
 
 def test_blocks_are_long_enough_and_in_random_order(measured):
-    blocks, _ = measured
+    blocks, *_ = measured
     assert (blocks["seconds"] >= latency.BLOCK_SECONDS).all()
     orders = {tuple(part["variant"] + part["batch"].astype(str) + part["mode"]) for _, part in blocks.groupby("round")}
     assert len(orders) == blocks["round"].max() + 1
 
 
 def test_summary_is_medians_and_paired_ratios(measured):
-    blocks, _ = measured
+    blocks, *_ = measured
     table = latency.summarise(blocks, reference="litert fp32")
     timed = blocks[blocks["round"] > 0].set_index("round")
     here = timed[(timed["batch"] == 4096) & (timed["mode"] == "run")]
@@ -102,12 +104,12 @@ def test_faults_are_named(trained, ranking, tmp_path):
         latency.measure({"a": trained.files["fp32.mnn"]}, ranking.schema, trained.files["reference.npz"], reference="x")
     damaged = tmp_path / "damaged.mnn"
     damaged.write_bytes(b"not a model")
-    with pytest.raises(WorkbenchError, match="damaged.mnn"):
+    with pytest.raises(DamagedFile, match="damaged.mnn"):
         latency.measure({"a": damaged}, ranking.schema, trained.files["reference.npz"], reference="a")
 
 
 def test_comparison_has_the_columns_of_the_contract_first(trained, measured):
-    blocks, memory = measured
+    blocks, memory, _ = measured
     files = {"tflite/fp32.tflite": trained.files["fp32.tflite"], "mnn/fp32.mnn": trained.files["fp32.mnn"]}
     parities = {comparison.name_of(file): trained.reference.judge(trained.reference.scores) for file in files}
     table = comparison.build(files, parities, latency.summarise(blocks, reference="litert fp32"), memory)
@@ -129,3 +131,20 @@ def test_a_count_from_a_slow_moment_does_not_make_short_blocks(monkeypatch):
     for counted in (None, 1, 10):
         calls, seconds = latency._block(1, "run", 1, counted)
         assert seconds >= latency.BLOCK_SECONDS and calls > 1000
+
+
+@pytest.mark.parametrize("file", ["fp32.tflite", "fp32.mnn", "model.keras"])
+@pytest.mark.parametrize("fault", ["half the rows", "old rows", "an input left out"])
+def test_timed_calls_that_do_not_score_what_they_should_are_refused(trained, ranking, file, fault):
+    model = runtimes.open_model(trained.files[file], ranking.schema, trusted=True)
+    inputs = random_inputs(ranking.schema, 64)
+    expected = model.score(inputs)
+    latency.check_steps(model.steps(inputs), inputs, expected)
+    if fault == "half the rows":
+        steps = model.steps({name: array[:32] for name, array in inputs.items()})
+    elif fault == "old rows":
+        steps = model.steps({name: array.copy() for name, array in random_inputs(ranking.schema, 64, seed=1).items()})
+    else:
+        steps = model.steps({**inputs, "user_features": inputs["user_features"].copy() * 0})
+    with pytest.raises(DamagedFile, match="what is timed is not the scoring"):
+        latency.check_steps(steps, inputs, expected)

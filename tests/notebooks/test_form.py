@@ -80,7 +80,7 @@ def test_only_training_and_tflite_conversion_import_tensorflow(notebook, finishe
         "import pandas as pd\nfrom helpers import runs\nfrom helpers.evaluation import latency\n"
         "made = runs.Run('ranking', 'default').folder\nblocks = pd.read_csv(made / 'latency.csv')\n"
         "memory = dict.fromkeys(blocks['variant'], 1.0)\n"
-        "latency.measure = lambda *files, **how: (blocks, memory)  # timed by processes of its own, one of them Keras\n"
+        "latency.measure = lambda *files, **how: (blocks, memory, {})  # timed by processes of its own, one of them Keras\n"
     )
     done = subprocess.run([sys.executable, "-c", blocked + source], capture_output=True, text=True, cwd=notebook.parent)
     assert done.returncode == 0, done.stderr

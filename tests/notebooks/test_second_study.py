@@ -1,5 +1,6 @@
 """Adding a study is adding one module: a copy of the project with a study that shares nothing with the first."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -40,29 +41,82 @@ def build_model(hidden_units=8):
 
 STUDY = Study("clicks", "Clicks", SCHEMA, {"plain": Scenario("plain", "a dot product", draw, utility, 0.0, 0.5, 10)}, build_model)
 '''
+EMBEDDING = '''
+"""`topics`: a topic's id against a document, with Keras' own Embedding, which MNN does not take."""
+
+import numpy as np
+
+from helpers.schema import Dimension, Schema, Tensor
+from helpers.studies import Scenario, Study
+
+TOPIC = Tensor("topic", "user", (Dimension("id", "topic", 0, 9),), "int32")
+DOCUMENT = Tensor("doc_vec", "item", tuple(Dimension(f"d{i}", "") for i in range(5)))
+SCHEMA = Schema("topics_model", (TOPIC, DOCUMENT), Tensor("click", "score", (Dimension("score", ""),)))
 
 
-@pytest.mark.slow
-def test_a_second_study_runs_through_every_stage_unchanged(tmp_path, home):
+def draw(rng, n_rows):
+    topics = rng.integers(0, 10, (n_rows, 1), dtype=np.int32)
+    return {"topic": topics, "doc_vec": rng.standard_normal((n_rows, 5), dtype=np.float32)}
+
+
+def utility(inputs):
+    return np.take_along_axis(inputs["doc_vec"], inputs["topic"] % 5, axis=1)[:, 0].astype(np.float64)
+
+
+def build_model(hidden_units=8):
+    import keras
+
+    topic, document = (keras.Input((t.width,), name=t.name, dtype=t.dtype) for t in SCHEMA.inputs)
+    looked_up = keras.layers.Flatten()(keras.layers.Embedding(10, 5)(topic))
+    hidden = keras.layers.Dense(hidden_units, activation="relu")(keras.layers.Concatenate()([looked_up, document]))
+    score = keras.layers.Dense(1, activation="sigmoid", name="click")(hidden)
+    return keras.Model([topic, document], score, name="topics_model")
+
+
+STUDY = Study("topics", "Topics", SCHEMA, {"plain": Scenario("plain", "a place of a row", draw, utility, 0.0, 0.5, 10)}, build_model)
+'''
+
+
+@pytest.fixture
+def workbench_with(tmp_path, home):
+    """A function that writes a study into a copy of the project and runs it there; returns what that printed."""
     project = tmp_path / "project"
     for name in ("src", "notebooks"):
         shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
     shutil.copy(PROJECT / "pyproject.toml", project)
-    module = project / "src/helpers/studies/clicks.py"
-    module.write_text(STUDY)
     environment = {**os.environ, "PYTHONPATH": str(project / "src"), "WORKBENCH_HOME": str(home)}
 
-    def run() -> str:
-        command = [sys.executable, "-m", "helpers.cli", "run", "clicks", "-p", "rows=2000", "-p", "epochs=3", "--run", "r"]
+    def run(name: str, study: str) -> str:
+        (project / f"src/helpers/studies/{name}.py").write_text(study)
+        command = [sys.executable, "-m", "helpers.cli", "run", name, "-p", "rows=2000", "-p", "epochs=3", "--run", "r"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    run()
+    return run
+
+
+@pytest.mark.slow
+def test_what_one_tool_refuses_is_a_row_and_the_run_goes_on(workbench_with, home):
+    workbench_with("topics", EMBEDDING)
+    folder = home / "artifacts/topics/r"
+    table = pd.read_csv(folder / "comparison.csv").set_index(["runtime", "precision"])
+    refused = table.loc["mnn"]
+    assert (refused["verdict"] == "not made").all() and refused["file"].isna().all()
+    assert refused.loc["fp32", "reason"].startswith("MNN does not have the operator SELECT_V2 (a Keras Embedding becomes")
+    assert "helpers.layers.Lookup" in refused.loc["fp32", "reason"]
+    assert table.loc[("litert", "fp32"), "verdict"] == "same" and table.loc[("litert", "fp32"), "latency_ratio"] == 1
+    assert json.loads((folder / "recommendation.json").read_text())["file"].startswith("tflite/")
+    bundled = {path.name for path in (folder / "bundle").iterdir()}
+    assert "model.tflite" in bundled and "model.mnn" not in bundled and "bundle.zip" in bundled
+
+
+@pytest.mark.slow
+def test_a_second_study_runs_through_every_stage_unchanged(workbench_with, home):
+    workbench_with("clicks", STUDY)
     table = pd.read_csv(home / "artifacts/clicks/r/comparison.csv")
     plain = table["precision"].str.startswith("fp32")
     assert len(table) > 10 and (table["verdict"][plain] == "same").all()
-    assert run().count("nothing to do") == 6
-    module.write_text(STUDY.replace("[:, :3]", "[:, 1:4]"))
-    output = run()
+    assert workbench_with("clicks", STUDY).count("nothing to do") == 6
+    output = workbench_with("clicks", STUDY.replace("[:, :3]", "[:, 1:4]"))
     assert "was executed with other code (notebook or helpers)" in output and output.count("  done in ") == 6

@@ -39,7 +39,7 @@ def choose(comparison, recommended: str | None, variant: str = "recommended") ->
     ------
     BadInput : there is no such variant, or it is broken; the message lists those that can be shipped.
     """
-    usable = comparison[(comparison["runtime"] != "keras") & (comparison["verdict"] != "broken")]
+    usable = comparison[(comparison["runtime"] != "keras") & comparison["verdict"].isin(parity.SHIPS)]
     names = {f"{row['runtime']} {row['precision']}": row["file"] for _, row in usable.iterrows()}
     chosen = recommended if variant == "recommended" else names.get(variant)
     if chosen is None or chosen not in names.values():
@@ -73,11 +73,14 @@ def cases(
     """
     inputs = golden.draw(schema, typical, seed=seed)
     trained = _scores_of_keras(keras, schema, inputs)
-    models = {name: open_model(path, schema, trusted=True) for name, path in files.items()}
-    made = []
-    for name, values in inputs.items():
-        expected = {file: np.array(model.score(values)).reshape(-1) for file, model in models.items()}
-        made.append(golden.Case(name, values, trained[name], expected))
+    scores = {}
+    for file, path in files.items():
+        with open_model(path, schema) as model:
+            scores[file] = {name: model.score(values).reshape(-1) for name, values in inputs.items()}
+    made = [
+        golden.Case(name, values, trained[name], {file: scores[file][name] for file in files})
+        for name, values in inputs.items()
+    ]
     tolerance = {}
     for file in files:
         moved = max(float(np.abs(case.expected[file] - case.keras).max()) for case in made)
@@ -169,7 +172,7 @@ def raw_contents(
     """
     texts = {f"session {i}": json.dumps(raw) for i, raw in enumerate(raws, start=1)}
     texts |= sessions.generate(encoding, seed=seed)
-    score = {name: open_model(path, schema, trusted=True).score for name, path in models.items()}
+    score = {name: open_model(path, schema).score for name, path in models.items()}
     made = sessions.make(encoding, texts, score, tolerance)
     described = (json.dumps(encoding.to_json()) + "\n").encode()
     return {archive.FEATURES: described, sessions.FILE: sessions.to_json(made).encode()}

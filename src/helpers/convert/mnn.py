@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,9 @@ from helpers.runtimes import open_model
 from helpers.schema import Schema
 
 PLAIN = recipes.get("mnn", "fp32").options
+CURES = {"SELECT_V2": "a Keras Embedding becomes one, helpers.layers.Lookup looks up the same table without it"}
+"""What to do about operators that MNN does not have."""
+_UNKNOWN_OPERATORS = re.compile(r"NOT_SUPPORTED_OP: \[ ([^]]*?) *\]")
 
 
 def convert(source: Path, schema: Schema, path: Path, *, options: Sequence[str] = PLAIN, trusted: bool = False) -> str:
@@ -47,7 +51,7 @@ def convert(source: Path, schema: Schema, path: Path, *, options: Sequence[str] 
     """
     path.unlink(missing_ok=True)
     if not trusted:
-        open_model(source, schema)
+        open_model(source, schema).close()
     tflite.require_float32(source)
     arguments = ["-f", "TFLITE", "--modelFile", str(source), "--MNNModel", str(path), "--bizCode", schema.model_name]
     with child.Child(f"convert {source.name} to MNN") as process:
@@ -96,12 +100,45 @@ def _finish(process: child.Child, path: Path, schema: Schema, function: str, **a
         path.unlink(missing_ok=True)
         raise ConversionFailed(str(error)) from error
     if not path.exists() or path.stat().st_size == 0:
-        raise ConversionFailed(f"MNN's tool ended without an error and wrote no file{process.log_tail()}")
+        log = process.log_tail()
+        if unknown := _UNKNOWN_OPERATORS.search(log):
+            operators = unknown[1].replace(",", " ").split()
+            cures = "".join(f" ({CURES[operator]})" for operator in operators if operator in CURES)
+            raise ConversionFailed(f"MNN does not have the operator {', '.join(operators)}{cures}{log}")
+        raise ConversionFailed(f"MNN's tool ended without an error and wrote no file{log}")
     try:
-        open_model(path, schema)
+        open_model(path, schema).close()
     except DamagedFile as error:
         path.unlink(missing_ok=True)
         raise ConversionFailed(f"MNN's tool wrote a file that cannot be used: {error}{process.log_tail()}") from error
+
+
+def interface(path: Path, schema: Schema):
+    """Shapes that an ``.mnn`` file has before it is resized, by the names an app asks for: DataFrame of tensor and shape.
+
+    Raises
+    ------
+    DamagedFile : the session has no tensor of a name; an app would crash on it.
+    """
+    import pandas as pd
+
+    shapes = child.run(f"open {path.name}", f"{__name__}:_interface_here", path=str(path), schema=schema.to_json())
+    return pd.DataFrame(shapes, columns=["tensor", "kind", "shape"]).astype({"shape": str})
+
+
+def _interface_here(path: str, schema: dict) -> list[tuple[str, str, list[int]]]:
+    """The calls of an app; runs in a child process."""
+    import MNN
+
+    declared = Schema.from_json(schema)
+    interpreter = MNN.Interpreter(path)
+    session = interpreter.createSession({"backend": "CPU", "numThread": 1})
+    found = [(name, "input", interpreter.getSessionInput(session, name)) for name in declared.input_names]
+    found.append((declared.output.name, "output", interpreter.getSessionOutput(session, declared.output.name)))
+    for name, kind, tensor in found:
+        if tensor is None:
+            raise DamagedFile(f"{Path(path).name} has no {kind} {name}")
+    return [(name, kind, [int(n) for n in tensor.getShape()]) for name, kind, tensor in found]
 
 
 def _convert_here(arguments: list[str]) -> None:

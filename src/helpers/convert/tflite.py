@@ -8,6 +8,7 @@ names and order set through the flatbuffer's object API. Quantisation is ai-edge
 
 from __future__ import annotations
 
+import re
 import struct
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,8 @@ from helpers.schema import Schema
 
 SIGNATURE = "serving_default"
 _FILE_IDENTIFIER = b"TFL3"
+_UNKNOWN_OPERATORS = re.compile(r"^\s*tf\.(\w+)\(.*\) -> ", re.MULTILINE)
+"""The converter ends with a list of them: name, types of what they take, types of what they give."""
 
 
 def convert(model, schema: Schema, path: Path) -> None:
@@ -50,9 +53,20 @@ def convert(model, schema: Schema, path: Path) -> None:
             archive.write_out(folder, verbose=False)
             content = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE]).convert()
         except Exception as error:
-            last = [line for line in log().splitlines() if line.strip()][-3:]
-            raise ConversionFailed("\n  | ".join([f"Keras to TFLite failed: {error}", *last])) from error
+            raise ConversionFailed(_reason(str(error), log())) from error
     path.write_bytes(named(content, schema))
+
+
+def _reason(error: str, log: str) -> str:
+    """What the converter's error says, without the program that it prints."""
+    unknown = sorted(set(_UNKNOWN_OPERATORS.findall(error)))
+    if not unknown:
+        last = [line for line in log.splitlines() if line.strip()][-3:]
+        return "\n  | ".join([f"Keras to TFLite failed: {error}", *last])
+    cure = "say it with others in a layer of your own"
+    if any("Random" in operator for operator in unknown):
+        cure = "a layer that draws at random, such as dropout, is active outside training; it should not be"
+    return f"Keras to TFLite failed: TensorFlow Lite does not have {', '.join(unknown)} ({cure})"
 
 
 def quantise(

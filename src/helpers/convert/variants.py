@@ -28,13 +28,22 @@ split: a hundred rows can be off by a factor of two, and units that were mixed u
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a recipe: a file and its parity, or the tool's reason why there is none."""
+    """What became of a recipe: a file with its parity and its scores, or the tool's reason why there is none.
+
+    `scores` are those of the test split, ``(n_rows, 1) float32``; None where the file gave none.
+    """
 
     recipe: Recipe
     file: str | None
     bytes: int | None
     parity: parity.Parity | None
     reason: str
+    scores: np.ndarray | None = None
+
+    @property
+    def name(self) -> str:
+        """The variant's name, as ``mnn fp16``."""
+        return f"{self.recipe.runtime} {self.recipe.precision}"
 
 
 def check_calibration(rows: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]) -> None:
@@ -105,11 +114,10 @@ def make_all(
 
     A float32 file must score as the trained model. A reduced one must open, bind by name, score alike in every
     batch size, and differ from the trained model, because tools report success also when they reduced nothing; how
-    good it is, notebook 05 says.
+    good it is, notebook 05 says. Files are scored in processes of their own.
 
     Raises
     ------
-    ConversionFailed : a float32 file could not be made: nothing after it would mean anything.
     WorkbenchError : what is no fault of a recipe, as a full disk.
     """
     from tqdm import tqdm
@@ -129,13 +137,13 @@ def make_all(
                     process = stack.enter_context(child.Child("quantise", imports="quantizer"))
                 with stage.output(name) as path:
                     make(recipe, source, schema, path, calibration=calibration, process=process)
-                    result = _examined(recipe, path, schema, reference, name)
+                    with open_model(path, schema) as model:
+                        result, scores = parity.examine_scores(model, reference)
+                    _check(recipe, result)
                     size = path.stat().st_size
-                outcomes.append(Outcome(recipe, name, size, result, ""))
+                outcomes.append(Outcome(recipe, name, size, result, "", scores))
             except (ConversionFailed, DamagedFile) as error:
                 stage.discard(name)
-                if not recipe.reduced:
-                    raise
                 process = None if isinstance(error.__cause__, child.ChildDied) else process
                 reason = files.without_partial(str(error))  # the name that it would have had
                 outcomes.append(Outcome(recipe, None, None, None, reason))
@@ -143,14 +151,12 @@ def make_all(
     return outcomes
 
 
-def _examined(recipe: Recipe, path: Path, schema: Schema, reference: parity.Reference, name: str) -> parity.Parity:
-    model = open_model(path, schema, trusted=recipe.runtime == "mnn")  # its tools were not believed either
-    if not recipe.reduced:
-        return parity.require_same(model, reference, name)
-    result = parity.examine(model, reference)
-    if result.verdict == "same":
+def _check(recipe: Recipe, result: parity.Parity) -> None:
+    """Refuse a float32 file that is not the model, and a reduced one that is nothing else."""
+    if not recipe.reduced and result.verdict != "same":
+        raise ParityError(f"it does not score as the trained model: {result.reason}")
+    if recipe.reduced and result.verdict == "same":
         raise ParityError("the tool reported success and reduced nothing: every score is the float32 model's")
-    return result
 
 
 def table(outcomes: Iterable[Outcome]):
@@ -167,6 +173,14 @@ def table(outcomes: Iterable[Outcome]):
             "why": outcome.reason.splitlines()[0] if made is None else made.reason,
         }
     return pd.DataFrame(rows).T
+
+
+def plain_figures(outcomes: Iterable[Outcome]) -> dict[str, float]:
+    """Metrics of the ``fp32`` file among them: its bytes and largest difference; nothing if it could not be made."""
+    for outcome in outcomes:
+        if outcome.recipe.precision == "fp32" and outcome.parity is not None:
+            return {"bytes": outcome.bytes, "max_abs_error": outcome.parity.max_abs_error}
+    return {}
 
 
 def not_made(records: Iterable[Path]):

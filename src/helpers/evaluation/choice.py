@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from helpers.errors import BadInput
 from helpers.evaluation import latency
+from helpers.evaluation.comparison import NOT_MADE, latency_label
 from helpers.evaluation.metrics import CHANCE_AUC
+from helpers.evaluation.parity import SHIPS
 
 PREFERENCES = {
     "agreement": "ranks most like the trained model",
@@ -35,8 +37,9 @@ class Budget:
     auc_loss: float | None = None
     latency_ratio: float | None = None
 
-    def __str__(self) -> str:
-        units = {"bytes": " bytes", "auc_loss": " AUC lost", "latency_ratio": "x the latency of LiteRT fp32"}
+    def text(self, label: str) -> str:
+        """The limits in words; `label` is what the latency reference is called."""
+        units = {"bytes": " bytes", "auc_loss": " AUC lost", "latency_ratio": f"x the latency of {label}"}
         parts = [f"at most {limit:,g}{units[name]}" for name, limit in vars(self).items() if limit is not None]
         return ", ".join(parts) or "no limits"
 
@@ -58,12 +61,12 @@ class Choice:
 
 def candidates(comparison, budget: Budget):
     """The converted files of a comparison with what is to be weighed, see `Choice.table`; index: variant names."""
-    frame = comparison[comparison["runtime"] != "keras"]
+    frame = comparison[(comparison["runtime"] != "keras") & (comparison["verdict"] != NOT_MADE)]
     table = frame[["bytes", "kendall_tau", "latency_ratio", "verdict", "file"]].copy()
     table.index = frame["runtime"] + " " + frame["precision"]
     table["auc_loss"] = (-frame["auc_delta_low"]).clip(lower=0).to_numpy() + 0.0  # no negative zero
     table["excess"] = [_excess(row, budget) for _, row in table.iterrows()]
-    table["within"] = table["excess"].eq(0) & table["verdict"].ne("broken")
+    table["within"] = table["excess"].eq(0) & table["verdict"].isin(SHIPS)
     table["pareto"] = _pareto(table)
     return table
 
@@ -80,7 +83,7 @@ def _excess(row, budget: Budget) -> float:
 def _pareto(table) -> list[bool]:
     """Whether no other file that may be shipped is as good in every objective and better in one."""
     values = table[list(_OBJECTIVES)]
-    may = table["verdict"].ne("broken")
+    may = table["verdict"].isin(SHIPS)
     result = []
     for name, own in values.iterrows():
         others = values[may & (values.index != name)]
@@ -109,20 +112,20 @@ def recommend(comparison, budget: Budget, prefer: str = "agreement") -> Choice:
     for name, limit in vars(budget).items():
         if limit is not None and not limit >= 0:
             raise BadInput(f"the budget's {_OBJECTIVES[name]} must not be negative: {limit!r}")
-    table = candidates(comparison, budget)
-    usable = table[table["verdict"] != "broken"]
+    table, label = candidates(comparison, budget), latency_label(comparison)
+    usable = table[table["verdict"].isin(SHIPS)]
     if usable.empty:
         return Choice(None, False, f"Ship nothing: all {len(table)} converted files are broken.", table)
     within = usable[usable["within"]]
     if within.empty:
         closest = usable.sort_values(["excess", "bytes"]).iloc[0]
-        return Choice(closest["file"], False, _closest(closest, budget), table)
+        return Choice(closest["file"], False, _closest(closest, budget, label), table)
     first = _best(within, prefer)
     best = first
     for other in PREFERENCES:
         best = _best(best, other)
     best = best.sort_values(["latency_ratio", "bytes"], kind="stable").iloc[0]
-    sentence = _why(best, within, len(first), table, budget, prefer) + _warning(comparison)
+    sentence = _why(best, within, len(first), table, budget, prefer, label) + _warning(comparison)
     return Choice(best["file"], True, sentence, table)
 
 
@@ -145,7 +148,7 @@ def _warning(comparison) -> str:
     return ""
 
 
-def _figures(row, but: tuple[str, ...] = ()) -> str:
+def _figures(row, label: str, but: tuple[str, ...] = ()) -> str:
     """What a file is, in words; without the measures in `but`, which were told already."""
     agreement = "same scores" if row["verdict"] == "same" else f"Kendall tau {row['kendall_tau']:.3f}"
     loss = "no AUC lost" if row["auc_loss"] < 5e-5 else f"at most {row['auc_loss']:.4f} AUC lost"
@@ -153,7 +156,7 @@ def _figures(row, but: tuple[str, ...] = ()) -> str:
         "bytes": f"{row['bytes']:,} bytes",
         "agreement": agreement,
         "auc_loss": loss,
-        "latency_ratio": f"{latency.ratio_text(row['latency_ratio']).strip()} the latency of LiteRT fp32",
+        "latency_ratio": f"{latency.ratio_text(row['latency_ratio']).strip()} the latency of {label}",
     }
     return ", ".join(part for name, part in parts.items() if name not in but)
 
@@ -162,15 +165,15 @@ def _count(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
-def _why(best, within, equal: int, table, budget: Budget, prefer: str) -> str:
+def _why(best, within, equal: int, table, budget: Budget, prefer: str, label: str) -> str:
     broken = int((table["verdict"] == "broken").sum())
     outside = len(table) - len(within) - broken
-    notes = [str(budget)]
+    notes = [budget.text(label)]
     notes += [_count(outside, "file exceeds it", "files exceed it")] if outside else []
     notes += [_count(broken, "is broken", "are broken")] if broken else []
     among = "the only file within the budget" if len(within) == 1 else f"of the {len(within)} files within the budget"
     said = "" if len(within) == 1 else f" it {PREFERENCES[prefer]}{_tie(equal - 1, prefer)}"
-    return f"Ship {best.name}: {among} ({'; '.join(notes)}){said}: {_figures(best)}."
+    return f"Ship {best.name}: {among} ({'; '.join(notes)}){said}: {_figures(best, label)}."
 
 
 _LESS = {
@@ -185,14 +188,14 @@ def _tie(others: int, prefer: str) -> str:
     return f" (as {_count(others, 'other does, which is', 'others do, which are')} {_LESS[prefer]})" if others else ""
 
 
-def _closest(row, budget: Budget) -> str:
+def _closest(row, budget: Budget, label: str) -> str:
     broken = {
         name: f"{_OBJECTIVES[name]} {_number(row[name])} where {_number(limit)} is allowed"
         for name, limit in vars(budget).items()
         if limit is not None and not row[name] <= limit
     }
-    what, rest = "; ".join(broken.values()), _figures(row, tuple(broken))
-    return f"Nothing meets the budget ({budget}). Closest is {row.name}: {what}. Besides: {rest}."
+    what, rest = "; ".join(broken.values()), _figures(row, label, tuple(broken))
+    return f"Nothing meets the budget ({budget.text(label)}). Closest is {row.name}: {what}. Besides: {rest}."
 
 
 def _number(value: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from helpers.evaluation.parity import Parity
+from helpers.evaluation.parity import SHIPS, Parity
 from helpers.runtimes import variant_of
 
 COLUMNS = (
@@ -38,9 +38,13 @@ COLUMNS = (
     "calibration_error",
     "open_ms",
     "memory_mb",
+    "logit_slope",
 )
-LATENCY_REFERENCE = "litert fp32"
-"""What latency ratios are taken to: the plain file that an app would ship, not the training framework."""
+LATENCY_REFERENCES = {"litert fp32": "LiteRT fp32", "mnn fp32": "MNN fp32", "keras fp32": "Keras"}
+"""What latency ratios are taken to, the first that there is: a plain file that an app would ship, before the training
+framework. With what it is called."""
+NOT_MADE = "not made"
+"""Verdict of a recipe that the tools could not make a file of; the reason is theirs."""
 
 
 def name_of(file: str) -> str:
@@ -48,35 +52,49 @@ def name_of(file: str) -> str:
     return " ".join(variant_of(file))
 
 
-def build(files: Mapping[str, Path], parities: Mapping[str, Parity], latency, memory):
+def latency_reference(parities: Mapping[str, Parity]) -> str:
+    """The variant that latency ratios are taken to: the first of `LATENCY_REFERENCES` that can be shipped."""
+    return next(name for name in LATENCY_REFERENCES if name in parities and parities[name].verdict in SHIPS)
+
+
+def latency_label(comparison) -> str:
+    """What the latency reference of a comparison is called: its ratio to itself has no interval."""
+    names = comparison["runtime"] + " " + comparison["precision"]
+    exact = set(names[comparison["latency_ratio_low"] == comparison["latency_ratio_high"]])
+    return next((label for name, label in LATENCY_REFERENCES.items() if name in exact), "the reference")
+
+
+def build(files: Mapping[str, Path], parities: Mapping[str, Parity], latency, memory, missing=None):
     """The comparison table, with the columns and order of `COLUMNS`.
 
     Parameters
     ----------
     files : paths by file name within the run.
     parities : by variant name, see `name_of`.
-    latency : table of `latency.summarise`; batch 1 with the copy in and out and the fewest threads is taken.
+    latency : table of `latency.summarise`; batch 1 with the copy in and out and the fewest threads is taken. A file
+        that could not be timed is not in it.
     memory : MB by variant name, of `latency.measure`.
+    missing : recipes without a file, a DataFrame with the tool's ``reason`` by variant name; each is a row of its own.
     """
     import pandas as pd
 
     threads = min(latency.index.unique("threads"))
+    timed = set(latency.index.unique("variant"))
     rows = []
     for file, path in files.items():
         name = name_of(file)
         runtime, precision = variant_of(file)
-        time, opened = (latency.loc[(name, 1, mode, threads)] for mode in ("copy_and_run", "open"))
-        measured = {
-            "runtime": runtime,
-            "precision": precision,
-            "file": file,
-            "bytes": path.stat().st_size,
-            "latency_us": time["microseconds"],
-            "latency_ratio": time["ratio"],
-            "latency_ratio_low": time["ratio_low"],
-            "latency_ratio_high": time["ratio_high"],
-            "open_ms": opened["microseconds"] / 1000,
-            "memory_mb": memory[name],
-        }
-        rows.append({**vars(parities[name]), **measured})
-    return pd.DataFrame(rows)[list(COLUMNS)]
+        row = {**vars(parities[name]), "runtime": runtime, "precision": precision, "file": file}
+        row["bytes"] = path.stat().st_size
+        if name in timed:
+            time, opened = (latency.loc[(name, 1, mode, threads)] for mode in ("copy_and_run", "open"))
+            row |= {f"latency_{key}": time[key] for key in ("ratio", "ratio_low", "ratio_high")}
+            row |= {"latency_us": time["microseconds"], "open_ms": opened["microseconds"] / 1000}
+            row["memory_mb"] = memory[name]
+        rows.append(row)
+    for name, reason in ({} if missing is None else missing["reason"]).items():
+        runtime, _, precision = name.partition(" ")
+        rows.append({"runtime": runtime, "precision": precision, "verdict": NOT_MADE, "reason": reason})
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    whole = ["bytes", "distinct_scores"]
+    return table.astype({name: "Int64" if table[name].isna().any() else "int64" for name in whole})

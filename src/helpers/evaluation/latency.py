@@ -22,9 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from helpers.child import Child
-from helpers.errors import BadInput
+from helpers.errors import BadInput, DamagedFile, WorkbenchError
+from helpers.evaluation.parity import BATCH_ERROR, Reference
 from helpers.forks.server import TENSORFLOW_MB
-from helpers.runtimes import runtime_of
+from helpers.runtimes import Steps, imports_of, open_model
 from helpers.schema import Schema
 
 BLOCK_SECONDS = 0.004
@@ -75,6 +76,12 @@ def measure(
         (0 is warm-up), calls, seconds (of the block), microseconds (a call).
     memory : Series by variant, MB that a process grows by when it loads the runtime, opens the file and scores a row
         (median over processes).
+    failed : by variant, why a file could not be timed: it crashed, hung, or what is timed is not its scoring. Nothing
+        of it is in the other two.
+
+    Raises
+    ------
+    DamagedFile : the reference itself could not be timed.
     """
     import pandas as pd
 
@@ -87,26 +94,33 @@ def measure(
     cells = [(variant, *way) for variant in every for way in ways]
     processes, seconds = (THOROUGH_PROCESSES, THOROUGH_TIMES * seconds) if thorough else (1, seconds)
     rng = np.random.default_rng(seed)
-    rows, grown = [], []
+    rows, grown, failed = [], [], {}
     for process in range(1, processes + 1):
         with ExitStack() as stack:
             children = {
-                variant: stack.enter_context(Child(f"time {path.name}", _limits(max(threads)), _imports(path)))
+                variant: stack.enter_context(Child(f"time {path.name}", _limits(max(threads)), imports_of(path)))
                 for variant, path in every.items()
             }
             with ThreadPoolExecutor(2) as pool:  # starting is not timed
 
                 def start(variant, children=children):
                     request = {"path": str(every[variant]), "schema": schema.to_json(), "inputs_file": str(inputs_file)}
-                    return children[variant].call(f"{__name__}:_open", ways=ways, **request)
+                    try:
+                        return children[variant].call(f"{__name__}:_open", ways=ways, **request)
+                    except WorkbenchError as error:
+                        failed[variant] = str(error)
 
                 grown += zip(every, pool.map(start, every), strict=True)
             with _alone():
-                rows += _rounds(children, cells, process, processes, seconds, rng)
+                rows += _rounds(children, cells, process, processes, seconds, rng, failed)
+    for variant in (reference, *AGAIN):
+        if variant in failed:
+            raise DamagedFile(f"{reference}, which all others are held against, cannot be timed: {failed[variant]}")
     blocks = pd.DataFrame(rows, columns=_COLUMNS)
+    blocks = blocks[~blocks["variant"].isin(list(failed))].reset_index(drop=True)
     blocks["microseconds"] = blocks["seconds"] / blocks["calls"] * 1e6
     memory = pd.DataFrame(grown, columns=["variant", "memory_mb"]).groupby("variant")["memory_mb"].median()
-    return blocks, memory
+    return blocks, memory.drop(list(failed)), failed
 
 
 @contextmanager
@@ -119,19 +133,14 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _imports(path: Path) -> str:
-    """A phone runtime loads in milliseconds, and how much memory that takes is measured; TensorFlow takes seconds."""
-    return "notebooks" if runtime_of(path) == "keras" else "bare"
-
-
 def _limits(threads: int) -> dict[str, str]:
     return {"TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": "1"}
 
 
 def _rounds(
-    children: Mapping[str, Child], cells: list, process: int, processes: int, seconds: float, rng
+    children: Mapping[str, Child], cells: list, process: int, processes: int, seconds: float, rng, failed: dict
 ) -> list[tuple]:
-    """A warm-up round and then rounds until `seconds` are over, at least `LEAST_ROUNDS`."""
+    """A warm-up round and then rounds until `seconds` are over, at least `LEAST_ROUNDS`; without what has `failed`."""
     from tqdm import tqdm
 
     rows, calls, number = [], {}, 0
@@ -142,9 +151,15 @@ def _rounds(
         while number <= LEAST_ROUNDS or time.monotonic() - started < seconds:
             for i in rng.permutation(len(cells)):
                 variant, batch, mode, threads = cell = cells[i]
+                if variant in failed:
+                    continue
                 request = {"batch": batch, "mode": mode, "threads": threads, "calls": calls.get(cell)}
-                calls[cell], block = children[variant].call(f"{__name__}:_block", **request)
-                rows.append((*cell, process, number, calls[cell], block))
+                try:
+                    calls[cell], block = children[variant].call(f"{__name__}:_block", **request)
+                except WorkbenchError as error:
+                    failed[variant] = str(error)
+                else:
+                    rows.append((*cell, process, number, calls[cell], block))
             if number == 0:
                 started = time.monotonic()
             number += 1
@@ -280,15 +295,12 @@ def _open(path: str, schema: dict, inputs_file: str, ways: list) -> float:
 
     import psutil
 
-    from helpers.evaluation.parity import Reference
-    from helpers.runtimes import open_model
-
     declared = Schema.from_json(schema)
     inputs = Reference.load(Path(inputs_file)).inputs
     resident = psutil.Process().memory_info
 
     def rows(batch: int) -> dict[str, np.ndarray]:
-        return {name: np.resize(array, (batch, array.shape[1])) for name, array in inputs.items()}
+        return {name: np.resize(array, (batch, array.shape[1])).copy() for name, array in inputs.items()}
 
     def opened(threads: int):
         return open_model(Path(path), declared, threads=threads, trusted=True)
@@ -302,11 +314,40 @@ def _open(path: str, schema: dict, inputs_file: str, ways: list) -> float:
         if mode == "open":
             _timers[batch, mode, threads] = Timer(lambda t=threads: opened(t).score(one))
         elif mode == "copy_and_run":  # one model a batch size: no resizing between blocks
-            steps = opened(threads).steps(rows(batch))
-            _timers[batch, "copy_and_run", threads], _timers[batch, "run", threads] = steps
+            inputs = rows(batch)
+            steps = opened(threads).steps(inputs)
+            check_steps(steps, inputs, kept.score(inputs))
+            _timers[batch, "copy_and_run", threads], _timers[batch, "run", threads] = steps.copy_and_run, steps.run
     gc.collect()
     gc.disable()
     return grown + float(os.environ.get(TENSORFLOW_MB, 0.0))
+
+
+def check_steps(steps: Steps, inputs: Mapping[str, np.ndarray], expected: np.ndarray) -> None:
+    """Refuse calls that do not do what they are timed for: take these inputs in, score every row, give all scores out.
+
+    Parameters
+    ----------
+    inputs : the arrays that the steps were bound to, all rows; zeroed meanwhile, so that nothing is left of an earlier
+        call.
+    expected : scores ``(n_rows, 1)`` of these inputs. A thread more may round another way, hence `parity.BATCH_ERROR`.
+
+    Raises
+    ------
+    DamagedFile : says how far the scores of the timed calls are from those.
+    """
+    kept = {name: array.copy() for name, array in inputs.items()}
+    for array in inputs.values():
+        array[...] = 0
+    steps.scores()
+    for name, array in inputs.items():
+        array[...] = kept[name]
+    scores = np.asarray(steps.scores())
+    if scores.shape != expected.shape:
+        raise DamagedFile(f"what is timed is not the scoring: {scores.size} scores for {len(expected)} rows")
+    difference = np.abs(scores - expected).max()
+    if not difference <= BATCH_ERROR and np.isfinite(expected).all():
+        raise DamagedFile(f"what is timed is not the scoring: the scores of {len(expected)} rows differ by {difference:.1e}")
 
 
 def _block(batch: int, mode: str, threads: int, calls: int | None) -> tuple[int, float]:

@@ -16,6 +16,8 @@ from helpers.errors import BadInput
 
 CHANCE_AUC = 0.55
 """What counts as chance: every ranking problem worth a model passes this AUC."""
+_EIGHT_BITS = 1 / 512
+"""Half a step of a score of eight bits."""
 
 
 def _columns(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -198,6 +200,18 @@ def calibration_error(scores: np.ndarray, labels: np.ndarray, bins: int = 10) ->
     """Expected calibration error: mean distance of score and observed rate over equally filled bins."""
     table = calibration(scores, labels, bins)
     return float(np.average((table["score"] - table["observed"]).abs(), weights=table["rows"]))
+
+
+def logit_slope(scores: np.ndarray, reference: np.ndarray) -> float:
+    """By how much the logits of `scores` grow where those of `reference` grow by 1 (least squares).
+
+    Both are clipped to what eight bits can tell from 0 and 1, which keeps a saturated score from deciding it alone. NaN
+    if the reference's logits are all alike.
+    """
+    clipped = (np.clip(np.asarray(s, np.float64).reshape(-1), _EIGHT_BITS, 1 - _EIGHT_BITS) for s in (scores, reference))
+    y, x = (np.log(p / (1 - p)) for p in clipped)
+    x = x - x.mean()
+    return float(x @ y / (x @ x)) if x.any() else float("nan")
 
 
 def summary(scores: np.ndarray, labels: np.ndarray, requests: np.ndarray) -> dict[str, float]:

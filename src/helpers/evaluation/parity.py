@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from helpers import datasets
 from helpers.errors import DamagedFile, ParityError
 from helpers.evaluation import metrics
-from helpers.runtimes import Runtime
+from helpers.runs import Stage
+from helpers.runtimes import Runtime, batch_differences, open_model, runtime_of
+from helpers.schema import Schema
 
+FILE = "model/reference.npz"
+"""Where a run keeps its `Reference`."""
+SHIPS = ("same", "ships with loss")
+"""Verdicts of files that may be shipped."""
 SAME_ERROR = 1e-5
 """Largest score difference of a file that counts as the same: 60 float32 roundings at a score of 1, where
 float32 conversions measure 2e-7 and the mildest reduced precision (fp16) 4e-4."""
 SHIP_LOSS = 0.01
 SHIP_KENDALL_TAU = 0.9
 SHIP_CALIBRATION = 0.05
+SHIP_LOGIT_SLOPE = (0.5, 2.0)
 """A reduced file ships with loss while the lower ends of the intervals of its AUC and NDCG@10 changes are above -0.01,
-its order within requests agrees with the reference to a Kendall tau of at least 0.9, and its calibration error is at
-most 0.05 above the reference's (a file that lost its sigmoid still ranks); below it is broken."""
+its order within requests agrees with the reference to a Kendall tau of at least 0.9, its calibration error is at
+most 0.05 above the reference's (a file that lost its sigmoid still ranks), and its logits grow by 0.5 to 2 where the
+reference's grow by 1 (scores that lie around 0.66 keep their mean in a second sigmoid, but not their distances: 0.2);
+below it is broken."""
 BATCH_ERROR = 1 / 256
 """By how much a row of a reduced file may score differently in another batch: a sum that is added up in another order
 can be rounded to the next step of an eight-bit output. Rows of another batch differ by far more."""
-BATCHES = (1, 7, 64, 4096)
+BATCHES = (*range(1, 513), 1000, 1023, 1024, 1025, 2048, 4095, 4096)
+"""Batch sizes that a file is scored in: every list that an app shows, and what lies around the blocks of runtimes."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,7 @@ class Parity:
     kendall_tau, top10_overlap : means over requests of tau-b and of the share of the ten best in common.
     distinct_scores : how many different values; few mean ties, which an app breaks in whatever order it has.
     calibration_error : mean distance of score and observed rate over ten equally filled bins.
+    logit_slope : by how much the file's logits grow where the reference's grow by 1.
     verdict, reason : ``same``, ``ships with loss`` or ``broken``, and why, in words.
     """
 
@@ -61,6 +73,7 @@ class Parity:
     top10_overlap: float
     distinct_scores: int
     calibration_error: float
+    logit_slope: float
     verdict: str
     reason: str
 
@@ -92,6 +105,25 @@ class Reference:
         with np.load(path, allow_pickle=False) as file:
             inputs = {name.removeprefix("input:"): file[name] for name in file.files if name.startswith("input:")}
             return cls(inputs, file["scores"], file["labels"], file["requests"])
+
+    @classmethod
+    def recorded(cls, stage: Stage) -> Reference:
+        """Load the reference of a stage's run, which must be of the test split that stage 01 recorded.
+
+        Raises
+        ------
+        DamagedFile : its inputs, labels or requests are other rows: what it judges would mean nothing.
+        """
+        reference = cls.load(stage.input("02", FILE))
+        inputs, labels, requests = datasets.load(stage.input("01", "data.json")).arrays("test")
+        wanted = {**inputs, "labels": labels, "requests": requests}
+        found = {**reference.inputs, "labels": reference.labels, "requests": reference.requests}
+        for name, array in wanted.items():
+            if name not in found or found[name].shape != array.shape or (found[name] != array).any():
+                raise DamagedFile(
+                    f"{FILE} is not of the test split of this run's data set: its {name} are others; run stage 02 again"
+                )
+        return reference
 
     def judge(self, scores: np.ndarray) -> Parity:
         """Compare a file's scores with the reference; see `compare`."""
@@ -197,6 +229,7 @@ def compare(
         "kendall_tau": metrics.mean_defined(metrics.kendall_tau(scores, reference, requests)),
         "top10_overlap": metrics.mean_defined(metrics.top_overlap(scores, reference, requests)),
         "distinct_scores": len(np.unique(scores)),
+        "logit_slope": metrics.logit_slope(scores, reference),
     }
     same = min(SAME_ERROR, spread / 100) if spread else SAME_ERROR
     verdict, reason = _verdict(values, same, metrics.calibration_error(reference, labels))
@@ -218,22 +251,76 @@ def _verdict(values: Mapping[str, float], same: float, calibration_before: float
     worse = values["calibration_error"] - calibration_before
     if not worse <= SHIP_CALIBRATION:
         return "broken", f"below threshold: its calibration error grows by {worse:.3f}, more than {SHIP_CALIBRATION}"
+    slope, (least, most) = values["logit_slope"], SHIP_LOGIT_SLOPE
+    if not least <= slope <= most:
+        change = "squeezed together" if slope < least else "pulled apart"
+        reason = f"its logits grow by {slope:.2f} where the model's grow by 1 ({least:g} to {most:g} is allowed)"
+        return "broken", f"scores are {change}: {reason}"
     return "ships with loss", f"scores move by up to {error:.0e}, Kendall tau {tau:.3f}"
 
 
 def examine(model: Runtime, reference: Reference) -> Parity:
     """Judge an open file: its scores on the whole test split, and that they do not depend on the batch they come in."""
+    return examine_scores(model, reference)[0]
+
+
+def examine_scores(model: Runtime, reference: Reference) -> tuple[Parity, np.ndarray | None]:
+    """`examine` an open file, and keep its scores ``(n_rows, 1)``; None where it gave none that can be compared."""
+    scores = result = None
     try:
-        result = reference.judge(model.score(reference.inputs))
+        scores = model.score(reference.inputs)
+        result = reference.judge(scores)
+        if result.verdict != "broken":
+            check_batches(model, reference.inputs, SAME_ERROR if result.verdict == "same" else BATCH_ERROR)
+        if result.verdict == "broken":
+            check_repeats(model, reference.inputs, scores)
     except (DamagedFile, ParityError) as error:
-        return Parity.broken(str(error))
-    if result.verdict == "broken":
-        return result
-    try:
-        check_batches(model, reference.inputs, SAME_ERROR if result.verdict == "same" else BATCH_ERROR)
-    except (DamagedFile, ParityError) as error:
-        return replace(result, verdict="broken", reason=str(error))
-    return result
+        if result is None:
+            return Parity.broken(str(error)), None
+        result = replace(result, verdict="broken", reason=str(error))
+    return result, scores
+
+
+def check_repeats(model: Runtime, inputs: Mapping[str, np.ndarray], scores: np.ndarray) -> None:
+    """Refuse a file that scores the same rows differently a second time.
+
+    Raises
+    ------
+    ParityError : by how much, and what usually does it.
+    """
+    again = model.score(inputs)
+    if not np.array_equal(again, scores, equal_nan=True):
+        raise ParityError(
+            f"not repeatable: the same rows score differently a second time, by {np.abs(again - scores).max():.1e}; a "
+            "layer that draws at random, such as dropout, is active outside training"
+        )
+
+
+def examine_files(
+    files: Mapping[str, Path], schema: Schema, reference: Reference
+) -> tuple[dict[str, Parity], dict[str, np.ndarray]]:
+    """Judge model files by name, each in a process of its own: whatever it does to that is its verdict.
+
+    Returns
+    -------
+    What was found by name, and the scores of those files that gave any. The trained model is its own reference, and is
+    not scored again.
+    """
+    from tqdm import tqdm
+
+    parities, scores = {}, {}
+    for name, path in tqdm(files.items(), desc="judging", unit=" files", delay=2, leave=False):
+        if runtime_of(path) == "keras":
+            parities[name] = reference.judge(reference.scores)
+            continue
+        try:
+            with open_model(path, schema) as model:
+                parities[name], scored = examine_scores(model, reference)
+        except DamagedFile as error:
+            parities[name], scored = Parity.broken(str(error)), None
+        if scored is not None:
+            scores[name] = scored
+    return parities, scores
 
 
 def require_same(model: Runtime, reference: Reference, name: str) -> Parity:
@@ -272,23 +359,18 @@ def check_batches(
     model: Runtime,
     inputs: Mapping[str, np.ndarray],
     allowed: float = SAME_ERROR,
-    batches: tuple[int, ...] = BATCHES,
+    batches: Sequence[int] = BATCHES,
 ) -> None:
     """Refuse a file that scores the same rows differently when they come in other batches.
 
-    The first rows are scored one, 7, 64 and 4096 at a time, and then one at a time again, because a runtime
-    that keeps the shape of an earlier batch only shows it when the batch changes back.
-
     Raises
     ------
-    ParityError : rows differ by more than `allowed` between batch sizes.
+    ParityError : rows differ by more than `allowed`; names the first batch size where they do.
     """
-    whole = model.score(inputs)
-    for batch in (*batches, batches[0]):
-        rows = min(len(whole), 8 * batch)
-        parts = [
-            model.score({n: a[i : min(i + batch, rows)] for n, a in inputs.items()}) for i in range(0, rows, batch)
-        ]
-        error = np.abs(np.concatenate(parts) - whole[:rows]).max()
-        if not error <= allowed:
-            raise ParityError(f"batches disagree: in batches of {batch}, {rows} rows score differently, by {error:.1e}")
+    differences = np.array(batch_differences(model, inputs, batches))
+    wrong = np.flatnonzero(~(differences <= allowed))  # written so that NaN is wrong
+    if len(wrong):
+        check_repeats(model, inputs, model.score(inputs))
+        batch, difference = batches[wrong[0]], differences[wrong[0]]
+        others = f", and so do {len(wrong) - 1} other batch sizes of {len(batches)}" if len(wrong) > 1 else ""
+        raise ParityError(f"batches disagree: in batches of {batch} rows score differently, by {difference:.1e}{others}")

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import importlib
 import timeit
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from helpers import child, parameters
-from helpers.errors import BadInput, DamagedFile, WorkbenchError
+from helpers import parameters
+from helpers.errors import BadInput, DamagedFile
+from helpers.runtimes import guarded
 from helpers.schema import Schema
 
 MODULES = {".keras": "keras", ".tflite": "litert", ".mnn": "mnn"}
@@ -25,11 +26,25 @@ MODULES = {".keras": "keras", ".tflite": "litert", ".mnn": "mnn"}
 class Steps(NamedTuple):
     """Timers over the bare runtime calls for one batch; ``.timeit(calls)`` makes them and returns the seconds.
 
-    `timeit` compiles the calls into the loop itself, so that no function call of ours is timed with them.
+    `timeit` compiles the calls into the loop itself, so that no function call of ours is timed with them. `scores` makes
+    the calls of `copy_and_run` once, the same lines, and returns what they scored: ``(n_rows, 1)``.
     """
 
     copy_and_run: timeit.Timer
     run: timeit.Timer
+    scores: Callable[[], np.ndarray]
+
+
+def steps_of(calls: Sequence[str], run: str, names: dict[str, object]) -> Steps:
+    """Compile the calls of a runtime: lines of code over `names`, the last of which is the scores."""
+    *before, last = calls
+
+    def scores() -> np.ndarray:
+        exec("\n".join([*before, f"scored = {last}"]), names)
+        return names["scored"]
+
+    scores()
+    return Steps(timeit.Timer("\n".join(calls), globals=names), timeit.Timer(run, globals=names), scores)
 
 
 class Runtime(Protocol):
@@ -41,7 +56,7 @@ class Runtime(Protocol):
     def steps(self, inputs: Mapping[str, np.ndarray]) -> Steps:
         """The bare runtime calls for this batch, without validation: copy in, run, copy out; and the run alone.
 
-        Good until the next `score`.
+        Good until the next `score`. The arrays are read at each call.
         """
 
 
@@ -65,8 +80,9 @@ def open_model(path: Path, schema: Schema, *, threads: int = 1, trusted: bool = 
     Parameters
     ----------
     threads : threads the runtime may use.
-    trusted : the file came from `Stage.input`, whose SHA-256 check it passed. Any other file is opened and
-        scored in a child process first, because the native runtimes can crash on a damaged one.
+    trusted : the file has been judged not to be broken, and is the one that was judged (it came from `Stage.input`,
+        whose SHA-256 check it passed). Any other file is opened and scored in a child process, see
+        `helpers.runtimes.guarded`, because the native runtimes can crash on it at any call; it has no `Runtime.steps`.
 
     Raises
     ------
@@ -74,25 +90,49 @@ def open_model(path: Path, schema: Schema, *, threads: int = 1, trusted: bool = 
         with a dynamic batch.
     """
     parameters.check("threads", threads)
-    runtime = importlib.import_module(f"{__name__}.{runtime_of(path)}")
-    if not Path(path).is_file():
+    path, name = Path(path), runtime_of(path)
+    if not path.is_file():
         raise DamagedFile(f"there is no file {path}")
     if not trusted:
-        try:
-            child.run(f"open {Path(path).name}", f"{__name__}:_probe", path=str(path), schema=schema.to_json())
-        except DamagedFile:
-            raise
-        except WorkbenchError as error:
-            raise DamagedFile(f"{Path(path).name} is not a usable model file: {error}") from error
-    return runtime.Model(Path(path), schema, threads)
+        return guarded.Guarded(path, schema, threads, imports_of(path))
+    return importlib.import_module(f"{__name__}.{name}").Model(path, schema, threads)
 
 
-def _probe(path: str, schema: dict) -> None:
-    """Open and score 1 and 3 rows of zeros; runs in a child process."""
-    declared = Schema.from_json(schema)
-    model = open_model(Path(path), declared, trusted=True)
-    for rows in (1, 3):
-        model.score({t.name: np.zeros((rows, t.width), t.dtype) for t in declared.inputs})
+def imports_of(path: Path | str) -> str:
+    """What a child process for a file should have imported (`helpers.forks.server.IMPORTS`).
+
+    A phone runtime loads in milliseconds, and how much memory that takes is measured; TensorFlow takes seconds.
+    """
+    return "notebooks" if runtime_of(path) == "keras" else "bare"
+
+
+def batch_differences(model: Runtime, inputs: Mapping[str, np.ndarray], batches: Sequence[int]) -> list[float]:
+    """Score the same rows in batches of many sizes and all at once.
+
+    Sizes come in a random order that is always the same, so that batches grow and shrink: a runtime that keeps the
+    shape of an earlier batch only shows it then. Each size is scored twice, on other rows.
+
+    Parameters
+    ----------
+    inputs : named inputs; repeated where there are fewer rows than the largest batch.
+
+    Returns
+    -------
+    For each of `batches`, the largest difference of a row's scores; NaN if a score is NaN.
+    """
+    if isinstance(model, guarded.Guarded):
+        return model.batch_differences(inputs, batches)
+    whole = model.score(inputs)
+    differences, start = [0.0] * len(batches), 0
+    for i in np.random.default_rng(0).permutation(len(batches)):
+        for _ in range(2):
+            rows = np.arange(start, start + batches[i]) % len(whole)
+            scores = model.score({name: array[rows] for name, array in inputs.items()})
+            if scores.shape != (len(rows), 1):
+                raise DamagedFile(f"static batch: {scores.size} scores for {len(rows)} rows")
+            differences[i] = float(np.maximum(differences[i], np.abs(scores - whole[rows]).max()))
+            start += batches[i]
+    return differences
 
 
 def check_interface(path: Path, schema: Schema, found: Mapping[str, tuple[list[int], str | None]], output: str) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from timeit import Timer
 
 import numpy as np
 
 from helpers.errors import DamagedFile
 from helpers.quiet import tensorflow
-from helpers.runtimes import Steps, check_interface, check_rows
+from helpers.runtimes import Steps, check_interface, check_rows, steps_of
 from helpers.schema import Schema
 
 
@@ -47,5 +46,4 @@ class Model:
             "arrays": dict(inputs),
             "tensors": {name: tf.constant(array) for name, array in inputs.items()},
         }
-        self._call(names["arrays"])
-        return Steps(Timer("asarray(call(arrays))", globals=names), Timer("call(tensors)", globals=names))
+        return steps_of(["asarray(call(arrays))"], "call(tensors)", names)

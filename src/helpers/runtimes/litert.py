@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from timeit import Timer
 
 import numpy as np
 
 from helpers.errors import DamagedFile
 from helpers.quiet import native_output
-from helpers.runtimes import Steps, check_interface, check_rows
+from helpers.runtimes import Steps, check_interface, check_rows, steps_of
 from helpers.schema import Schema
 
 
@@ -59,9 +58,7 @@ class Model:
         for i, (name, index) in enumerate(self._inputs.items()):
             names |= {f"index{i}": index, f"array{i}": inputs[name]}
             copies.append(f"set_tensor(index{i}, array{i})")
-        copy_and_run = Timer("\n".join([*copies, "invoke()", "get_tensor(output)"]), globals=names)
-        copy_and_run.timeit(1)
-        return Steps(copy_and_run, Timer("invoke()", globals=names))
+        return steps_of([*copies, "invoke()", "get_tensor(output)"], "invoke()", names)
 
     def _resize(self, rows: int) -> None:
         self._rows = None  # stays so if the interpreter refuses

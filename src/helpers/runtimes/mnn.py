@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from timeit import Timer
 
 import numpy as np
 
 from helpers.errors import BadInput, DamagedFile
 from helpers.quiet import mnn, native_output
-from helpers.runtimes import Steps, check_interface, check_rows
+from helpers.runtimes import Steps, check_interface, check_rows, steps_of
 from helpers.schema import Schema
 
 _DTYPES = {"float32": ("Halide_Type_Float", "float32"), "int32": ("Halide_Type_Int", "int32")}
@@ -66,9 +65,7 @@ class Model:
             names |= {f"view{i}": view, f"array{i}": inputs[name], f"copy_in{i}": tensor.copyFrom, f"host{i}": host}
             copies += [f"view{i}[...] = array{i}", f"copy_in{i}(host{i})"]
         run = "run_session(session)"
-        copy_and_run = Timer("\n".join([*copies, run, "copy_out(result)", "copy()"]), globals=names)
-        copy_and_run.timeit(1)
-        return Steps(copy_and_run, Timer(run, globals=names))
+        return steps_of([*copies, run, "copy_out(result)", "copy()"], run, names)
 
     def _run(self) -> None:
         code = self._interpreter.runSession(self._session)
