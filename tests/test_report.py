@@ -52,7 +52,7 @@ def _masked(text: str) -> str:
 def test_a_table_with_masked_times_is_the_same_on_any_machine(finished):
     times = ["latency_us", "latency_ratio", "latency_ratio_low", "latency_ratio_high"]
     here = pd.read_csv(finished.home / "artifacts/ranking/default/comparison.csv")
-    for factor in (0.01, 10, 1000):
+    for factor in (0.01, 10, 100):
         there = here.copy()
         there[times] *= factor
         tables = [report.readable(table).set_index(["runtime", "precision"]) for table in (here, there)]
