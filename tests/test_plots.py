@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from helpers import datasets, plots, studies
+from helpers.bundle import native
 from helpers.evaluation import latency, metrics
 
 
@@ -189,8 +190,10 @@ def test_native_latency_gives_python_the_rest():
         columns=["file", "runtime", "rows", "native_us", "python_us"],
     )
     (ax,) = plots.native_latency(timed).axes
-    assert [bar.get_width() for bar in ax.patches] == [25, 100, 75, 0], "a slower C library leaves Python nothing"
-    assert {text.get_text().strip() for text in ax.texts} == {"0.50 us", "3.00 us", "2.00 us"}
+    assert [bar.get_width() for bar in ax.patches] == [25, 150, 75, 0], "a slower C library leaves Python nothing"
+    assert ax.get_xlim()[1] > 150, "and is drawn whole"
+    assert {text.get_text().strip() for text in ax.texts} == {"0.50 us", "3.00 us", "2.00 us", "2.00 us: C is slower"}
+    assert native.table(timed)["Python's part"].tolist() == ["75%", "none, this C library is slower"]
 
 
 def test_a_reordered_list_leads_each_post_to_its_new_place():

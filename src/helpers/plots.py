@@ -377,20 +377,24 @@ def case_scores(cases: Mapping[str, np.ndarray]) -> Figure:
 
 
 def native_latency(timed) -> Figure:
-    """What is the runtime's and what is Python's of a call: bars a file and batch size, of `bundle.native`'s table."""
+    """What is the runtime's and what is Python's of a call: bars a file and batch size, of `bundle.native`'s table.
+
+    A bar beyond 100 per cent is a C library that is slower than Python's runtime, which has other kernels.
+    """
     figure, axes = _axes(size=(7.5, 0.34 * len(timed) + 1.0))
     ax = axes[0, 0]
-    share = np.minimum(1.0, timed["native_us"] / timed["python_us"]) * 100
-    place = np.arange(len(timed))
+    share = timed["native_us"].to_numpy() / timed["python_us"].to_numpy() * 100
+    end, place = np.maximum(share, 100), np.arange(len(timed))
     ax.barh(place, share, color=[RUNTIME_COLOURS[runtime] for runtime in timed["runtime"]], height=0.7)
-    ax.barh(place, 100 - share, left=share, color="#d9d9d9", height=0.7)
+    ax.barh(place, end - share, left=share, color="#d9d9d9", height=0.7)
     for y, row in zip(place, timed.itertuples(), strict=True):
         ax.annotate(f" {row.native_us:.2f} us", (0, y), va="center", color="white", fontsize=8)
-        ax.annotate(f" {row.python_us:.2f} us", (100, y), va="center", fontsize=8)
+        slower = ": C is slower" if row.native_us > row.python_us else ""
+        ax.annotate(f" {row.python_us:.2f} us{slower}", (end[y], y), va="center", fontsize=8)
+    ax.axvline(100, color="black", linewidth=0.6)
     ax.set_yticks(place, [f"{row.file}, batch {row.rows}" for row in timed.itertuples()])
     ax.invert_yaxis()
-    ax.set_xlim(0, 112)
-    ax.set_xticks(range(0, 101, 20))
+    ax.set_xlim(0, 1.25 * end.max())
     ax.grid(False)
     ax.set_xlabel("per cent of the time of a call from Python; colour: the same call in C or C++, grey: Python")
     return figure

@@ -99,6 +99,12 @@ def test_cells_have_one_width_whatever_the_numbers():
                 assert table[column].str.len().nunique() == 1, table[column]
 
 
+def test_a_noise_floor_is_no_ratio():
+    assert latency.floor_text(0.0421) == "   +-4 %" and latency.floor_text(1.4) == " +-140 %"
+    table = latency.interval_table(latency.summarise(_blocks(1.2, 1.06, 0.01), reference="base"), mode="run")
+    assert table["noise floor"].str.fullmatch(r" *\+-[5-7] %").all()
+
+
 def test_faults_are_named(trained, ranking, tmp_path):
     with pytest.raises(BadInput, match="the reference 'x' is not among the files: a"):
         latency.measure({"a": trained.files["fp32.mnn"]}, ranking.schema, trained.files["reference.npz"], reference="x")

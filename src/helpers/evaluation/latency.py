@@ -243,7 +243,7 @@ def interval_table(summary, batch: int = 1, mode: str = "copy_and_run", threads:
             "p90": time_text(r["p90"]),
             "ratio": ratio_text(r["ratio"]),
             "95 % interval": f"{ratio_text(r['ratio_low'])} to {ratio_text(r['ratio_high'])}",
-            "noise floor": ratio_text(r["floor"]),
+            "noise floor": floor_text(r["floor"]),
             "claim": _CLAIMS[r["verdict"]],
         }
     return pd.DataFrame(rows).T
@@ -274,6 +274,11 @@ def time_text(microseconds: float) -> str:
 def ratio_text(ratio: float) -> str:
     """A ratio of times to read, in eight characters whatever the number; only the digits that mean something."""
     return f"{_digits(ratio):>7}x"
+
+
+def floor_text(floor: float) -> str:
+    """A noise floor to read, ``+-4 %``, in eight characters whatever the number."""
+    return f"+-{100 * floor:.0f} %".rjust(8)
 
 
 def interval_text(ratio: float, low: float, high: float) -> str:
