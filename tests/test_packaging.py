@@ -75,6 +75,17 @@ def test_wheels_for_linux_and_mac(platform, python, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_licence_is_there_and_named():
+    assert PYPROJECT["project"]["license"] == "Apache-2.0" and PYPROJECT["project"]["license-files"] == ["LICENSE"]
+    assert "Apache License" in (PROJECT / "LICENSE").read_text(encoding="utf-8").splitlines()[1]
+
+
+def test_types_are_published():
+    """PEP 561: type checkers of users read this package's annotations only if this file is installed."""
+    assert (PROJECT / "src/helpers/py.typed").is_file()
+    assert "py.typed" in PYPROJECT["tool"]["setuptools"]["package-data"]["helpers"]
+
+
 def test_every_template_is_packaged():
     package = PROJECT / "src" / "helpers"
     patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["helpers"]
