@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "helpers"
 NOTEBOOKS = SOURCE.parents[1] / "notebooks"
 FLOORS = [
     {"errors", "layers", "quiet"},
-    {"files", "forks", "parameters", "schema"},
+    {"code", "files", "forks", "parameters", "schema"},
     {"child", "features", "kernels"},
     {"runs"},
     {"studies", "runtimes"},

@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 
-from helpers import errors, forks
+from helpers import code, errors, forks
 
 _LOG_LINES = 8
 
@@ -75,13 +75,16 @@ class Child:
             as a plain WorkbenchError with the type's name.
         """
         request = json.dumps({"function": function, "arguments": arguments}) + "\n"
+        reply = {}
         try:
             content = memoryview(request.encode())
             while content:
                 content = content[os.write(self._requests, content) :]
+            reply = json.loads(self._line(timeout))
         except BrokenPipeError:
             raise self._died() from None
-        reply = json.loads(self._line(timeout))
+        finally:  # of a child that dies, nobody knows how far it got
+            code.add(reply.get("code") or code.sha256s(code.imported([function.partition(":")[0]])))
         if "error" in reply:
             kind = getattr(errors, reply["error"], None)
             if kind is None:
@@ -161,6 +164,7 @@ def _serve() -> None:
             reply = {"result": result}
         except Exception as error:
             reply = {"error": type(error).__name__, "message": str(error)}
+        reply["code"] = code.loaded()
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
 

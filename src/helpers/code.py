@@ -1,0 +1,160 @@
+"""Which code of this package made a result, by the SHA-256 of its sources: an edit makes stale what used it.
+
+A result records either what its process executed (`loaded`) or what a module can reach (`imported`); `changed`
+compares such a record with the sources as they are now. The package itself, ``helpers``, holds nothing but its
+version and is left out; a notebook counts by its code cells.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import json
+import re
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from helpers.errors import BadInput
+
+PACKAGE = "helpers"
+FOLDER = Path(__file__).resolve().parent
+DATA = {"helpers.bundle.native": "bundle/headers", "helpers.bundle.sources": "templates/bundle"}
+"""Folders of this package whose files a module puts into what it makes. They count as the module does."""
+EDITED = "edited while it was used"
+"""In place of the SHA-256 of a source where nobody can tell which version of it was executed."""
+_CALLED = re.compile(rf"({PACKAGE}(?:\.\w+)+):\w+")
+"""How a function for a child process is named, see `helpers.child`."""
+
+_seen: dict[str, str] = {}
+_looked = time.time_ns()
+
+
+def loaded() -> dict[str, str]:
+    """SHA-256 by name of the modules that this process, or a child it told of, has loaded, and of their data.
+
+    A source counts as it was when its module was first seen here. One that was edited since the look before that
+    may have been loaded before or after the edit: it is recorded as `EDITED`, which no source ever equals.
+    """
+    global _looked
+    before, _looked = _looked, time.time_ns()
+    main = getattr(sys.modules.get("__main__"), "__spec__", None)  # as in ``python -m helpers.child``
+    names = [*sys.modules, *([main.name] if main else [])]
+    for name, digest in sha256s(name for name in names if _is_module(name) and name not in _seen).items():
+        edited = before < _path(name).stat().st_mtime_ns <= _looked
+        _seen.setdefault(name, EDITED if edited else digest)
+    return dict(sorted(_seen.items()))
+
+
+def add(record: Mapping[str, str]) -> None:
+    """Count what another process executed for this one."""
+    here = loaded()
+    for name, digest in record.items():
+        _seen[name] = digest if here.get(name, digest) == digest else EDITED
+
+
+def imported(names: Iterable[str]) -> list[str]:
+    """Modules of this package that these can import, themselves included, sorted.
+
+    Read from the sources, transitively: imports inside functions count, and functions that are named for a child
+    process. Imports of computed names (``studies.get``) cannot be seen.
+    """
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        path = _source(name)
+        if name in found or path is None or name == PACKAGE:
+            continue
+        found.add(name)
+        waiting += [name.rpartition(".")[0], *_imports(name, path, *_version(path))]
+    return sorted(found)
+
+
+def sha256s(names: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of the sources of modules by name, and of the files of `DATA` by their path in the package.
+
+    A module that is not there has none.
+    """
+    result = {}
+    for name in sorted(names):
+        if (path := _source(name)) is not None:
+            result[name] = _sha256(path)
+        for data in sorted((FOLDER / DATA[name]).rglob("*")) if name in DATA else ():
+            if data.is_file():
+                result[data.relative_to(FOLDER).as_posix()] = _sha256(data)
+    return result
+
+
+def changed(record: Mapping[str, str]) -> str | None:
+    """Which recorded source is another one now, in words that follow "because"; None if all are the same."""
+    now = sha256s(name for name in record if _is_module(name))
+    for name in sorted({*record, *now}):
+        if record.get(name) != now.get(name):
+            return f"{name} {'has changed since' if name in now else 'is gone'}"
+    return None
+
+
+def cells_sha256(notebook: Path) -> str:
+    """SHA-256 of what a notebook does, its code cells; prose and stored outputs do not count.
+
+    Raises
+    ------
+    BadInput : it is not a notebook.
+    """
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise BadInput(f"{notebook} is not a notebook ({type(error).__name__}: {error})") from error
+    return hashlib.sha256(json.dumps(code).encode()).hexdigest()
+
+
+def _is_module(name: str) -> bool:
+    return name.startswith(f"{PACKAGE}.")
+
+
+def _source(name: str) -> Path | None:
+    """The source file of a module of this package; None if there is no such module."""
+    stem = FOLDER.joinpath(*name.split(".")[1:])
+    found = (path for path in (stem / "__init__.py", stem.with_name(f"{stem.name}.py")) if path.is_file())
+    return next(found, None) if name.split(".")[0] == PACKAGE else None
+
+
+def _path(name: str) -> Path:
+    """The file that a name in a record stands for."""
+    return _source(name) if _is_module(name) else FOLDER / name
+
+
+def _sha256(path: Path) -> str:
+    return _read_sha256(path, *_version(path))
+
+
+@functools.cache
+def _read_sha256(path: Path, *version: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _version(path: Path) -> tuple[int, int, int]:
+    """Changes when a file is written."""
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+@functools.cache
+def _imports(name: str, path: Path, *version: int) -> tuple[str, ...]:
+    """What one module imports, or names for a child; some are no modules but what is in one."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    found: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            found += [module, *(f"{module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and (match := _CALLED.fullmatch(node.value)):
+            found.append(match[1])
+    return tuple(found)
