@@ -36,7 +36,7 @@ def done_stages(home: Path) -> dict[tuple[str, str], str]:
         (name, stage): entry["started"]
         for name, record in records(home).items()
         for stage, entry in record["stages"].items()
-        if entry["status"] == "done" and "code_sha256" in entry
+        if entry["status"] == "done" and "notebook_sha256" in entry
     }
 
 

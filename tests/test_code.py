@@ -143,3 +143,8 @@ def test_what_is_no_notebook_is_named(tmp_path, content):
     (tmp_path / "n.ipynb").write_text(content, errors="surrogateescape")
     with pytest.raises(BadInput, match="n.ipynb is not a notebook"):
         code.cells_sha256(tmp_path / "n.ipynb")
+
+
+def test_all_modules_are_found(package):
+    parts = ["part", "part.leaf"]
+    assert code.modules() == [f"helpers.{name}" for name in ("high", "late", "low", "native", "other", *parts)]

@@ -1,10 +1,11 @@
 import json
 import os
 import subprocess
+import sys
 
 import pytest
 
-from helpers import files, runs
+from helpers import code, files, runs
 from helpers.errors import BadInput, DamagedFile, MissingStage, WorkbenchError
 
 
@@ -113,20 +114,132 @@ def test_a_record_that_is_not_json(home):
         _stage("02_second")
 
 
-def test_what_must_be_executed_again_and_why():
-    requested, source = {"seed": 1}, "sha of the notebook"
-    run = _made(seed=1).run
-    assert run.unfinished("01", requested, source) == "was executed by hand"
+@pytest.fixture
+def notebooks(tmp_path, monkeypatch):
+    """A project of our own: notebooks to be edited at will."""
+    folder = tmp_path / "project" / "notebooks"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(files, "project", lambda: folder.parent)
+    return folder
+
+
+def _executed(folder, name: str = "01_first", **options) -> runs.Run:
+    """A stage as `workbench run` leaves it behind: with its notebook."""
+    cells = [{"cell_type": "code", "source": [f"# {options}"], "outputs": []}]
+    (folder / f"{name}.ipynb").write_text(json.dumps({"cells": cells}))
+    run = _made(name, **options).run
+    (run.folder / "notebooks").mkdir(exist_ok=True)
+    (run.folder / "notebooks" / f"{name}.ipynb").write_text(f"{options} executed")
     with run.edit() as record:
-        record["stages"]["01_first"]["code_sha256"] = source
-    assert run.unfinished("01", requested, source) is None
-    assert "seed=1, not 2" in run.unfinished("01", {"seed": 2}, source)
-    assert "other code" in run.unfinished("01", requested, "other")
+        record["stages"][name]["notebook_sha256"] = code.cells_sha256(folder / f"{name}.ipynb")
+    return run
+
+
+def test_what_must_be_executed_again_and_why(notebooks):
+    run = _made(seed=1).run
+    assert run.unfinished("01", {"seed": 1}) == "was executed by hand"
+    run = _executed(notebooks, seed=1)
+    assert run.unfinished("01", {"seed": 1}) is None
+    assert "seed=1, not 2" in run.unfinished("01", {"seed": 2})
     (run.folder / "a.txt").write_text("changed")
-    assert "changed" in run.unfinished("01", requested, source)
+    assert "changed" in run.unfinished("01", {"seed": 1})
     (run.folder / "a.txt").unlink()
-    assert "recorded a.txt, which is gone" in run.unfinished("01", requested, source)
-    assert run.unfinished("02", requested, source) == "has not been run"
+    assert "recorded a.txt, which is gone" in run.unfinished("01", {"seed": 1})
+    assert run.unfinished("02", {"seed": 1}) == "has not been run"
+    (notebooks / "01_first.ipynb").write_text('{"cells": [{"cell_type": "code", "source": ["other"]}]}')
+    assert run.unfinished("01", {}) == "was executed with other code: 01_first.ipynb has changed since"
+    (notebooks / "01_first.ipynb").write_text("broken")
+    assert run.unfinished("01", {}) == "was executed with other code: 01_first.ipynb has changed since"
+
+
+def test_what_used_an_edited_module_does_not_count_nor_what_was_made_of_it(home, capsys):
+    first, second = _made(), _stage("02_second")
+    second.input("01", "a.txt")
+    with second.output("b.txt") as path:
+        path.write_text("b")
+    second.finish()
+    _made("03_third", "c.txt")
+    assert first.run.stale(first.run.record()) == {}
+    with first.run.edit() as record:
+        record["stages"]["01_first"]["code"]["helpers.files"] = "of another version"
+    reason = "was executed with other code: helpers.files has changed since"
+    assert first.run.stale(first.run.record()) == {
+        "01_first": reason,
+        "02_second": f"used a.txt of stage 01, which {reason}",
+    }
+    assert first.run.recorded("c.txt") and first.run.stale(first.run.record(), any_code=True) == {}
+    with pytest.raises(MissingStage, match="helpers.files has changed since: run notebook 02 for it"):
+        first.run.recorded("b.txt")
+    capsys.readouterr()
+    fourth = _stage("04_fourth")
+    assert fourth.input("02", "b.txt").read_text() == fourth.input("02", "b.txt").read_text() == "b"
+    assert capsys.readouterr().out == (
+        f"stage 02 used a.txt of stage 01, which {reason}: what is made of it does not count until it is executed "
+        "again\n"
+    ), "told once: work by hand goes on"
+
+
+def test_a_record_without_its_code_does_not_count():
+    run = _made().run
+    with run.edit() as record:
+        record["stages"]["01_first"]["code_sha256"] = record["stages"]["01_first"].pop("code")
+    assert run.stale(run.record()) == {"01_first": "was executed with code that it has no record of"}
+
+
+def test_a_renamed_notebook_takes_the_place_of_its_old_self(notebooks, home):
+    run = _executed(notebooks, "02_training", seed=1)
+    third = _stage("03_third")
+    third.input("02", "a.txt")
+    third.finish()
+    os.rename(notebooks / "02_training.ipynb", notebooks / "02_keras.ipynb")
+    assert run.unfinished("02", {}) == "was executed as 02_training.ipynb, which is gone"
+    _executed(notebooks, "02_keras", text="other", seed=1)
+    assert [*run.record()["stages"]] == ["03_third", "02_keras"] and run.unfinished("02", {}) is None
+    assert run.recorded("a.txt").read_text() == "other"
+    assert os.listdir(run.folder / "notebooks") == ["02_keras.ipynb"]
+    assert "earlier a.txt" in run.stale(run.record())["03_third"]
+
+
+def test_a_file_belongs_to_the_stage_that_wrote_it_last():
+    run = _made("04_parity").run
+    _made("05_parity", text="other")
+    assert run.recorded("a.txt").read_text() == "other" and run.record()["stages"]["04_parity"]["outputs"] == {}
+
+
+def test_a_stage_is_reused_with_its_code_notebook_and_environment(notebooks, home):
+    other, taker = _executed(notebooks, run="other", seed=1), runs.Run("ranking", "taker")
+    assert taker.reuse("01", other, {"seed": 1})
+    entry = taker.record()["stages"]["01_first"]
+    assert entry["from_run"] == "other" and entry["parameters"]["run"] == "taker"
+    assert taker.unfinished("01", {"seed": 1}) is None and taker.recorded("a.txt")
+    assert taker.record()["packages"] == other.record()["packages"]
+
+
+def test_a_stage_that_was_executed_anew_with_another_seed_is_not_reused(notebooks, home):
+    """The other run was finished when the sweep was planned, and is executed anew before or while it is asked."""
+    other, taker = _executed(notebooks, run="other", seed=1), runs.Run("ranking", "taker")
+    again = _stage("01_first", run="other", seed=2)
+    assert not taker.reuse("01", other, {"seed": 1}), "it is being executed"
+    again.finish()
+    assert not taker.reuse("01", other, {"seed": 2}), "not yet by its notebook"
+    _executed(notebooks, run="other", seed=2)
+    assert not taker.reuse("01", other, {"seed": 1}) and not taker.record()["stages"]
+    with other.edit() as record:
+        record["stages"]["01_first"]["code"]["helpers.files"] = "of another version"
+    assert not taker.reuse("01", other, {"seed": 2})
+    assert not taker.reuse("01", runs.Run("ranking", "nobody"), {}) and not (home / "artifacts/ranking/nobody").exists()
+
+
+def test_nobody_begins_a_stage_that_is_being_reused(notebooks, home):
+    other, taker = _executed(notebooks, run="other", seed=1), runs.Run("ranking", "taker")
+    script = "from helpers import runs; runs.Stage('01_first', study='ranking', run='other', seed=2)"
+    with other._locked():  # as `reuse` holds it while it copies
+        process = subprocess.Popen([sys.executable, "-c", script])
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=2)
+        assert other.unfinished("01", {"seed": 1}) is None
+    assert process.wait(timeout=30) == 0 and other.unfinished("01", {}) == "was started and did not finish"
+    assert not taker.reuse("01", other, {"seed": 1})
 
 
 def test_run_names_cannot_leave_the_folder():
@@ -134,8 +247,9 @@ def test_run_names_cannot_leave_the_folder():
         runs.Run("ranking", "../x")
 
 
-def test_a_changed_input_or_shared_file_means_executing_again(home):
+def test_a_changed_input_or_shared_file_means_executing_again(notebooks, home):
     first = _made()
+    (notebooks / "02_second.ipynb").write_text('{"cells": []}')
     second = _stage("02_second")
     second.input("01", "a.txt")
     (home / "data").mkdir()
@@ -143,18 +257,28 @@ def test_a_changed_input_or_shared_file_means_executing_again(home):
     second.share({"data/part": files.sha256(home / "data" / "part")})
     second.finish()
     with first.run.edit() as record:
-        record["stages"]["02_second"]["code_sha256"] = "s"
-    assert first.run.unfinished("02", {}, "s") is None
+        record["stages"]["02_second"]["notebook_sha256"] = code.cells_sha256(notebooks / "02_second.ipynb")
+    assert first.run.unfinished("02", {}) is None
     (home / "data" / "part").unlink()
-    assert first.run.unfinished("02", {}, "s") == "made data/part, which is gone"
+    assert first.run.unfinished("02", {}) == "made data/part, which is gone"
     (first.run.folder / "a.txt").write_text("b")
-    assert first.run.unfinished("02", {}, "s") == "used a.txt, which has been changed since"
+    assert first.run.unfinished("02", {}) == "used a.txt, which has been changed since"
 
 
-@pytest.mark.parametrize("file", ["../../elsewhere.txt", "/elsewhere.txt", "run.json"])
-def test_a_stage_writes_in_its_folder_and_not_the_record(file):
-    with pytest.raises(BadInput, match="not a file that a stage may write"), _stage("01_first").output(file):
+@pytest.mark.parametrize(
+    "file",
+    [
+        *("../../elsewhere.txt", "/elsewhere.txt", "run.json", "notebooks/../run.json", "./run.json", "RUN.JSON", ""),
+        *("a//b", ".lock", ".executing", "figures/.hidden", "notebooks/01_first.ipynb", "report.html"),
+    ],
+)
+def test_a_stage_writes_in_its_folder_and_nothing_of_the_runs_own(file):
+    stage = _stage("01_first")
+    with pytest.raises(BadInput, match="not a file that a stage may write"), stage.output(file):
         pass
+    with pytest.raises(BadInput, match="not a file that a stage may write"):
+        stage.discard(file)
+    assert stage.run.record()["stages"]
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "null", '{"stages": {"01_x": {}}}', "\x00"])
@@ -185,6 +309,13 @@ def test_an_undefined_metric_is_null_and_not_nan(home):
     }
 
 
+def test_an_infinite_metric_is_undefined_too_and_said(home):
+    said = _stage("01_first").finish(divergence=float("inf"), auc=0.5)
+    assert said.endswith("; infinite, recorded as undefined: divergence")
+    text = (home / "artifacts/ranking/r/run.json").read_text()
+    assert "Infinity" not in text and json.loads(text)["stages"]["01_first"]["metrics"]["divergence"] is None
+
+
 def test_replacing_a_stage_with_other_parameters_is_said(capsys):
     _made(seed=1)
     _made(seed=1)
@@ -198,3 +329,17 @@ def test_an_impossible_home_is_an_error_in_words(monkeypatch, home_value):
     monkeypatch.setenv("WORKBENCH_HOME", home_value)
     with pytest.raises(WorkbenchError, match="WORKBENCH_HOME|cannot make the folder"):
         _stage("01_first")
+
+
+def test_commit_packages_and_host_are_of_each_stage(home):
+    run = _made().run
+    record = run.record()
+    assert record["packages"] == record["stages"]["01_first"]["environment"]["packages"]
+    with run.edit() as record:
+        earlier = record["stages"]["01_first"]["environment"]
+        earlier["commit"], earlier["packages"]["numpy"] = "0" * 40, "1.0"
+    _made("02_second", "b.txt")
+    record = run.record()
+    assert record["commit"] == record["packages"]["numpy"] == "mixed"
+    assert record["packages"]["keras"] != "mixed" and record["host"]["cores"]
+    assert record["stages"]["01_first"]["environment"]["packages"]["numpy"] == "1.0"

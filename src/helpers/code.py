@@ -42,7 +42,7 @@ def loaded() -> dict[str, str]:
     global _looked
     before, _looked = _looked, time.time_ns()
     main = getattr(sys.modules.get("__main__"), "__spec__", None)  # as in ``python -m helpers.child``
-    names = [*sys.modules, *([main.name] if main else [])]
+    names = [*list(sys.modules), *([main.name] if main else [])]
     for name, digest in sha256s(name for name in names if _is_module(name) and name not in _seen).items():
         edited = before < _path(name).stat().st_mtime_ns <= _looked
         _seen.setdefault(name, EDITED if edited else digest)
@@ -72,6 +72,13 @@ def imported(names: Iterable[str]) -> list[str]:
         found.add(name)
         waiting += [name.rpartition(".")[0], *_imports(name, path, *_version(path))]
     return sorted(found)
+
+
+def modules() -> list[str]:
+    """All modules of this package, sorted."""
+    parts = (path.relative_to(FOLDER).with_suffix("").parts for path in FOLDER.rglob("*.py"))
+    names = {".".join((PACKAGE, *part)).removesuffix(".__init__") for part in parts}
+    return sorted(names - {PACKAGE})
 
 
 def sha256s(names: Iterable[str]) -> dict[str, str]:
@@ -106,11 +113,9 @@ def cells_sha256(notebook: Path) -> str:
     BadInput : it is not a notebook.
     """
     try:
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        return _cells_sha256(notebook, *_version(notebook))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise BadInput(f"{notebook} is not a notebook ({type(error).__name__}: {error})") from error
-    return hashlib.sha256(json.dumps(code).encode()).hexdigest()
 
 
 def _is_module(name: str) -> bool:
@@ -142,6 +147,13 @@ def _version(path: Path) -> tuple[int, int, int]:
     """Changes when a file is written."""
     found = path.stat()
     return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+@functools.cache
+def _cells_sha256(notebook: Path, *version: int) -> str:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return hashlib.sha256(json.dumps(code).encode()).hexdigest()
 
 
 @functools.cache

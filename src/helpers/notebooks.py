@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import hashlib
-import json
 import os
 import re
 import subprocess
@@ -47,8 +45,20 @@ def folder() -> Path:
 
 
 def numbered() -> dict[str, Path]:
-    """All numbered notebooks by number, in order."""
-    return {path.name[:2]: path for path in sorted(folder().glob("[0-9][0-9]_*.ipynb"))}
+    """All numbered notebooks by number, in order, from 01 on; 00 is free for scratch.
+
+    Raises
+    ------
+    BadInput : two have one number.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder().glob("[0-9][0-9]_*.ipynb")):
+        other = found.setdefault(path.name[:2], path)
+        if other != path:
+            raise BadInput(
+                f"{other.name} and {path.name} in {folder()} have one number: give one of them a name without it"
+            )
+    return {number: path for number, path in found.items() if number != "00"}
 
 
 def stages(chosen: str | None = None) -> dict[str, Path]:
@@ -80,13 +90,17 @@ def declared(notebook: Path) -> dict[str, Declared]:
 def _declared(notebook: Path, changed: int) -> dict[str, Declared]:
     import papermill
 
-    found = papermill.inspect_notebook(str(notebook))
-    return {
-        name: Declared(
-            name, _KINDS.get(entry["inferred_type_name"], str), ast.literal_eval(entry["default"]), entry["help"]
-        )
-        for name, entry in found.items()
-    }
+    try:
+        found = papermill.inspect_notebook(str(notebook))
+        return {
+            name: Declared(
+                name, _KINDS.get(entry["inferred_type_name"], str), ast.literal_eval(entry["default"]), entry["help"]
+            )
+            for name, entry in found.items()
+        }
+    except Exception as error:  # of nbformat, jsonschema, papermill: whatever they make of a file that is no notebook
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise BadInput(f"{notebook} is not a notebook with parameters that can be read ({said})") from error
 
 
 def parameters() -> dict[str, Declared]:
@@ -98,17 +112,6 @@ def parameters() -> dict[str, Declared]:
 def stages_with(name: str) -> list[str]:
     """The numbers of the stages that have a parameter."""
     return [number for number, notebook in stages().items() if name in declared(notebook)]
-
-
-def code_sha256(notebook: Path) -> str:
-    """SHA-256 of what a stage does: the notebook's code cells and the sources of this package, studies included.
-
-    Prose and stored outputs do not count.
-    """
-    cells = json.loads(notebook.read_text())["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    code += [path.read_text() for path in sorted(Path(__file__).parent.rglob("*.py"))]
-    return hashlib.sha256(json.dumps(code).encode()).hexdigest()
 
 
 @contextmanager

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from helpers import files, kernels, notebooks, report, runs, studies
+from helpers import code, files, kernels, notebooks, report, runs, studies
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, KernelDied, StageFailed, WorkbenchError, meant
-from helpers.notebooks import KERNEL, code_sha256, declared, environment, stages
+from helpers.notebooks import KERNEL, declared, environment, stages
 
 START_ATTEMPTS = 3
 """How often a kernel is started that ends before it is ready: no cell has been executed then."""
@@ -60,10 +60,16 @@ def _read(text: str, kind: type) -> object:
 
 
 def default_name(given: Mapping[str, object]) -> str:
-    """Name of a run that was given none: ``default``, or its parameters (``epochs=10,seed=3``)."""
-    name = ",".join(f"{key}={value}" for key, value in sorted(given.items())) or "default"
-    clean = re.sub(r"[^A-Za-z0-9._=+,-]", "-", name)
-    return clean if len(clean) <= 100 else f"{clean[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    """Name of a run that was given none: ``default``, or its parameters (``epochs=10,seed=3``).
+
+    Other parameters are another name: one that had to be cleaned or cut ends in a hash of them.
+    """
+    exact = {key: str(value) for key, value in sorted(given.items())}
+    clean = {key: re.sub(r"[^A-Za-z0-9._+-]", "-", value) for key, value in exact.items()}
+    name = ",".join(f"{key}={value}" for key, value in clean.items()) or "default"
+    if clean == exact and len(name) <= 100:
+        return name
+    return f"{name[:80]}-{hashlib.sha256(json.dumps(exact).encode()).hexdigest()[:12]}"
 
 
 def run(
@@ -73,7 +79,7 @@ def run(
     *,
     chosen: str | None = None,
     force: bool = False,
-    donors: Mapping[str, str] | None = None,
+    reuse: Mapping[str, str] | None = None,
     wait: bool = False,
     page: bool = True,
     echo: Callable[[str], None] = print,
@@ -86,7 +92,7 @@ def run(
     given : parameters by name, for every stage that has them. A run that exists keeps those it was started with.
     chosen : which stages, see `stages`.
     force : execute the chosen stages again even if they are finished; parameters given now replace the run's own.
-    donors : by stage number, the run that may have executed this very stage already, see `_adopt`.
+    reuse : by stage number, the run that may have executed this very stage already, see `runs.Run.reuse`.
     wait : for another process that executes this run, instead of refusing.
     page : write ``report.html``.
     echo : where a line about each stage goes.
@@ -104,14 +110,14 @@ def run(
         files.clear_partial(work.folder)
         wanted = _settle(work, wanted, force, every_stage=chosen is None)
         for number, notebook in todo.items():
-            every, source = effective(study, notebook, wanted), code_sha256(notebook)
+            every = effective(study, notebook, wanted)
             given_here = {*studies.get(study).defaults, *wanted}
             parameters = {name: value for name, value in every.items() if name in given_here}
-            reason = "forced" if force else work.unfinished(number, every, source)
-            if reason and not force and number in (donors or {}):
-                donor = runs.Run(study, donors[number])
-                if donor.unfinished(number, every, source) is None and work.adopt(number, donor):
-                    echo(f"{notebook.stem}  is that of run {donor.name!r}: taken from there")
+            reason = "forced" if force else work.unfinished(number, every)
+            if reason and not force and number in (reuse or {}):
+                other = runs.Run(study, reuse[number])
+                if work.reuse(number, other, every):
+                    echo(f"{notebook.stem}  is that of run {other.name!r}: taken from there")
                     continue
             if reason is None:
                 echo(f"{notebook.stem}  finished before, nothing to do")
@@ -119,7 +125,7 @@ def run(
             if reason not in ("forced", "has not been run"):
                 echo(f"{notebook.stem}  {reason}: executing it again")
             started = time.monotonic()
-            _execute(work, notebook, parameters, source)
+            _execute(work, notebook, parameters)
             echo(f"{notebook.stem}  done in {time.monotonic() - started:.1f} s")
         _tell_stale(work, set(todo), echo)
         if page:
@@ -128,10 +134,9 @@ def run(
 
 
 def _tell_stale(work: runs.Run, executed: set[str], echo: Callable[[str], None]) -> None:
-    """Say which other stages were made from what has been replaced now."""
-    record = work.record()
-    for stage in sorted(record["stages"]):
-        if stage[:2] not in executed and (reason := work.stale(stage, record)):
+    """Say which other stages were made from what has been replaced now, or by code that has."""
+    for stage, reason in work.stale(work.record()).items():
+        if stage[:2] not in executed:
             echo(f"{stage}  {reason}: `workbench run {work.study} --run {work.name}` makes it again")
 
 
@@ -197,7 +202,7 @@ def _only_one(work: runs.Run, wait: bool = False):
         yield
 
 
-def _execute(work: runs.Run, notebook: Path, parameters: dict, source: str) -> None:
+def _execute(work: runs.Run, notebook: Path, parameters: dict) -> None:
     """One stage through papermill, in a kernel of its own; the notebook in notebooks/ is only read."""
     import logging
 
@@ -211,6 +216,7 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict, source: str) -> N
     target = work.folder / "notebooks" / notebook.name
     failed = target.with_suffix(".failed.ipynb")
     terminal = sys.stderr.isatty()
+    cells = code.cells_sha256(notebook)
     with (
         files.atomic(target) as temporary,
         environment(WORKBENCH_HOME=str(files.home()), **({} if terminal else {"TQDM_DISABLE": "1"})),
@@ -245,7 +251,7 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict, source: str) -> N
             raise StageFailed(
                 f"stage {notebook.stem} ran to its end but did not record itself: its last cell must call finish()"
             )
-        stage["code_sha256"] = source
+        stage["notebook_sha256"] = cells
 
 
 def _engine() -> str:

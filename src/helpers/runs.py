@@ -10,60 +10,22 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-import platform
+import math
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from helpers import files
+from helpers import code, environment, files
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, DamagedFile, MissingStage, WorkbenchError
 
-_PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "MNN", "numpy", "scipy", "scikit-learn", "pandas", "pyarrow")
-
-
-def _commit() -> str | None:
-    """The project's git commit, with ``+changes`` if files differ from it; None outside a checkout."""
-    if not (files.project() / ".git").exists():
-        return None
-    git = ["git", "-C", str(files.project())]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head.stdout.strip() + ("+changes" if status.stdout.strip() else "")
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def environment() -> dict:
-    """What a result depends on besides its parameters: packages, commit, host."""
-    return {
-        "packages": {"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
-        "commit": _commit(),
-        "host": {
-            "system": platform.platform(),
-            "machine": platform.machine(),
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-        },
-    }
-
-
+RECORD = "run.json"
 _VERBS = {"inputs": "used", "outputs": "recorded", "shared": "made"}
+_NOT_OF_STAGES = (RECORD, "report.html", "notebooks")
+"""What `workbench run` keeps in a run folder; a stage writes none of it."""
 
 
 class Run:
@@ -76,12 +38,12 @@ class Run:
 
     @property
     def record_file(self) -> Path:
-        return self.folder / "run.json"
+        return self.folder / RECORD
 
     def record(self) -> dict:
         """The record as it is on disk; an empty one if there is none yet."""
         try:
-            record = json.loads(self.record_file.read_text())
+            record = json.loads(self.record_file.read_text(encoding="utf-8"))
             entries = record["stages"].values()
             assert all({"status", "parameters", "inputs", "outputs"} <= set(entry) for entry in entries)
             return record
@@ -98,14 +60,21 @@ class Run:
     @contextmanager
     def edit(self) -> Iterator[dict]:
         """Change the record under a lock, so that two processes cannot lose each other's entries."""
+        with self._locked():
+            record = self.record()
+            yield record
+            self._summarise(record)
+            files.write_json(self.record_file, record)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep every other process from changing the record: no stage is opened or finished meanwhile."""
         import fcntl
 
         files.make_folder(self.folder)
-        with files.writing(self.record_file), open(self.folder / ".lock", "w") as lock:
+        with files.writing(self.record_file), open(self.folder / ".lock", "w", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            record = self.record()
-            yield record
-            files.write_json(self.record_file, record)
+            yield
 
     def files(self, *suffixes: str, stage: str = "") -> list[str]:
         """Recorded outputs that end in one of `suffixes`, of all finished stages or of one, in order of making."""
@@ -117,18 +86,23 @@ class Run:
             if path.endswith(suffixes)
         ]
 
-    def verified(self, stage: str, file: str) -> Path:
+    def verified(self, stage: str, file: str, *, any_code: bool = False) -> Path:
         """The path of what `stage` recorded as `file`, after its SHA-256 has been checked.
+
+        Parameters
+        ----------
+        any_code : take it also where the code that made it has changed since, for a stage that does not count either
+            until that is made again.
 
         Raises
         ------
-        MissingStage : the stage has not finished in this run, or ran before one of its inputs was made anew.
+        MissingStage : the stage has not finished in this run, or what it did does not count any more (`stale`).
         DamagedFile : the file is gone or is not the bytes that were recorded.
         """
         record = self.record()
-        reason = self.stale(stage, record)
-        entry = record["stages"].get(self._full_name(stage, record), {})
-        if not reason and file not in entry["outputs"]:
+        name = self._full_name(stage, record)
+        reason = self.stale(record, any_code=any_code).get(name) if name else "has not been run"
+        if not reason and file not in record["stages"][name]["outputs"]:
             reason = f"did not make {file}"
         number = stage[:2]
         again = (
@@ -139,7 +113,7 @@ class Run:
         path = self.folder / file
         if not path.is_file():
             raise DamagedFile(f"{files.shown(path)} is gone, although stage {number} recorded it: {again}")
-        if files.sha256(path) != entry["outputs"][file]:
+        if files.sha256(path) != record["stages"][name]["outputs"][file]:
             raise DamagedFile(
                 f"{files.shown(path)} is not the file that stage {number} recorded (its SHA-256 differs): {again}"
             )
@@ -147,23 +121,25 @@ class Run:
 
     def recorded(self, file: str) -> Path | None:
         """The path of what whichever stage recorded as `file`, see `verified`; None if none did."""
-        maker = next((name for name, stage in self.record()["stages"].items() if file in stage["outputs"]), None)
+        maker = _makers(self.record()).get(file)
         return None if maker is None else self.verified(maker, file)
 
-    def unfinished(self, stage: str, requested: dict, code_sha256: str) -> str | None:
+    def unfinished(self, stage: str, requested: Mapping[str, object], record: dict | None = None) -> str | None:
         """Why `stage` must be executed (again), in words; None when it is finished and all of it is there."""
-        record = self.record()
-        reason = self.stale(stage, record)
-        if reason:
+        record = self.record() if record is None else record
+        name = self._full_name(stage, record)
+        if name is None:
+            return "has not been run"
+        entry = record["stages"][name]
+        if reason := self.stale(record, any_code=True).get(name):
             return reason
-        entry = record["stages"][self._full_name(stage, record)]
-        for name, value in requested.items():
-            if entry["parameters"].get(name, value) != value:
-                return f"was executed with {name}={entry['parameters'][name]!r}, not {value!r}"
-        if entry.get("code_sha256") is None:
+        for parameter, value in requested.items():
+            if entry["parameters"].get(parameter, value) != value:
+                return f"was executed with {parameter}={entry['parameters'][parameter]!r}, not {value!r}"
+        if entry.get("notebook_sha256") is None:
             return "was executed by hand"
-        if entry["code_sha256"] != code_sha256:
-            return "was executed with other code (notebook or helpers)"
+        if reason := _outdated(name, entry):
+            return reason
         for kind, base in (("inputs", self.folder), ("outputs", self.folder), ("shared", files.home())):
             for file, recorded in entry.get(kind, {}).items():
                 path = base / file
@@ -173,60 +149,117 @@ class Run:
                     return f"{_VERBS[kind]} {file}, which has been changed since"
         return None
 
-    def adopt(self, stage: str, donor: Run) -> bool:
-        """Take a finished stage from another run that executed it with the same parameters and inputs.
+    def reuse(self, stage: str, other: Run, requested: Mapping[str, object]) -> bool:
+        """Take a finished stage from another run that executed it with the same parameters, inputs and code.
 
-        Its files and its executed notebook are copied and its record too, with the name of the run it came from.
-        Returns False, and changes nothing that counts, where this run's inputs are not those that the donor used, or
-        the donor's files change in the meantime.
+        Its files and its executed notebook are copied and its record too, with the name of the run it came from; the
+        other run cannot begin to execute it again meanwhile. Returns False, and changes nothing that counts, where
+        the other has nothing (more) that `requested` would make.
         """
-        theirs = donor.record()
-        name = self._full_name(stage, theirs)
-        entry = theirs["stages"][name]
-        made = {file: digest for other in self.record()["stages"].values() for file, digest in other["outputs"].items()}
-        if any(made.get(file) != used for file, used in entry["inputs"].items()):
+        if not other.record_file.is_file():
             return False
-        try:
-            for file, digest in {**entry["outputs"], f"notebooks/{name}.ipynb": None}.items():
-                with files.atomic(self.folder / file) as temporary:
-                    shutil.copyfile(donor.folder / file, temporary)
-                    if digest is not None and files.sha256(temporary) != digest:
-                        raise DamagedFile(f"{file} of run {donor.name!r} has been changed")
-        except (FileNotFoundError, DamagedFile):
-            return False
+        made = {file: entry["outputs"][file] for entry, file in _outputs(self.record())}
+        with other._locked():
+            theirs = other.record()
+            if other.unfinished(stage, requested, theirs):
+                return False
+            name = self._full_name(stage, theirs)
+            entry = theirs["stages"][name]
+            if any(made.get(file) != used for file, used in entry["inputs"].items()):
+                return False
+            try:
+                for file, digest in {**entry["outputs"], f"notebooks/{name}.ipynb": None}.items():
+                    with files.atomic(self.folder / file) as temporary:
+                        shutil.copyfile(other.folder / file, temporary)
+                        if digest is not None and files.sha256(temporary) != digest:
+                            raise DamagedFile(f"{file} of run {other.name!r} has been changed")
+            except (FileNotFoundError, DamagedFile):
+                return False
         with self.edit() as record:
-            own = {**entry["parameters"], "run": self.name}
-            record.update({key: theirs[key] for key in ("packages", "commit", "host")})
-            record["stages"][name] = {**entry, "parameters": own, "from_run": entry.get("from_run", donor.name)}
-            self._collect_parameters(record)
+            parameters = {**entry["parameters"], "run": self.name}
+            copied = {**entry, "parameters": parameters, "from_run": entry.get("from_run", other.name)}
+            self._enter(record, name, copied)
         return True
 
+    def _enter(self, record: dict, stage: str, entry: dict) -> None:
+        """Set a stage's entry; what another of its number, or with its files, said of them does not hold any more."""
+        for name in [name for name in record["stages"] if name[:2] == stage[:2] and name != stage]:
+            del record["stages"][name]  # the notebook had another name then
+            (self.folder / "notebooks" / f"{name}.ipynb").unlink(missing_ok=True)
+        for other, file in list(_outputs(record)):
+            if file in entry["outputs"]:
+                del other["outputs"][file]
+        record["stages"][stage] = entry
+
     @staticmethod
-    def _collect_parameters(record: dict) -> None:
-        """Set what the stages have been executed with, as one table."""
+    def _summarise(record: dict) -> None:
+        """Set what the stages have been executed with, and where, as one table each."""
         ordered = [record["stages"][stage] for stage in sorted(record["stages"])]
         record["parameters"] = {k: v for stage in ordered for k, v in stage["parameters"].items()}
         record["seed"] = record["parameters"].get("seed")
+        record.update(environment.common([stage["environment"] for stage in ordered if "environment" in stage]))
 
     @staticmethod
     def _full_name(stage: str, record: dict) -> str | None:
         """``"02"`` or the whole name, as the key in the record."""
         return next((name for name in record["stages"] if name[:2] == stage[:2]), None)
 
-    def stale(self, stage: str, record: dict) -> str | None:
-        """Why what `stage` made does not count (any more) by the record, in words; None if it does."""
-        entry = record["stages"].get(self._full_name(stage, record))
-        if entry is None:
-            return "has not been run"
-        if entry["status"] != "done":
-            return "was started and did not finish"
-        for file, used in entry["inputs"].items():
-            maker = next((n for n, other in record["stages"].items() if file in other["outputs"]), None)
-            if maker is None or record["stages"][maker]["outputs"][file] != used:
-                return f"used an earlier {file}, which has been made anew since"
-            if self.stale(maker, record):
-                return f"used {file} of stage {maker[:2]}, which {self.stale(maker, record)}"
-        return None
+    def stale(self, record: dict, *, any_code: bool = False) -> dict[str, str]:
+        """Why stages of the record do not count (any more), in words by name; a stage that counts is not in it.
+
+        Parameters
+        ----------
+        any_code : leave out that the code which a stage executed has changed since.
+        """
+        makers, reasons = _makers(record), {}
+        for name, entry in sorted(record["stages"].items()):  # inputs come from stages with lower numbers
+            reason = None if entry["status"] == "done" else "was started and did not finish"
+            if reason is None and not any_code:
+                reason = _outdated(name, entry)
+            for file, used in entry["inputs"].items() if reason is None else ():
+                maker = makers.get(file)
+                if maker is None or record["stages"][maker]["outputs"][file] != used:
+                    reason = f"used an earlier {file}, which has been made anew since"
+                elif maker in reasons:
+                    reason = f"used {file} of stage {maker[:2]}, which {reasons[maker]}"
+                if reason:
+                    break
+            if reason:
+                reasons[name] = reason
+        return reasons
+
+
+def _outputs(record: dict) -> Iterator[tuple[dict, str]]:
+    """Every stage's entry with each file that it recorded."""
+    for entry in record["stages"].values():
+        for file in entry["outputs"]:
+            yield entry, file
+
+
+def _makers(record: dict) -> dict[str, str]:
+    """Which stage recorded a file, by file."""
+    return {file: name for name, entry in record["stages"].items() for file in entry["outputs"]}
+
+
+def _outdated(name: str, entry: dict) -> str | None:
+    """Which code of those that a stage executed has changed since, in words; None if none has.
+
+    A stage executed by hand does not know its notebook's cells: it counts by the modules it used.
+    """
+    if "code" not in entry:
+        return "was executed with code that it has no record of"
+    notebook = files.project() / "notebooks" / f"{name}.ipynb"
+    if entry.get("notebook_sha256") is not None:
+        if not notebook.is_file():
+            return f"was executed as {notebook.name}, which is gone"
+        try:
+            same = code.cells_sha256(notebook) == entry["notebook_sha256"]
+        except BadInput:  # told, with its name, by whoever executes it
+            same = False
+        if not same:
+            return f"was executed with other code: {notebook.name} has changed since"
+    changed = code.changed(entry["code"])
+    return f"was executed with other code: {changed}" if changed else None
 
 
 class Stage:
@@ -256,18 +289,27 @@ class Stage:
         self.shared: dict[str, str] = {}
         self.metrics: dict[str, float | None] = {}
         self._started = time.time()
+        self._environment = environment.describe()
+        self._warned: set[str] = set()
         with self.run.edit() as record:
             before = record["stages"].get(name, {"parameters": {}})["parameters"]
             changed = {k: v for k, v in self.parameters.items() if k in before and before[k] != v}
             if changed:
                 was = ", ".join(f"{k}={before[k]!r} is now {v!r}" for k, v in changed.items())
                 print(f"this replaces what {name} made in run {run!r}: {was} (-p run NAME keeps both)")
-            record.update(environment())
-            record["stages"][name] = self._entry("running")
+            self.run._enter(record, name, self._entry("running"))
 
     def input(self, stage: str, file: str) -> Path:
-        """The path of what an earlier stage recorded; see `Run.verified` for what is refused."""
-        path = self.run.verified(stage, file)
+        """The path of what an earlier stage recorded; see `Run.verified` for what is refused.
+
+        A stage whose code has changed since is told and not refused: an edit would else stop all work by hand.
+        """
+        path = self.run.verified(stage, file, any_code=True)
+        record = self.run.record()
+        reason = self.run.stale(record).get(self.run._full_name(stage, record))
+        if reason and stage[:2] not in self._warned:
+            self._warned.add(stage[:2])
+            print(f"stage {stage[:2]} {reason}: what is made of it does not count until it is executed again")
         self.inputs[file] = files.sha256(path)
         return path
 
@@ -281,17 +323,25 @@ class Stage:
 
         Whatever is checked inside the body is checked before the file counts.
         """
-        path = self.run.folder / file
-        if not path.resolve().is_relative_to(self.run.folder.resolve()) or path == self.run.record_file:
-            raise BadInput(f"{file!r} is not a file that a stage may write in its run folder")
+        path = self._own(file)
         with files.atomic(path) as temporary:
             yield temporary
         self.outputs[file] = files.sha256(path)
 
     def discard(self, file: str) -> None:
         """Remove a file that this stage could not make (again), so that an earlier one is not taken for it."""
-        (self.run.folder / file).unlink(missing_ok=True)
+        self._own(file).unlink(missing_ok=True)
         self.outputs.pop(file, None)
+
+    def _own(self, file: str) -> Path:
+        """The path of a file that a stage may write or remove: a plain relative name, and none of the run's own."""
+        parts = PurePosixPath(file).parts
+        path = self.run.folder / file
+        plain = bool(parts) and "/".join(parts) == file and not any(part.startswith(".") for part in parts)
+        inside = path.resolve().is_relative_to(self.run.folder.resolve())
+        if not plain or not inside or parts[0].lower() in _NOT_OF_STAGES:
+            raise BadInput(f"{file!r} is not a file that a stage may write in its run folder")
+        return path
 
     def share(self, made: Mapping[str, str]) -> None:
         """Record files outside the run folder that this stage stands for: SHA-256 by path below `home`.
@@ -307,12 +357,16 @@ class Stage:
         return figure
 
     def finish(self, **metrics: float) -> str:
-        """Record the stage as done, with `metrics` to be found again in run.json; returns a line to show."""
-        self.metrics = {name: None if value != value else float(value) for name, value in metrics.items()}  # no NaN
+        """Record the stage as done, with `metrics` to be found again in run.json; returns a line to show.
+
+        A metric that is no finite number is undefined, which is null in the record.
+        """
+        self.metrics = {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
         with self.run.edit() as record:
-            record["stages"][self.name] = self._entry("done")
-            Run._collect_parameters(record)
-        return f"stage {self.name} recorded {len(self.outputs)} files in {files.shown(self.run.folder)}"
+            self.run._enter(record, self.name, self._entry("done"))
+        infinite = [name for name, value in metrics.items() if math.isinf(value)]
+        said = f"; infinite, recorded as undefined: {', '.join(infinite)}" if infinite else ""
+        return f"stage {self.name} recorded {len(self.outputs)} files in {files.shown(self.run.folder)}{said}"
 
     def _entry(self, status: str) -> dict:
         return {
@@ -324,4 +378,6 @@ class Stage:
             "outputs": self.outputs,
             "shared": self.shared,
             "metrics": self.metrics,
+            "code": code.loaded(),
+            "environment": self._environment,
         }

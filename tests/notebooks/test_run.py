@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from support import PROJECT, QUICK, QUICKLY, STRACE, workbench
 
-from helpers import files, notebooks, pipeline, runs
+from helpers import code, files, notebooks, pipeline, runs
 from helpers.datasets import load
 from helpers.errors import DamagedFile
 from helpers.convert import recipes
@@ -227,7 +227,7 @@ def test_plain_papermill_from_any_folder(finished_copy, home, tmp_path):
     assert len(pd.read_csv(finished_copy.folder / "model/history.csv")) == 3
     again = workbench("run", "ranking", "--run", "default", "--stages", "01", home=home)
     assert again.returncode == 0
-    assert "epochs=3, not 5" in finished_copy.unfinished("02", {"epochs": 5}, "")
+    assert "epochs=3, not 5" in finished_copy.unfinished("02", {"epochs": 5})
 
 
 def test_plain_papermill_refuses_the_same_values(tmp_path, home):
@@ -307,3 +307,52 @@ def test_other_parameters_all_the_way(home):
     table = pd.read_csv(folder / "comparison.csv")
     plain = table["precision"].str.startswith("fp32")
     assert (table["verdict"][plain] == "same").all() and table["auc"][plain].min() > 0.7
+
+
+@pytest.fixture
+def edit(tmp_path, monkeypatch):
+    """Edits a module, by the eyes of this process: the package is copied, and its sources are looked for there."""
+    shutil.copytree(code.FOLDER, tmp_path / "package")
+    monkeypatch.setattr(code, "FOLDER", tmp_path / "package")
+
+    def edit_module(file: str) -> None:
+        with open(tmp_path / "package" / file, "a", encoding="utf-8") as text:
+            text.write("\n")
+
+    return edit_module
+
+
+@pytest.mark.parametrize(
+    ("file", "direct", "after"),
+    [
+        ("evaluation/latency.py", "05", "06"),  # what 05 made is in the bundle
+        ("training.py", "01 02", "03 04 05 06"),
+        ("convert/mnn.py", "04", "05 06"),
+        ("runtimes/litert.py", "03 04 05 06", ""),
+        ("plots.py", "01 02 03 04 05 06", ""),
+        ("studies/ranking.py", "01 02 03 04 05 06", ""),
+        ("bundle/make.py", "06", ""),
+        ("templates/bundle/c/golden.h", "06", ""),
+        ("studies/feed.py", "", ""),
+        ("templates/report.html", "", ""),
+        ("pipeline.py", "", ""),
+        ("sweeps/execute.py", "", ""),
+        ("cli.py", "", ""),
+        ("kernels/client.py", "", ""),
+    ],
+)
+def test_an_edit_makes_stale_what_used_the_module_what_was_made_of_that_and_nothing_else(
+    finished_copy, edit, file, direct, after
+):
+    record = finished_copy.record()
+    assert finished_copy.stale(record) == {}
+    edit(file)
+    stale = finished_copy.stale(record)
+    name = file if file.startswith("templates") else "helpers." + file.removesuffix(".py").replace("/", ".")
+    executed = [stage[:2] for stage in stale if stale[stage] == f"was executed with other code: {name} has changed since"]
+    assert executed == direct.split()
+    assert [stage[:2] for stage in stale if stage[:2] not in executed] == after.split()
+    assert all(f"which was executed with other code: {name}" in stale[stage] for stage in stale if stage[:2] in after)
+    assert [stage for stage in record["stages"] if finished_copy.unfinished(stage, {})] == [
+        stage for stage in record["stages"] if stage[:2] in executed
+    ], "what follows is only executed again if what it reads has changed"

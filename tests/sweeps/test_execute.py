@@ -77,13 +77,13 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_others(file, home):
 
 
 def test_a_stage_is_not_taken_from_files_that_were_changed(finished_copy, home):
-    donor = finished_copy
+    other = finished_copy
     taker = runs.Run("ranking", "taker")
-    assert taker.adopt("01", donor) and taker.record()["stages"]["01_synthetic_data"]["from_run"] == "default"
-    assert not taker.adopt("03", donor), "its inputs are not there"
-    damaged = donor.folder / "model/model.keras"
+    assert taker.reuse("01", other, {}) and taker.record()["stages"]["01_synthetic_data"]["from_run"] == "default"
+    assert not taker.reuse("03", other, {}), "its inputs are not there"
+    damaged = other.folder / "model/model.keras"
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    assert not taker.adopt("02", donor) and "02_keras_training" not in taker.record()["stages"]
+    assert not taker.reuse("02", other, {}) and "02_keras_training" not in taker.record()["stages"]
     assert not (taker.folder / "model/model.keras").exists()
-    shutil.rmtree(donor.folder / "notebooks")
-    assert not taker.adopt("01", donor)
+    shutil.rmtree(other.folder / "notebooks")
+    assert not taker.reuse("01", other, {})

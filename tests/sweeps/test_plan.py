@@ -105,8 +105,8 @@ def test_every_stage_is_executed_once_for_all_runs_that_share_it(read, sections)
                 for n in before
             )
             assert has[task.run] >= set(before[:-1]), "a stage follows the one before it"
-            if number in task.donors:
-                assert executed[prefix] == task.donors[number]
+            if number in task.reuse:
+                assert executed[prefix] == task.reuse[number]
             else:
                 assert prefix not in executed, "executed twice"
                 executed[prefix] = task.run

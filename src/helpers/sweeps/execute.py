@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers import files, kernels, pipeline, report, runs, tracking
+from helpers import code, files, kernels, notebooks, pipeline, report, runs, tracking
 from helpers.child import Child, ChildDied
 from helpers.errors import BadInput, KernelDied, WorkbenchError
 from helpers.sweeps.plan import Plan, Task
@@ -118,7 +118,7 @@ def _finished(pool, tasks: list[Task], request: dict) -> Iterator[tuple[Task, st
             elif len(working) < pool.most():
                 waiting.remove(task)
                 arguments = {"name": task.run, "given": dict(task.given), "chosen": task.stages, "page": task.last}
-                working[pool.submit({**request, **arguments, "donors": dict(task.donors)})] = task
+                working[pool.submit({**request, **arguments, "reuse": dict(task.reuse)})] = task
         for future in pool.wait(working) if working else ():
             task, said = working.pop(future), []
             try:
@@ -205,7 +205,7 @@ class _Dask:
         try:
             import distributed
         except ImportError as error:
-            raise BadInput("--scheduler needs Dask: pip install 'ranking-workbench[dask]'") from error
+            raise BadInput(f"--scheduler needs Dask: `make`, or `pip install -e '.[dask]'` in {files.project()}") from error
         try:
             self._client = distributed.Client(address, timeout=5, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
@@ -260,11 +260,11 @@ class _Dask:
         self._client.close()
 
 
-def _code() -> str:
-    return ",".join(pipeline.code_sha256(path) for path in pipeline.stages().values())
+def _code() -> list:
+    return [code.sha256s(code.modules()), [code.cells_sha256(path) for path in notebooks.stages().values()]]
 
 
-def _looks(token: str) -> tuple[str, bool]:
+def _looks(token: str) -> tuple[list, bool]:
     """What a Dask worker has and sees."""
     return _code(), Path(token).exists()
 
@@ -280,6 +280,6 @@ def _on_worker(request: dict) -> list[str]:
 def stages_here(request: dict) -> list[str]:
     """Execute stages of one run in this process; returns a line about each."""
     said: list[str] = []
-    names = ("study", "name", "given", "chosen", "page", "donors")
+    names = ("study", "name", "given", "chosen", "page", "reuse")
     pipeline.run(**{name: request[name] for name in names}, wait=True, echo=said.append)
     return said

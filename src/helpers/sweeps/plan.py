@@ -37,14 +37,14 @@ _DRAWS = ("uniform", "log_uniform", "choice")
 class Task:
     """Stages of one run that are executed in one go, once `after` is done.
 
-    `donors` are the runs that have executed earlier stages with the same parameters, by stage number; `last` is whether
+    `reuse` are the runs that have executed earlier stages with the same parameters, by stage number; `last` is whether
     the run is finished by this.
     """
 
     run: str
     stages: str
     given: Mapping[str, object]
-    donors: Mapping[str, str]
+    reuse: Mapping[str, str]
     last: bool
     after: Task | None
 
@@ -68,17 +68,17 @@ class Plan:
         made: dict[str, Task] = {}  # by the parameters of a stage and of all before it
         result = []
         for name, given in self.runs.items():
-            prefix, before, donors = [], None, {}
+            prefix, before, reuse = [], None, {}
             for number in self.stages:
                 prefix.append((number, pipeline.effective(self.study, paths[number], given)))
                 key, last = json.dumps(prefix, sort_keys=True), number == self.stages[-1]
                 owner = made.get(key)
                 if owner is not None:
-                    donors[number] = owner.run
+                    reuse[number] = owner.run
                 if owner is None or last:
                     own = before is not None and before.run == name
                     chosen = number if own else ",".join(part for part, _ in prefix)
-                    shared = {} if own else dict(donors)
+                    shared = {} if own else dict(reuse)
                     task = Task(name, chosen, given, shared, last, owner or before)
                     made.setdefault(key, task)
                     result.append(task)
