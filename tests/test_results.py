@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,9 +24,69 @@ def test_a_row_a_run_with_parameters_and_metrics(home):
     assert table["run"].tolist() == ["a", "b"] and table["stages"].tolist() == ["02", "02"]
     assert table["epochs"].tolist() == [5, 3] and table["02 auc"].tolist() == [0.905, 0.903]
     assert table["02 loss"].isna().all()
-    shown = results.readable(table)
+    shown = results.readable(results.rows("ranking"))
     assert "epochs" in shown and "seed" not in shown, "only what differs"
+    assert shown["02 loss"].tolist() == ["undefined"] * 2
     pd.testing.assert_frame_equal(results.table(), table)
+
+
+def _spoil(run: runs.Run, module: str = "helpers.files") -> None:
+    """As if a module that stage 02 used had been edited since."""
+    with run.edit() as record:
+        record["stages"]["02_keras_training"]["code"][module] = "of another version"
+
+
+def test_parameters_are_exact_whatever_they_stand_beside(home):
+    _run("a", epochs=1, learning_rate=3e-5, seed=2**31 - 1, rows=1_000_001)
+    _run("b", epochs=1, learning_rate=1e-5, seed=1, rows=1_000_002)
+    _run("c", epochs=1, learning_rate=0.01)
+    table = results.table("ranking")
+    assert table["seed"].tolist()[:2] == [2147483647, 1] and table["rows"].tolist()[:2] == [1000001, 1000002]
+    assert table["seed"].isna().tolist() == [False, False, True] and str(table["seed"].dtype) == "Int64"
+    shown = results.readable(results.rows("ranking"))
+    assert shown["learning_rate"].tolist() == ["3e-05", "1e-05", "0.01"]
+    assert shown["seed"].tolist() == ["2147483647", "1", ""] and shown["rows"].tolist() == ["1000001", "1000002", ""]
+
+
+def test_metrics_are_rounded_and_whole_ones_are_not_cut():
+    assert [results.rounded(value) for value in (0.98765, 1234567.0, 3.21e-8, 1.0, None)] == [
+        "0.9877",
+        "1234567",
+        "3.21e-08",
+        "1",
+        "undefined",
+    ]
+    assert results._texts([1.0, 0.5, None, ""]) == ["1.0000", "0.5000", "undefined", ""]
+
+
+def test_figures_of_stale_stages_are_not_shown_beside_others(home):
+    _run("a", epochs=3)
+    _spoil(_run("b", epochs=5))
+    table = results.table("ranking")
+    assert table["stages"].tolist() == ["02", ""] and table["stale"].tolist() == ["", "02"]
+    assert table["02 auc"].tolist()[0] == 0.903 and np.isnan(table["02 auc"].tolist()[1])
+    shown = results.readable(results.rows("ranking"))
+    assert shown["stale"].tolist() == ["", "02"] and shown["02 auc"].tolist() == ["0.9030", ""]
+    done = workbench("results", "ranking", home=home)
+    assert "0.9030" in done.stdout and "0.9050" not in done.stdout
+    assert (
+        "stale: stage 02 of run 'b' was executed with other code: helpers.files has changed since\n"
+        "`workbench run ranking --run b` makes stale stages again" in done.stdout
+    )
+
+
+def test_a_folder_with_an_odd_name_breaks_nothing_and_is_told(home):
+    run = _run("default", epochs=3)
+    shutil.copytree(run.folder, run.folder.with_name("default (copy)"))
+    assert results.table()["run"].tolist() == ["default"]
+    done = workbench("results", home=home)
+    assert done.returncode == 0 and "0.9030" in done.stdout
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("artifacts/ranking/default (copy) is left out: run 'default (copy)' cannot be a folder name")
+    again = workbench("run", "ranking", "--stages", "01", "-p", "rows=200", "--run", "small", home=home)
+    assert again.returncode == 0 and "index.html" in again.stdout, again.stderr
+    page = (home / "artifacts/ranking/index.html").read_text(encoding="utf-8")
+    assert "default" in page and "(copy)" not in page
 
 
 def test_only_the_runs_of_a_sweep(home):

@@ -112,7 +112,7 @@ def sweep(file: Path, workers: int | None, dry_run: bool, fail_fast: bool, sched
 
     planned = plan.read(file)
     tasks = planned.tasks()
-    stages = sum(len(task.stages.split(",")) - len(task.donors) for task in tasks)
+    stages = sum(len(task.stages.split(",")) - len(task.reuse) for task in tasks)
     repeated = f" ({planned.duplicates} given twice)" if planned.duplicates else ""
     shared = len(planned.runs) * len(planned.stages) - stages
     click.echo(
@@ -131,8 +131,7 @@ def sweep(file: Path, workers: int | None, dry_run: bool, fail_fast: bool, sched
         progress=sys.stderr.isatty(),
         echo=click.echo,
     )
-    table = all_results.table(planned.study, planned.runs)
-    click.echo(f"\n{all_results.readable(table).to_string(index=False, na_rep='')}\n")
+    _show(all_results.rows(planned.study, planned.runs))
     click.echo(f"all runs    {outcome.page}")
     for name, error in outcome.failed.items():
         click.echo(f"failed  {name}: {error}", err=True)
@@ -152,15 +151,27 @@ def results(study: str | None, parquet: str | None) -> None:
     from helpers import files
     from helpers import results as all_results
 
-    table = all_results.table(study)
-    if table.empty:
+    rows = all_results.rows(study, skipped=lambda line: click.echo(line, err=True))
+    if not rows:
         click.echo(f"no runs yet: `workbench run {study or 'ranking'}` makes one")
         return
-    click.echo(all_results.readable(table).to_string(index=False, na_rep=""))
+    _show(rows)
     if parquet:
         with files.atomic(Path(parquet).resolve()) as temporary:
-            table.to_parquet(temporary)
+            all_results.table(study).to_parquet(temporary)
         click.echo(f"\nwritten: {parquet}")
+
+
+def _show(rows) -> None:
+    """Print runs as a table, and below it why figures are missing in it."""
+    from helpers import results as all_results
+
+    click.echo(f"\n{all_results.readable(rows).to_string(index=False)}\n")
+    for row in rows:
+        for stage, reason in row.stale.items():
+            click.echo(f"stale: stage {stage[:2]} of run {row.run!r} {reason}")
+        if row.stale:
+            click.echo(f"`workbench run {row.study} --run {row.run}` makes stale stages again")
 
 
 @main.group()

@@ -8,7 +8,10 @@ A notebook parameter that is not in the table is checked for its type only.
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from helpers.errors import BadInput
@@ -93,6 +96,14 @@ def check(name: str, value: object, kind: type | None = None) -> object:
     if name in ("run", "study") and not _NAME.fullmatch(value):
         raise BadInput(f"{name} {value!r} cannot be a folder name: use letters, digits and . _ = + , - (at most 100)")
     return value
+
+
+def command(study: str, run: str, values: Mapping[str, object]) -> str:
+    """The shell command that executes a run with these parameters, each quoted where a shell would cut it."""
+    words = ["workbench", "run", study, "--run", run]
+    for name, value in values.items():
+        words += ["-p", f"{name}={json.dumps(value) if isinstance(value, list) else value}"]
+    return shlex.join(words)
 
 
 def check_all(values: dict[str, object]) -> dict[str, object]:

@@ -7,7 +7,8 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
-from helpers import __version__, files, results, runs
+from helpers import __version__, environment, files, results, runs
+from helpers import parameters as parameter_table
 from helpers.errors import WorkbenchError
 from helpers.evaluation import latency, parity
 from helpers.evaluation.comparison import latency_label
@@ -73,16 +74,23 @@ def comparison(run: runs.Run):
 
 
 def recommendation(run: runs.Run) -> str | None:
-    """The sentence that says which file of a run to ship, or None if nothing (that still counts) says so."""
+    """The sentence that says which file of a run to ship.
+
+    None if nothing says so, or if the recommendation, the comparison it was chosen from or the file itself does not
+    count any more or is damaged.
+    """
     try:
         path = run.recorded(_RECOMMENDATION)
+        if path is None or run.recorded(_COMPARISON) is None:
+            return None
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content["sentence"] if run.recorded(content["file"]) else None
     except WorkbenchError:
         return None
-    return None if path is None else json.loads(path.read_text())["sentence"]
 
 
 def render(run: runs.Run) -> str:
-    """The page of a run from its record, its comparison and its figures; what does not count is left out."""
+    """The page of a run from its record, its comparison and its figures; what does not count is left out and told."""
     record = run.record()
     table, reason = comparison(run)
     figures = {}
@@ -91,15 +99,20 @@ def render(run: runs.Run) -> str:
             with suppress(WorkbenchError):
                 content = run.verified(stage, file).read_bytes()
                 figures[Path(file).stem.replace("_", " ")] = base64.b64encode(content).decode()
-    requested = "".join(f" -p {name}={value}" for name, value in record["requested"].items())
     return _page(
         "report.html",
+        study=run.study,
+        run=run.name,
         record=record,
-        command=f"workbench run {run.study} --run {run.name}{requested}",
+        stale=run.stale(record),
+        again=parameter_table.command(run.study, run.name, {}),
+        command=parameter_table.command(run.study, run.name, record["requested"]),
         comparison=None if table is None else readable(table),
         reason=reason,
         recommendation=recommendation(run),
         figures=figures,
+        rounded=results.rounded,
+        mixed=environment.MIXED,
     )
 
 
@@ -110,24 +123,20 @@ def write(run: runs.Run) -> Path:
 
 def write_index(study: str) -> Path:
     """Write the page over all runs of a study; returns its path."""
-    table = results.readable(results.table(study)).drop(columns="study")
-    cells = {column: _cells(table[column], metric=column[:2].isdigit()) for column in table}
-    ships, pages = [], []
-    for name in table["run"]:
-        run = runs.Run(study, name)
+    rows = results.rows(study)
+    cells = {name: list(texts) for name, texts in results.readable(rows).drop(columns="study").items()}
+    pages, ships, reasons = [], [], []
+    for row in rows:
+        run = runs.Run(study, row.run)
         pages.append((run.folder / "report.html").is_file())
         ships.append((recommendation(run) or "").partition(":")[0].removeprefix("Ship "))
+        reasons.append("; ".join(f"stage {stage[:2]} {reason}" for stage, reason in row.stale.items()))
     if any(ships):
-        cells = {"run": cells.pop("run"), "stages": cells.pop("stages"), "to ship": ships, **cells}
-    rows = zip(pages, zip(*cells.values(), strict=True), strict=True)
-    text = _page("index.html", study=study, columns=list(cells), rows=list(rows))
+        first = {name: cells.pop(name) for name in ("run", "stages", "stale") if name in cells}
+        cells = {**first, "to ship": ships, **cells}
+    lines = zip(pages, reasons, zip(*cells.values(), strict=True), strict=True)
+    text = _page("index.html", study=study, columns=list(cells), rows=list(lines))
     return _write(files.home() / "artifacts" / study / "index.html", text)
-
-
-def _cells(column, metric: bool) -> list[str]:
-    """A column as text: metrics with as many digits each, what is missing as nothing."""
-    form = "{:.4f}" if metric and (column.dropna() % 1 != 0).any() else "{:g}" if column.dtype.kind in "if" else "{}"
-    return ["" if value is None or value != value else form.format(value) for value in column]
 
 
 def _page(template: str, **values) -> str:
@@ -140,7 +149,7 @@ def _page(template: str, **values) -> str:
 
 
 def _write(page: Path, text: str) -> Path:
-    if not page.is_file() or page.read_text(errors="replace") != text:
+    if not page.is_file() or page.read_text(encoding="utf-8", errors="replace") != text:
         with files.atomic(page) as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8")
     return page

@@ -2,60 +2,117 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 
 from helpers import files, runs, studies
 from helpers.errors import WorkbenchError
 
-_RUN_COLUMNS = ["study", "run", "stages", "commit"]
+_RUN_COLUMNS = ["study", "run", "stages", "stale", "commit"]
 
 
-def table(study: str | None = None, names: Collection[str] | None = None):
-    """Parameters and metrics of the runs below `files.home`.
+@dataclass(frozen=True)
+class Row:
+    """A run at a glance.
+
+    Attributes
+    ----------
+    stale : why stages that have been run do not count (any more), by name; see `runs.Run.stale`.
+    parameters : as they were set, to the last digit.
+    metrics : of the stages that count, by number and name (``02 auc``); None where one is undefined.
+    """
+
+    study: str
+    run: str
+    stages: tuple[str, ...]
+    stale: Mapping[str, str]
+    commit: str | None
+    parameters: Mapping[str, object]
+    metrics: Mapping[str, float | None]
+
+
+def rows(
+    study: str | None = None, names: Collection[str] | None = None, skipped: Callable[[str], None] = lambda line: None
+) -> list[Row]:
+    """The runs below `files.home`, by study and name.
 
     Parameters
     ----------
     study : only its runs; default all studies.
     names : only these runs, as those of a sweep (``Plan.runs``); default all.
-
-    Returns
-    -------
-    DataFrame, a row a run, sorted by study and run: study, run, stages (numbers of those that are done and not made
-    from what has been replaced since, as ``01 02 03``), commit, one column a parameter under its name, one column a
-    metric under its stage's number and its name (``02 auc``). What a run does not have is missing. A folder whose
-    record cannot be read is left out.
+    skipped : where a line about each folder goes that is no run, or whose record cannot be read.
 
     Raises
     ------
     BadInput : there is no such study.
     """
+    return [_row(run, record) for run, record in _runs(study, names, skipped)]
+
+
+def _row(run: runs.Run, record: dict) -> Row:
+    stale = run.stale(record)
+    counting = [(stage[:2], entry) for stage, entry in sorted(record["stages"].items()) if stage not in stale]
+    return Row(
+        run.study,
+        run.name,
+        tuple(number for number, _ in counting),
+        stale,
+        record.get("commit"),
+        {key: value for key, value in record["parameters"].items() if key not in _RUN_COLUMNS},
+        {f"{number} {key}": value for number, entry in counting for key, value in entry["metrics"].items()},
+    )
+
+
+def table(study: str | None = None, names: Collection[str] | None = None):
+    """Parameters and metrics of runs, see `rows`.
+
+    Returns
+    -------
+    DataFrame, a row a run, sorted by study and run: study, run, stages (numbers of those that count, as ``01 02 03``),
+    stale (numbers of those that do not any more), commit, one column a parameter under its name, one column a metric
+    under its stage's number and its name (``02 auc``). What a run does not have, or has of a stale stage, is missing;
+    whole numbers stay whole.
+    """
     import pandas as pd
 
-    rows = []
-    for run, record in _runs(study, names):
-        stages = sorted(record["stages"].items())
-        done = " ".join(stage[:2] for stage, _ in stages if run.stale(stage, record) is None)
-        row = dict(zip(_RUN_COLUMNS, (run.study, run.name, done, record.get("commit")), strict=True))
-        row |= {key: value for key, value in record["parameters"].items() if key not in _RUN_COLUMNS}
-        row |= {f"{stage[:2]} {key}": value for stage, entry in stages for key, value in entry["metrics"].items()}
-        rows.append(row)
-    frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=_RUN_COLUMNS)
-    metrics = [column for column in frame if column[:2].isdigit()]
-    parameters = [column for column in frame if column not in (*_RUN_COLUMNS, *metrics)]
-    return frame[[*_RUN_COLUMNS, *parameters, *sorted(metrics)]]
+    found = rows(study, names)
+    parameters = list(dict.fromkeys(name for row in found for name in row.parameters))
+    metrics = sorted({name for row in found for name in row.metrics})
+    columns = {name: _column([row.parameters.get(name) for row in found]) for name in parameters}
+    columns |= {name: np.array([row.metrics.get(name) for row in found], float) for name in metrics}
+    return pd.DataFrame({name: [_about(row)[name] for row in found] for name in _RUN_COLUMNS} | columns)
 
 
-def _runs(study: str | None, names: Collection[str] | None) -> Iterator[tuple[runs.Run, dict]]:
+def _column(values: list):
+    """Values with None where one is missing; whole numbers do not become floating point for that."""
+    import pandas as pd
+
+    whole = all(type(value) is int or value is None for value in values)
+    return pd.array(values, "Int64") if whole and None in values else values
+
+
+def _about(row: Row) -> dict[str, object]:
+    stale = " ".join(stage[:2] for stage in row.stale)
+    return dict(zip(_RUN_COLUMNS, (row.study, row.run, " ".join(row.stages), stale, row.commit), strict=True))
+
+
+def _runs(
+    study: str | None, names: Collection[str] | None, skipped: Callable[[str], None] = lambda line: None
+) -> Iterator[tuple[runs.Run, dict]]:
     """Runs with a record that can be read, by study and name."""
     for known in studies.names() if study is None else [studies.get(study).name]:
         for file in sorted((files.home() / "artifacts" / known).glob("*/run.json")):
             if names is None or file.parent.name in names:
-                run = runs.Run(known, file.parent.name)
-                with suppress(WorkbenchError):
-                    yield run, run.record()
+                try:
+                    run = runs.Run(known, file.parent.name)
+                    record = run.record()
+                except WorkbenchError as error:
+                    skipped(f"{files.shown(file.parent)} is left out: {error}")
+                else:
+                    yield run, record
 
 
 def histories(study: str, names: Collection[str] | None = None):
@@ -109,9 +166,49 @@ def spread(frame, by: str | list[str], column: str, *, target: float | None = No
     return table
 
 
-def readable(frame):
-    """The table for a terminal: the parameters in which the runs differ, and the metrics from training on."""
-    metrics = [column for column in frame if column[:2].isdigit() and column[:2] >= "02"]
-    own = [column for column in frame if column not in _RUN_COLUMNS and not column[:2].isdigit()]
-    parameters = [column for column in own if frame[column].astype(str).nunique() > 1]
-    return frame[["study", "run", "stages", *parameters, *metrics]].round(4)
+def readable(found: Sequence[Row]):
+    """Runs as text cells: the parameters in which they differ, exactly, and the metrics from training on, rounded.
+
+    Figures of stale stages are blank, and ``stale`` names those stages where there are any.
+    """
+    import pandas as pd
+
+    every = list(dict.fromkeys(name for row in found for name in row.parameters))
+    parameters = {name: [_exact(row.parameters.get(name)) for row in found] for name in every}
+    metrics = sorted({name for row in found for name in row.metrics if name[:2] >= "02"})
+    about = {name: [_about(row)[name] for row in found] for name in ("study", "run", "stages", "stale")}
+    if not any(about["stale"]):
+        del about["stale"]
+    return pd.DataFrame(
+        about
+        | {name: texts for name, texts in parameters.items() if len(set(texts)) > 1}
+        | {name: _texts([row.metrics.get(name, "") for row in found]) for name in metrics},
+        dtype=object,
+    )
+
+
+def _exact(value: object) -> str:
+    """A parameter as text that tells it from every other value."""
+    return "" if value is None else str(value)
+
+
+def _texts(values: Sequence[float | str | None]) -> list[str]:
+    """A column of one metric; text stands for itself."""
+    numbers = [value for value in values if isinstance(value, float | int)]
+    return [value if isinstance(value, str) else rounded(value, fraction=not _whole(numbers)) for value in values]
+
+
+def rounded(value: float | None, *, fraction: bool | None = None) -> str:
+    """A metric for people: whole numbers in full, others with four digits, an undefined one in words.
+
+    `fraction` is whether other values beside it have one; default only if it has one itself.
+    """
+    if value is None:
+        return "undefined"
+    if not (fraction if fraction is not None else not _whole([value])):
+        return f"{value:.0f}"
+    return f"{value:.4f}" if value == 0 or 0.001 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def _whole(values: Sequence[float]) -> bool:
+    return all(value % 1 == 0 for value in values)
