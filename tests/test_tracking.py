@@ -6,7 +6,7 @@ import sys
 import pytest
 from support import workbench
 
-from helpers import runs, tracking
+from helpers import files, runs, tracking
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_the_same_run_is_logged_once_and_a_changed_one_again(store, home):
 def test_without_the_variable_mlflow_is_not_even_imported(home, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     code = (
-        "import sys; from helpers import runs, tracking\n"
+        "import sys; from helpers import files, runs, tracking\n"
         "stage = runs.Stage('02_x', study='ranking', run='a'); stage.finish()\n"
         "print(tracking.log(stage.run), 'mlflow' in sys.modules)"
     )
@@ -67,7 +67,8 @@ def test_a_missing_package_and_a_store_that_refuses_are_warnings(store, home, mo
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "mlflow", None)
         assert tracking.log(run) == [
-            "MLFLOW_TRACKING_URI is set and MLflow is not installed: pip install 'ranking-workbench[mlflow]'"
+            "MLFLOW_TRACKING_URI is set and MLflow is not installed: `make`, or `pip install -e '.[mlflow]'` in "
+            f"{files.project()}"
         ]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")
     (warning,) = tracking.log(run)
@@ -85,3 +86,34 @@ def test_the_command_logs_what_it_executes(store, home):
         and logged.data.params["rows"] == "200"
         and "01/bayes_auc" in logged.data.metrics
     )
+
+
+def test_metrics_of_a_stale_stage_do_not_stand_beside_new_parameters(store, home):
+    run = _finish("a", 0.9)
+    evaluation = runs.Stage("05_accuracy_latency", study="ranking", run="a", prefer="bytes")
+    evaluation.finish(files=17)
+    with run.edit() as record:
+        record["stages"]["05_accuracy_latency"]["code"]["helpers.files"] = "of another version"
+    assert tracking.log(run) == []
+    (logged,) = _logged(store)
+    assert logged.data.metrics == {"02/auc": 0.9} and "prefer" not in logged.data.params
+    with run.edit() as record:
+        record["stages"]["02_keras_training"]["code"]["helpers.files"] = "of another version"
+    assert tracking.log(run) == [] and len(_logged(store)) == 1, "nothing counts: nothing to log"
+
+
+def test_an_upload_that_fails_again_and_again_is_one_run_marked_as_failed(store, home):
+    run = _finish("a", 0.9)
+    report = (run.folder / "report.html").read_bytes()
+    (run.folder / "report.html").unlink()
+    (run.folder / "report.html").symlink_to("/proc/self/mem")  # a file that nobody can read
+    for _ in range(3):
+        (warning,) = tracking.log(run)
+        assert warning.startswith("run 'a' was not logged to MLflow")
+        (logged,) = _logged(store)
+        assert logged.info.status == "FAILED"
+    (run.folder / "report.html").unlink()
+    (run.folder / "report.html").write_bytes(report)
+    assert tracking.log(run) == []
+    (logged,) = _logged(store)
+    assert logged.info.status == "FINISHED" and logged.data.metrics == {"02/auc": 0.9}
