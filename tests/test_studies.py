@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
+from support import workbench
 
 from helpers import datasets, studies
 from helpers.errors import BadInput
@@ -66,3 +67,13 @@ def test_model_is_the_published_one(trained):
     assert model.count_params() == 433 and model.name == "ultra_simple_ranking_model"
     assert [layer.name for layer in model.layers if layer.count_params()] == ["hidden_layer", "ranking_score"]
     assert [tensor.name for tensor in model.inputs] == ["user_features", "item_features", "context_features"]
+
+
+def test_the_list_shows_what_each_study_uses(home):
+    both, feed = workbench("studies"), workbench("studies", "feed")
+    assert "  rows = 5000, 400000 in feed  " in both.stdout and "  seed = 42  " in both.stdout
+    assert "feed: Re-ranking" in feed.stdout and "ranking: " not in feed.stdout
+    assert "  rows = 400000  " in feed.stdout and "  epochs = 3  " in feed.stdout and "  seed = 42  " in feed.stdout
+    assert " (default)" in next(line for line in both.stdout.splitlines() if "scenario simple" in line)
+    nope = workbench("studies", "nope")
+    assert nope.returncode == 2 and nope.stderr == "workbench: there is no study 'nope'; there is: feed, ranking\n"

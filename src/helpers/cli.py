@@ -49,7 +49,7 @@ def main(debug: bool) -> None:
     workbench sweep sweeps/seeds.yaml            many runs from one file, by several workers
     workbench results                            all runs and what they measured
     workbench bundle verify PATH                 does a bundle score as it should?
-    workbench studies                            what there is to run, and its parameters
+    workbench studies [STUDY]                    what there is to run, and its parameters
 
     A run is a folder, artifacts/STUDY/RUN. Stages that are finished are not executed again; after an
     interruption the same command continues. Set WORKBENCH_HOME to keep data/ and artifacts/ elsewhere.
@@ -223,20 +223,25 @@ def _say_checked(checked) -> None:
 
 
 @main.command("studies")
-def list_studies() -> None:
-    """List the studies with their scenarios, and the parameters that -p can set."""
-    from helpers import notebooks
+@click.argument("study", required=False)
+def list_studies(study: str | None) -> None:
+    """List the studies (or STUDY) with their scenarios, and the parameters that -p can set with what they are."""
+    from helpers import notebooks, pipeline
     from helpers import studies as registry
 
-    for name in registry.names():
-        study = registry.get(name)
-        click.echo(f"{name}: {study.title}")
-        for scenario in study.scenarios.values():
-            click.echo(f"  scenario {scenario.name:<14}{scenario.summary}")
+    chosen = [registry.get(name) for name in ([study] if study else registry.names())]
+    for known in chosen:
+        click.echo(f"{known.name}: {known.title}")
+        for scenario in known.scenarios.values():
+            default = " (default)" if scenario is known.scenario("default") else ""
+            click.echo(f"  scenario {scenario.name:<14}{scenario.summary}{default}")
     click.echo("\nparameters, with the stages that have them:")
     for name, declared in notebooks.parameters().items():
-        numbers = ",".join(notebooks.stages_with(name))
-        click.echo(f"  {name} = {declared.default!r:<{max(1, 26 - len(name))}} {numbers:<9} {declared.help}")
+        values = {known.name: repr(pipeline.default(known.name, name)) for known in chosen}
+        common = values[study] if study else repr(declared.default)
+        differing = [f"{value} in {known}" for known, value in values.items() if value != common]
+        text = ", ".join([common, *differing])
+        click.echo(f"  {name} = {text:<{max(1, 40 - len(name))}} {','.join(notebooks.stages_with(name)):<9} {declared.help}")
 
 
 @main.command("notebooks")
