@@ -1,3 +1,8 @@
+import itertools
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -154,3 +159,21 @@ def test_timed_calls_that_do_not_score_what_they_should_are_refused(trained, ran
         steps = model.steps({**inputs, "user_features": inputs["user_features"].copy() * 0})
     with pytest.raises(DamagedFile, match="what is timed is not the scoring"):
         latency.check_steps(steps, inputs, expected)
+
+
+def test_only_one_process_of_a_machine_times_whatever_its_temporary_folder_and_home(tmp_path, home):
+    script = (
+        "import time; from helpers.evaluation import latency\n"
+        "with latency._alone(): print(time.monotonic()); time.sleep(0.5); print(time.monotonic())"
+    )
+
+    def start(name: str) -> subprocess.Popen:
+        (tmp_path / name).mkdir()
+        places = {"TMPDIR": str(tmp_path / name), "WORKBENCH_HOME": str(tmp_path / name)}
+        return subprocess.Popen(
+            [sys.executable, "-c", script], env={**os.environ, **places}, stdout=subprocess.PIPE, text=True
+        )
+
+    processes = [start(name) for name in ("a", "b", "c")]
+    spans = sorted([float(line) for line in process.communicate(timeout=60)[0].split()] for process in processes)
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))

@@ -12,7 +12,6 @@ What is timed is the runtime: `timeit` compiles the runtime's own calls into its
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -125,12 +124,19 @@ def measure(
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Wait until no other process of this user measures on this machine: timings must not run at the same time."""
+    """Wait until no other process measures on this machine: timings must not run at the same time.
+
+    The lock is on a folder that every user and every environment of a machine has, whatever TMPDIR or WORKBENCH_HOME
+    say; nothing is written there.
+    """
     import fcntl
 
-    with open(Path(tempfile.gettempdir()) / f"workbench-timing-{os.getuid()}.lock", "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    folder = os.open("/tmp", os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(folder)
 
 
 def _limits(threads: int) -> dict[str, str]:
