@@ -121,8 +121,11 @@ def short(path: Path) -> Iterator[str]:
 
 
 def fingerprint() -> str:
-    """Changes when a package of this environment is installed, removed or replaced, or this module is edited."""
-    found: list = [sys.version, Path(__file__).stat().st_mtime_ns]
+    """Changes when a package of this environment is installed, removed or replaced, or what the server executes of
+    ours is edited: this module and ``quiet``, which imports for it.
+    """
+    executed = (Path(__file__), Path(__file__).parents[1] / "quiet.py")
+    found: list = [sys.version, [path.stat().st_mtime_ns for path in executed]]
     for place in site.getsitepackages():
         with suppress(OSError):
             found += [place, os.stat(place).st_mtime_ns, sorted(n for n in os.listdir(place) if n.endswith("-info"))]
@@ -166,7 +169,7 @@ def _import(modules: tuple[str, ...]) -> None:
 
 def _resident_mb() -> float:
     """Memory of this process in MB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
