@@ -154,7 +154,7 @@ def run(purpose: str, function: str, *, timeout: float = 600.0, **arguments):
 def _serve() -> None:
     """The child's loop: a request a line on stdin, a reply a line on what was stdout."""
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    replies = os.fdopen(os.dup(1), "w")
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever prints on stdout goes to the log
     for line in sys.stdin:
         request = json.loads(line)

@@ -108,7 +108,8 @@ class Dataset:
 
     def save_sessions(self, path: Path, split: str, limit: int) -> None:
         """Write the first sessions of a split in the published raw form, a line of JSON each."""
-        path.write_text("".join(json.dumps(session) + "\n" for session in self.sessions(split, limit)))
+        lines = (json.dumps(session, allow_nan=False) + "\n" for session in self.sessions(split, limit))
+        path.write_text("".join(lines), encoding="utf-8")
 
     def describe(self):
         """Splits at a glance: DataFrame of rows, requests, parts, the label's threshold and share of ones.
@@ -133,7 +134,7 @@ class Dataset:
 
     def save(self, path: Path) -> None:
         """Write the record that `load` reads; it holds the SHA-256 of every part."""
-        path.write_text(json.dumps(self.manifest, indent=1) + "\n")
+        path.write_text(json.dumps(self.manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
     def files(self) -> dict[str, str]:
         """SHA-256 of every part by its path below `files.home`, for `Stage.share`."""
@@ -166,7 +167,7 @@ class Dataset:
 
 def load(record: Path) -> Dataset:
     """The data set that stage 01 recorded in `record` (``data.json`` of a run)."""
-    manifest = json.loads(record.read_text())
+    manifest = json.loads(record.read_text(encoding="utf-8"))
     return Dataset(files.home() / manifest["folder"], manifest)
 
 
@@ -335,7 +336,7 @@ def possible_table(study: Study, sizes: Mapping[str, tuple[int, int]], target: f
 def _existing(folder: Path) -> Dataset | None:
     """The data set in `folder` if it is whole."""
     try:
-        dataset = Dataset(folder, json.loads((folder / "dataset.json").read_text()))
+        dataset = Dataset(folder, json.loads((folder / "dataset.json").read_text(encoding="utf-8")))
         if dataset.manifest["digest"] != _digest(dataset.manifest):
             return None
         dataset.verify()

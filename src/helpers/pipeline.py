@@ -191,7 +191,7 @@ def _only_one(work: runs.Run, wait: bool = False):
 
     files.make_folder(work.folder)
     with files.writing(work.folder):
-        lock = open(work.folder / ".executing", "w")  # noqa: SIM115 (closed below)
+        lock = open(work.folder / ".executing", "w", encoding="utf-8")  # noqa: SIM115 (closed below)
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -21,7 +21,7 @@ def native_output():
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
-    with tempfile.TemporaryFile() as log, open(log.fileno(), "w", closefd=False) as text:
+    with tempfile.TemporaryFile() as log, open(log.fileno(), "w", encoding="utf-8", closefd=False) as text:
 
         def read() -> str:
             text.flush()

@@ -49,7 +49,7 @@ class Descriptor:
     minimum: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1) + "\n"
+        return json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
 
     @staticmethod
     def from_json(text: str | bytes) -> Descriptor:

@@ -262,6 +262,6 @@ def _only_one(into: Path) -> Iterator[None]:
     import fcntl
 
     files.make_folder(into)
-    with files.writing(into), open(into / ".lock", "w") as lock:
+    with files.writing(into), open(into / ".lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

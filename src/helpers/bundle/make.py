@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -174,7 +175,7 @@ def raw_contents(
     texts |= sessions.generate(encoding, seed=seed)
     score = {name: open_model(path, schema).score for name, path in models.items()}
     made = sessions.make(encoding, texts, score, tolerance)
-    described = (json.dumps(encoding.to_json()) + "\n").encode()
+    described = (json.dumps(encoding.to_json(), allow_nan=False) + "\n").encode()
     return {archive.FEATURES: described, sessions.FILE: sessions.to_json(made).encode()}
 
 
@@ -195,7 +196,7 @@ def publish(content: Mapping[str, bytes], place: Path, version: str) -> Path:
     place.mkdir(parents=True, exist_ok=True)
     archive.pack(content, place / archive.ZIP)
     described = archive.describe(place / archive.ZIP, url=archive.ZIP, version=version, minimum={})
-    (place / archive.DESCRIPTOR).write_text(described.to_json())
+    (place / archive.DESCRIPTOR).write_text(described.to_json(), encoding="utf-8")
     return place / archive.DESCRIPTOR
 
 
@@ -242,7 +243,7 @@ def manifest(
     for name, file in files.items():
         row = rows.loc[file]
         runtime, precision = variant_of(file)
-        figures = {key: row[key] if key == "verdict" else round(float(row[key]), 6) for key in FIGURES}
+        figures = {key: row[key] if key == "verdict" else _figure(row[key]) for key in FIGURES}
         described[name] = {
             "runtime": runtime,
             "precision": precision,
@@ -262,4 +263,9 @@ def manifest(
         "packages": dict(packages),
         "sha256": _digests(content),
     }
-    return (json.dumps(said, indent=1) + "\n").encode()
+    return (json.dumps(said, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _figure(value: float) -> float | None:
+    """A figure for JSON, which has no number for what is undefined."""
+    return round(float(value), 6) if math.isfinite(value) else None

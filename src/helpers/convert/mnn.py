@@ -81,10 +81,12 @@ def quantise(source: Path, schema: Schema, path: Path, calibration: Path, settin
         for name, array in arrays.items():
             np.savetxt(sample / f"{name}.txt", array.reshape(-1), fmt="%.9g")
         shapes = [{"name": name, "shape": list(array.shape)} for name, array in arrays.items()]
-        (sample / "input.json").write_text(json.dumps({"inputs": shapes, "outputs": [schema.output.name]}))
+        described = {"inputs": shapes, "outputs": [schema.output.name]}
+        (sample / "input.json").write_text(json.dumps(described, allow_nan=False), encoding="utf-8")
         config = Path(folder) / "config.json"
         config.write_text(
-            json.dumps({"input_type": "sequence", "path": str(sample.parent), "format": "GRAY", **settings})
+            json.dumps({"input_type": "sequence", "path": str(sample.parent), "format": "GRAY", **settings}),
+            encoding="utf-8",
         )
         made = Path(folder) / path.name  # the tool leaves a second file beside what it makes
         _finish(process, made, schema, "_quantise_here", arguments=[str(source), str(made), str(config)])

@@ -92,7 +92,7 @@ class Encoding:
     def save(self, path: Path) -> None:
         """Write ``features.json``, atomically; the same encoding gives the same bytes."""
         with files.atomic(path) as temporary:
-            temporary.write_text(json.dumps(self.to_json()) + "\n")
+            temporary.write_text(json.dumps(self.to_json(), allow_nan=False) + "\n", encoding="utf-8")
 
 
 def load(path: Path) -> Encoding:

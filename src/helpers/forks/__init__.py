@@ -156,7 +156,7 @@ def connect(imports: str) -> socket.socket:
     connection = _try_connect(path)
     if connection is not None:
         return connection
-    with open(path.with_suffix(".lock"), "w") as lock:  # of several who want one, one starts it
+    with open(path.with_suffix(".lock"), "w", encoding="utf-8") as lock:  # of several who want one, one starts it
         fcntl.flock(lock, fcntl.LOCK_EX)
         return _try_connect(path) or _start_server(path, imports)
 
@@ -166,7 +166,7 @@ def _start_server(path: Path, imports: str) -> socket.socket:
     path.unlink(missing_ok=True)
     listens, signal_end = os.pipe()
     try:
-        with open(path.with_suffix(".log"), "w") as log:
+        with open(path.with_suffix(".log"), "w", encoding="utf-8") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "helpers.forks.server", str(path), imports, str(signal_end)],
                 stdin=subprocess.DEVNULL,
@@ -184,7 +184,7 @@ def _start_server(path: Path, imports: str) -> socket.socket:
         os.close(listens)
     connection = _try_connect(path)
     if connection is None:
-        last = path.with_suffix(".log").read_text(errors="replace").strip().splitlines()[-1:]
+        last = path.with_suffix(".log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
         raise RuntimeError(f"the fork server ended with status {process.wait()}: {' '.join(last)}")
     return connection
 

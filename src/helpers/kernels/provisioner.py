@@ -28,7 +28,7 @@ def _fork(cmd: list[str], *, env: dict[str, str], cwd: str | None = None, stdout
     if cmd[1:3] != ["-m", "ipykernel_launcher"]:
         raise RuntimeError(f"it cannot fork {' '.join(cmd[:3])}")
     ends_with = "--IPKernelApp.parent_handle={server}"  # the kernel ends when this is no longer its parent
-    with open(os.devnull) as nothing:
+    with open(os.devnull, encoding="utf-8") as nothing:
         streams = [nothing.fileno(), _descriptor(stdout, 1), _descriptor(stderr, 2)]
         where = None if cwd is None else str(cwd)
         return forks.fork(

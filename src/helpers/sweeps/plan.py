@@ -98,7 +98,7 @@ def read(path: Path) -> Plan:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise BadInput(f"{path} has {path.stat().st_size:,} bytes, a sweep file at most {MOST_BYTES:,}")
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise BadInput(f"cannot read the sweep file {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
