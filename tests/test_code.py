@@ -11,6 +11,7 @@ import pytest
 
 from helpers import code
 from helpers.errors import BadInput
+from helpers.forks import server
 
 
 @pytest.fixture
@@ -148,3 +149,15 @@ def test_what_is_no_notebook_is_named(tmp_path, content):
 def test_all_modules_are_found(package):
     parts = ["part", "part.leaf"]
     assert code.modules() == [f"helpers.{name}" for name in ("high", "late", "low", "native", "other", *parts)]
+
+
+def test_what_a_fork_server_executes_of_the_package_replaces_it_when_it_is_edited(tmp_path, monkeypatch):
+    for name in ("forks/server.py", "quiet.py", "files.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(code.FOLDER / name, tmp_path / name)
+    monkeypatch.setattr(server, "__file__", str(tmp_path / "forks" / "server.py"))
+    marks = [server.fingerprint()]
+    for name in ("files.py", "quiet.py", "forks/server.py"):
+        os.utime(tmp_path / name, (1, 1))
+        marks.append(server.fingerprint())
+    assert marks[0] == marks[1] and len(set(marks)) == 3

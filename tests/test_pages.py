@@ -81,3 +81,15 @@ def test_the_page_over_all_runs(finished_copy, home, tmp_path):
         document.title = JSON.stringify(rows().slice(1).map(row => row.cells[0].innerText));
     })</script>"""
     assert _looked_at(page, tmp_path, sort) == ["default", "begun", "another"], "a heading sorts by its column"
+
+
+def test_a_heading_sorts_numbers_as_numbers(home, tmp_path):
+    for name, rate in (("seed=10", 0.1), ("seed=9", 3e-5), ("c", 0.003), ("d", 0.01)):
+        runs.Stage("02_keras_training", study="ranking", run=name, learning_rate=rate).finish()
+    page = report.write_index("ranking")
+    sort = """<script>addEventListener("load", () => {
+        const heads = [...document.querySelectorAll("#runs th")], rows = () => [...document.querySelectorAll("#runs tr")];
+        const column = i => (heads[i].click(), rows().slice(1).map(row => row.cells[i].innerText));
+        document.title = JSON.stringify([column(0), column(heads.findIndex(h => h.innerText === "learning_rate"))]);
+    })</script>"""
+    assert _looked_at(page, tmp_path, sort) == [["c", "d", "seed=9", "seed=10"], ["3e-05", "0.003", "0.01", "0.1"]]

@@ -1,3 +1,5 @@
+import subprocess
+
 import pytest
 
 from helpers import parameters
@@ -37,3 +39,13 @@ def test_a_name_the_table_does_not_know_is_held_to_its_declared_type():
     assert parameters.check("unheard_of", 3, int) == 3
     with pytest.raises(BadInput, match="unheard_of must be a whole number"):
         parameters.check("unheard_of", "3", int)
+
+
+def test_a_command_survives_the_shell():
+    values = {"variant": "mnn fp16", "model_url": "https://a.example/b?c=1&d='$HOME'", "batches": [1, 7], "rows": 1_000_001}
+    command = parameters.command("ranking", "a,b=1", values)
+    echo = subprocess.run(["sh", "-c", f'printf "%s\\n" {command}'], capture_output=True, text=True, check=True)
+    words = ["workbench", "run", "ranking", "--run", "a,b=1"]
+    for name, value in values.items():
+        words += ["-p", f"{name}={value}"]
+    assert echo.stdout.splitlines() == words

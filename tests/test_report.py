@@ -1,7 +1,10 @@
 import configparser
+import html
 import re
+import shlex
 
 import pandas as pd
+import pytest
 
 from helpers import notebooks, report, runs
 from helpers.evaluation import latency
@@ -28,7 +31,7 @@ def test_a_run_without_a_comparison_has_a_page_too(home):
     stage = runs.Stage("01_synthetic_data", study="ranking", run="early", seed=1)
     stage.finish(bayes_auc=0.9)
     page = report.render(stage.run)
-    assert "bayes_auc 0.9" in page and "No comparison: no finished stage" in page
+    assert "bayes_auc 0.9000" in page and "No comparison: no finished stage" in page
 
 
 def test_readable_shows_units_and_hides_meaningless_digits(finished):
@@ -38,6 +41,71 @@ def test_readable_shows_units_and_hides_meaningless_digits(finished):
     assert table["largest difference"][~plain].str.fullmatch(r"\de-0\d").all()
     assert table["batch 1"].str.fullmatch(r" *\d+\.\d\d us").all()
     assert table["by LiteRT fp32's"].iloc[1].strip() == "1.00x (1.00-1.00x)"
+
+
+def _edited_since(run: runs.Run, stage: str, module: str) -> None:
+    """As if a module that a stage used had been edited since."""
+    with run.edit() as record:
+        record["stages"][stage]["code"][module] = "of another version"
+
+
+def test_a_stale_stage_is_told_and_its_figures_and_recommendation_are_left_out(finished_copy, home):
+    whole = report.render(finished_copy)
+    assert "Stale" not in whole and report.recommendation(finished_copy)
+    _edited_since(finished_copy, "04_mnn_conversion", "helpers.convert.mnn")
+    page = report.render(finished_copy)
+    reason = "was executed with other code: helpers.convert.mnn has changed since"
+    assert f"<li>04_mnn_conversion {reason}</li>" in page and "<li>06_device_bundle used " in page
+    assert "<code>workbench run ranking --run default</code> makes it again" in page
+    assert "No comparison: stage 05" in page and "Ship " not in page and report.recommendation(finished_copy) is None
+    assert 0 < page.count("<figure>") < whole.count("<figure>")
+    assert re.search(r'<tr class="stale"><td>05_accuracy_latency</td>.*\n.*>stale</td>', page), "no metrics of it"
+    index = report.write_index("ranking").read_text(encoding="utf-8")
+    assert f'class="stale" title="stage 04 {reason}; stage 05 used ' in index and ">04 05 06<" in index
+    assert "Ship" not in index and ">to ship<" not in index
+
+
+@pytest.mark.parametrize("file", ["comparison.csv", "recommendation.json", "tflite/fp32.tflite"])
+def test_nothing_is_recommended_by_a_damaged_file_nor_a_damaged_file(finished_copy, file):
+    assert report.recommendation(finished_copy).startswith("Ship litert fp32")
+    path = finished_copy.folder / file
+    path.write_bytes(path.read_bytes().replace(b"0", b"1"))
+    assert report.recommendation(finished_copy) is None and "Ship " not in report.render(finished_copy)
+
+
+def test_the_command_can_be_pasted_into_a_shell(home):
+    stage = runs.Stage("01_synthetic_data", study="ranking", run="early", seed=1)
+    stage.finish()
+    with stage.run.edit() as record:
+        record["requested"] = {"variant": "mnn fp16", "model_url": "https://a.example/?b=1&c=2", "learning_rate": 3e-5}
+    command = re.search(r"<pre>(.*?)\n(?:.*\n)*?workbench run", report.render(stage.run), re.DOTALL)
+    lines = html.unescape(command[0]).splitlines()
+    (line,) = [line for line in lines if "-p" in line]
+    assert shlex.split(line.removeprefix("<pre>"))[5:] == [
+        *("-p", "variant=mnn fp16", "-p", "model_url=https://a.example/?b=1&c=2", "-p", "learning_rate=3e-05")
+    ]
+
+
+def test_the_page_says_why_there_is_no_commit_and_where_commits_differ(home):
+    stage = runs.Stage("01_synthetic_data", study="ranking", run="early", seed=1)
+    stage.finish()
+    with stage.run.edit() as record:
+        record["stages"]["01_synthetic_data"]["environment"] |= {"commit": None, "no_commit": "dubious ownership"}
+    assert "no commit (dubious ownership)" in report.render(stage.run)
+    runs.Stage("02_keras_training", study="ranking", run="early").finish()
+    with stage.run.edit() as record:
+        record["stages"]["02_keras_training"]["environment"]["commit"] = "1" * 40
+    page = report.render(stage.run)
+    assert "commits differ between stages" in page and "git checkout" not in page
+    assert "01_synthetic_data, no commit (dubious ownership)" in page and "02_keras_training, commit 111111111111<" in page
+
+
+def test_the_page_over_all_runs_shows_parameters_exactly(home):
+    for name, rate in (("a", 3e-5), ("b", 1e-5)):
+        runs.Stage("02_keras_training", study="ranking", run=name, learning_rate=rate, seed=2**31 - 1).finish(bytes=1000001)
+    index = report.write_index("ranking").read_text(encoding="utf-8")
+    assert "<td>3e-05</td>" in index and "<td>1e-05</td>" in index and "<td>1000001</td>" in index
+    assert "2147483647" in report.render(runs.Run("ranking", "a"))
 
 
 def _masked(text: str) -> str:

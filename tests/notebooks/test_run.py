@@ -216,6 +216,14 @@ def test_a_run_is_named_after_its_parameters(home):
     assert pipeline.default_name({}) == "default"
     assert pipeline.default_name({"seed": 3, "epochs": 10}) == "epochs=10,seed=3"
     assert len(pipeline.default_name({"scenario": "x" * 200})) <= 100
+    assert pipeline.default_name({"learning_rate": 3e-5}) == "learning_rate=3e-05"
+    assert pipeline.default_name({"version": "a/b"}).startswith("version=a-b-")
+
+
+def test_names_of_other_parameters_are_other_names():
+    texts = ("a/b", "a-b", "a b", "a&b", "a,b", "a=b", "a,seed=1", "x" * 200, "x" * 201, "ü", "é")
+    names = [pipeline.default_name({"version": text, **more}) for text in texts for more in ({}, {"seed": 1})]
+    assert len(set(names)) == len(names) and all(runs.Run("ranking", name) for name in names)
 
 
 def test_plain_papermill_from_any_folder(finished_copy, home, tmp_path):

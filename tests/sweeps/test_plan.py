@@ -212,3 +212,17 @@ def test_a_run_that_was_made_with_other_parameters_is_refused_before_anything_st
     with pytest.raises(BadInput, match="run 'default' exists and was made with epochs=9, not 5: rename its folder"):
         read("study: ranking\nlist: [{seed: 1}, {}]")
     assert list(read("study: ranking\nlist: [{seed: 1}]").runs) == ["seed=1"]
+
+
+def test_the_command_of_a_message_can_be_pasted_into_a_shell(read, home):
+    with runs.Run("ranking", "default").edit() as record:
+        record["requested"] = {"variant": "mnn fp16"}
+    runs.Stage("06_device_bundle", study="ranking", run="default").finish()
+    with pytest.raises(BadInput, match="`workbench run ranking --run default -p variant=recommended --force`"):
+        read("study: ranking\nlist: [{}]")
+
+
+def test_values_that_look_alike_as_a_folder_are_two_runs(read):
+    made = read('study: ranking\nlist: [{version: a/b}, {version: a-b}, {version: "a-b,seed=1"}, {version: a-b, seed: 1}]')
+    assert len(made.runs) == 4 and made.duplicates == 0
+    assert list(made.runs)[1] == "version=a-b" and all(runs.Run("ranking", name) for name in made.runs)

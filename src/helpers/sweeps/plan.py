@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers import notebooks, pipeline, runs, studies
+from helpers import parameters as parameter_table
 from helpers.errors import BadInput, meant
 
 MOST_RUNS = 10_000
@@ -176,9 +177,10 @@ def _check_existing(study: str, plan: Mapping[str, Mapping[str, object]]) -> Non
         for parameter, made in record["requested"].items() if record["stages"] else ():
             wanted = given.get(parameter, pipeline.default(study, parameter))
             if made != wanted:
+                again = parameter_table.command(study, name, {parameter: wanted})
                 raise BadInput(
                     f"run {name!r} exists and was made with {parameter}={made}, not {wanted}: rename its folder, or "
-                    f"start it over with `workbench run {study} --run {name} --force -p {parameter}={wanted}`"
+                    f"start it over with `{again} --force`"
                 )
 
 
