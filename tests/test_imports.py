@@ -14,7 +14,7 @@ NOTEBOOKS = SOURCE.parents[1] / "notebooks"
 FLOORS = [
     {"errors", "layers", "quiet"},
     {"code", "files", "forks", "parameters", "schema"},
-    {"child", "environment", "features", "kernels"},
+    {"child", "environment", "features", "kernels", "records"},
     {"runs"},
     {"studies", "runtimes"},
     {"datasets"},

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from helpers import code, files, runs
+from helpers import code, files, records, runs
 from helpers.errors import BadInput, DamagedFile, MissingStage, WorkbenchError
 
 
@@ -159,15 +159,15 @@ def test_what_used_an_edited_module_does_not_count_nor_what_was_made_of_it(home,
         path.write_text("b")
     second.finish()
     _made("03_third", "c.txt")
-    assert first.run.stale(first.run.record()) == {}
+    assert records.stale(first.run.record()) == {}
     with first.run.edit() as record:
         record["stages"]["01_first"]["code"]["helpers.files"] = "of another version"
     reason = "was executed with other code: helpers.files has changed since"
-    assert first.run.stale(first.run.record()) == {
+    assert records.stale(first.run.record()) == {
         "01_first": reason,
         "02_second": f"used a.txt of stage 01, which {reason}",
     }
-    assert first.run.recorded("c.txt") and first.run.stale(first.run.record(), any_code=True) == {}
+    assert first.run.recorded("c.txt") and records.stale(first.run.record(), any_code=True) == {}
     with pytest.raises(MissingStage, match="helpers.files has changed since: run notebook 02 for it"):
         first.run.recorded("b.txt")
     capsys.readouterr()
@@ -183,7 +183,7 @@ def test_a_record_without_its_code_does_not_count():
     run = _made().run
     with run.edit() as record:
         record["stages"]["01_first"]["code_sha256"] = record["stages"]["01_first"].pop("code")
-    assert run.stale(run.record()) == {"01_first": "was executed with code that it has no record of"}
+    assert records.stale(run.record()) == {"01_first": "was executed with code that it has no record of"}
 
 
 def test_a_renamed_notebook_takes_the_place_of_its_old_self(notebooks, home):
@@ -197,7 +197,7 @@ def test_a_renamed_notebook_takes_the_place_of_its_old_self(notebooks, home):
     assert [*run.record()["stages"]] == ["03_third", "02_keras"] and run.unfinished("02", {}) is None
     assert run.recorded("a.txt").read_text() == "other"
     assert os.listdir(run.folder / "notebooks") == ["02_keras.ipynb"]
-    assert "earlier a.txt" in run.stale(run.record())["03_third"]
+    assert "earlier a.txt" in records.stale(run.record())["03_third"]
 
 
 def test_a_file_belongs_to_the_stage_that_wrote_it_last():

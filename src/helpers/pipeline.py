@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from helpers import code, files, kernels, notebooks, report, runs, studies
+from helpers import code, files, kernels, notebooks, records, report, runs, studies
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, KernelDied, StageFailed, WorkbenchError, meant
 from helpers.notebooks import KERNEL, declared, environment, stages
@@ -135,7 +135,7 @@ def run(
 
 def _tell_stale(work: runs.Run, executed: set[str], echo: Callable[[str], None]) -> None:
     """Say which other stages were made from what has been replaced now, or by code that has."""
-    for stage, reason in work.stale(work.record()).items():
+    for stage, reason in records.stale(work.record()).items():
         if stage[:2] not in executed:
             echo(f"{stage}  {reason}: `workbench run {work.study} --run {work.name}` makes it again")
 

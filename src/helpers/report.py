@@ -7,7 +7,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
-from helpers import __version__, environment, files, results, runs
+from helpers import __version__, environment, files, records, results, runs
 from helpers import parameters as parameter_table
 from helpers.errors import WorkbenchError
 from helpers.evaluation import latency, parity
@@ -104,7 +104,7 @@ def render(run: runs.Run) -> str:
         study=run.study,
         run=run.name,
         record=record,
-        stale=run.stale(record),
+        stale=records.stale(record),
         again=parameter_table.command(run.study, run.name, {}),
         command=parameter_table.command(run.study, run.name, record["requested"]),
         comparison=None if table is None else readable(table),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers import files, runs, studies
+from helpers import files, records, runs, studies
 from helpers.errors import WorkbenchError
 
 _RUN_COLUMNS = ["study", "run", "stages", "stale", "commit"]
@@ -20,7 +20,7 @@ class Row:
 
     Attributes
     ----------
-    stale : why stages that have been run do not count (any more), by name; see `runs.Run.stale`.
+    stale : why stages that have been run do not count (any more), by name; see `records.stale`.
     parameters : as they were set, to the last digit.
     metrics : of the stages that count, by number and name (``02 auc``); None where one is undefined.
     """
@@ -53,7 +53,7 @@ def rows(
 
 
 def _row(run: runs.Run, record: dict) -> Row:
-    stale = run.stale(record)
+    stale = records.stale(record)
     counting = [(stage[:2], entry) for stage, entry in sorted(record["stages"].items()) if stage not in stale]
     return Row(
         run.study,

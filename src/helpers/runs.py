@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from helpers import code, environment, files
+from helpers import code, environment, files, records
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, DamagedFile, MissingStage, WorkbenchError
 
@@ -96,12 +96,12 @@ class Run:
 
         Raises
         ------
-        MissingStage : the stage has not finished in this run, or what it did does not count any more (`stale`).
+        MissingStage : the stage has not finished in this run, or what it did does not count any more (`records.stale`).
         DamagedFile : the file is gone or is not the bytes that were recorded.
         """
         record = self.record()
-        name = self._full_name(stage, record)
-        reason = self.stale(record, any_code=any_code).get(name) if name else "has not been run"
+        name = records.full_name(stage, record)
+        reason = records.stale(record, any_code=any_code).get(name) if name else "has not been run"
         if not reason and file not in record["stages"][name]["outputs"]:
             reason = f"did not make {file}"
         number = stage[:2]
@@ -121,24 +121,24 @@ class Run:
 
     def recorded(self, file: str) -> Path | None:
         """The path of what whichever stage recorded as `file`, see `verified`; None if none did."""
-        maker = _makers(self.record()).get(file)
+        maker = records.makers(self.record()).get(file)
         return None if maker is None else self.verified(maker, file)
 
     def unfinished(self, stage: str, requested: Mapping[str, object], record: dict | None = None) -> str | None:
         """Why `stage` must be executed (again), in words; None when it is finished and all of it is there."""
         record = self.record() if record is None else record
-        name = self._full_name(stage, record)
+        name = records.full_name(stage, record)
         if name is None:
             return "has not been run"
         entry = record["stages"][name]
-        if reason := self.stale(record, any_code=True).get(name):
+        if reason := records.stale(record, any_code=True).get(name):
             return reason
         for parameter, value in requested.items():
             if entry["parameters"].get(parameter, value) != value:
                 return f"was executed with {parameter}={entry['parameters'][parameter]!r}, not {value!r}"
         if entry.get("notebook_sha256") is None:
             return "was executed by hand"
-        if reason := _outdated(name, entry):
+        if reason := records.outdated(name, entry):
             return reason
         for kind, base in (("inputs", self.folder), ("outputs", self.folder), ("shared", files.home())):
             for file, recorded in entry.get(kind, {}).items():
@@ -158,12 +158,12 @@ class Run:
         """
         if not other.record_file.is_file():
             return False
-        made = {file: entry["outputs"][file] for entry, file in _outputs(self.record())}
+        made = {file: entry["outputs"][file] for entry, file in records.outputs(self.record())}
         with other._locked():
             theirs = other.record()
             if other.unfinished(stage, requested, theirs):
                 return False
-            name = self._full_name(stage, theirs)
+            name = records.full_name(stage, theirs)
             entry = theirs["stages"][name]
             if any(made.get(file) != used for file, used in entry["inputs"].items()):
                 return False
@@ -186,7 +186,7 @@ class Run:
         for name in [name for name in record["stages"] if name[:2] == stage[:2] and name != stage]:
             del record["stages"][name]  # the notebook had another name then
             (self.folder / "notebooks" / f"{name}.ipynb").unlink(missing_ok=True)
-        for other, file in list(_outputs(record)):
+        for other, file in list(records.outputs(record)):
             if file in entry["outputs"]:
                 del other["outputs"][file]
         record["stages"][stage] = entry
@@ -198,68 +198,6 @@ class Run:
         record["parameters"] = {k: v for stage in ordered for k, v in stage["parameters"].items()}
         record["seed"] = record["parameters"].get("seed")
         record.update(environment.common([stage["environment"] for stage in ordered if "environment" in stage]))
-
-    @staticmethod
-    def _full_name(stage: str, record: dict) -> str | None:
-        """``"02"`` or the whole name, as the key in the record."""
-        return next((name for name in record["stages"] if name[:2] == stage[:2]), None)
-
-    def stale(self, record: dict, *, any_code: bool = False) -> dict[str, str]:
-        """Why stages of the record do not count (any more), in words by name; a stage that counts is not in it.
-
-        Parameters
-        ----------
-        any_code : leave out that the code which a stage executed has changed since.
-        """
-        makers, reasons = _makers(record), {}
-        for name, entry in sorted(record["stages"].items()):  # inputs come from stages with lower numbers
-            reason = None if entry["status"] == "done" else "was started and did not finish"
-            if reason is None and not any_code:
-                reason = _outdated(name, entry)
-            for file, used in entry["inputs"].items() if reason is None else ():
-                maker = makers.get(file)
-                if maker is None or record["stages"][maker]["outputs"][file] != used:
-                    reason = f"used an earlier {file}, which has been made anew since"
-                elif maker in reasons:
-                    reason = f"used {file} of stage {maker[:2]}, which {reasons[maker]}"
-                if reason:
-                    break
-            if reason:
-                reasons[name] = reason
-        return reasons
-
-
-def _outputs(record: dict) -> Iterator[tuple[dict, str]]:
-    """Every stage's entry with each file that it recorded."""
-    for entry in record["stages"].values():
-        for file in entry["outputs"]:
-            yield entry, file
-
-
-def _makers(record: dict) -> dict[str, str]:
-    """Which stage recorded a file, by file."""
-    return {file: name for name, entry in record["stages"].items() for file in entry["outputs"]}
-
-
-def _outdated(name: str, entry: dict) -> str | None:
-    """Which code of those that a stage executed has changed since, in words; None if none has.
-
-    A stage executed by hand does not know its notebook's cells: it counts by the modules it used.
-    """
-    if "code" not in entry:
-        return "was executed with code that it has no record of"
-    notebook = files.project() / "notebooks" / f"{name}.ipynb"
-    if entry.get("notebook_sha256") is not None:
-        if not notebook.is_file():
-            return f"was executed as {notebook.name}, which is gone"
-        try:
-            same = code.cells_sha256(notebook) == entry["notebook_sha256"]
-        except BadInput:  # told, with its name, by whoever executes it
-            same = False
-        if not same:
-            return f"was executed with other code: {notebook.name} has changed since"
-    changed = code.changed(entry["code"])
-    return f"was executed with other code: {changed}" if changed else None
 
 
 class Stage:
@@ -306,7 +244,7 @@ class Stage:
         """
         path = self.run.verified(stage, file, any_code=True)
         record = self.run.record()
-        reason = self.run.stale(record).get(self.run._full_name(stage, record))
+        reason = records.stale(record).get(records.full_name(stage, record))
         if reason and stage[:2] not in self._warned:
             self._warned.add(stage[:2])
             print(f"stage {stage[:2]} {reason}: what is made of it does not count until it is executed again")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from helpers import files
+from helpers import files, records
 from helpers.errors import WorkbenchError
 from helpers.runs import Run
 
@@ -37,7 +37,7 @@ def log(run: Run) -> list[str]:
     if not address:
         return []
     record = run.record()
-    stale = run.stale(record)
+    stale = records.stale(record)
     counting = [(stage, entry) for stage, entry in sorted(record["stages"].items()) if stage not in stale]
     if not counting:
         return []

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from support import PROJECT, QUICK, QUICKLY, STRACE, workbench
 
-from helpers import code, files, notebooks, pipeline, runs
+from helpers import code, files, notebooks, pipeline, records, runs
 from helpers.datasets import load
 from helpers.errors import DamagedFile
 from helpers.convert import recipes
@@ -353,9 +353,9 @@ def test_an_edit_makes_stale_what_used_the_module_what_was_made_of_that_and_noth
     finished_copy, edit, file, direct, after
 ):
     record = finished_copy.record()
-    assert finished_copy.stale(record) == {}
+    assert records.stale(record) == {}
     edit(file)
-    stale = finished_copy.stale(record)
+    stale = records.stale(record)
     name = file if file.startswith("templates") else "helpers." + file.removesuffix(".py").replace("/", ".")
     executed = [stage[:2] for stage in stale if stale[stage] == f"was executed with other code: {name} has changed since"]
     assert executed == direct.split()
