@@ -281,7 +281,17 @@ def test_a_stage_writes_in_its_folder_and_nothing_of_the_runs_own(file):
     assert stage.run.record()["stages"]
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", "null", '{"stages": {"01_x": {}}}', "\x00"])
+_ENTRY = {"status": "done", "parameters": {}, "inputs": {}, "outputs": {}, "metrics": {}}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("{}", "[]", "null", '{"stages": {"01_x": {}}}', "\x00"),
+        json.dumps({"stages": {"01_x": {**_ENTRY, "code": []}}}),
+        json.dumps({"stages": {"01_x": {**_ENTRY, "outputs": ["a"]}}}),
+    ],
+)
 def test_a_record_of_another_form_is_an_error_in_words(home, content):
     _made()
     (home / "artifacts/ranking/r/run.json").write_text(content)

@@ -23,6 +23,7 @@ from helpers import parameters as parameter_table
 from helpers.errors import BadInput, DamagedFile, MissingStage, WorkbenchError
 
 RECORD = "run.json"
+_TABLES = ("parameters", "inputs", "outputs", "shared", "metrics", "code", "environment")
 _VERBS = {"inputs": "used", "outputs": "recorded", "shared": "made"}
 _NOT_OF_STAGES = (RECORD, "report.html", "notebooks")
 """What `workbench run` keeps in a run folder; a stage writes none of it."""
@@ -44,8 +45,9 @@ class Run:
         """The record as it is on disk; an empty one if there is none yet."""
         try:
             record = json.loads(self.record_file.read_text(encoding="utf-8"))
-            entries = record["stages"].values()
-            assert all({"status", "parameters", "inputs", "outputs"} <= set(entry) for entry in entries)
+            for entry in record["stages"].values():
+                assert {"status", "parameters", "inputs", "outputs", "metrics"} <= set(entry)
+                assert all(isinstance(entry.get(key, {}), dict) for key in _TABLES)
             return record
         except FileNotFoundError:
             return {"study": self.study, "run": self.name, "requested": {}, "parameters": {}, "stages": {}}
