@@ -53,11 +53,21 @@ def test_an_edit_changes_what_can_import_the_module_and_nothing_else(package):
     assert code.changed(other) == "helpers.low is gone"
 
 
+def test_many_records_are_compared_with_sources_that_are_looked_at_once(package):
+    record = code.sha256s(code.modules())
+    with code.at_once():
+        assert code.changed(record) is None
+        (package / "low.py").write_text("edited")
+        assert code.changed(record) is None
+    assert code.changed(record) == "helpers.low has changed since"
+
+
 def test_files_that_a_module_copies_count_as_it_does(package, monkeypatch):
     monkeypatch.setattr(code, "DATA", {"helpers.native": "headers"})
     (package / "headers" / "c").mkdir(parents=True)
     (package / "headers" / "c" / "a.h").write_text("int a;")
     record = code.sha256s(["helpers.native", "helpers.low"])
+    (package / "headers" / ".a.h.swp").write_text("of an editor")
     assert list(record) == ["helpers.low", "helpers.native", "headers/c/a.h"] and code.changed(record) is None
     (package / "headers" / "b.h").write_text("int b;")
     assert code.changed(record) == "headers/b.h has changed since"

@@ -12,10 +12,12 @@ import functools
 import hashlib
 import importlib.util
 import json
+import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from helpers.errors import BadInput
@@ -29,6 +31,7 @@ EDITED = "edited while it was used"
 _CALLED = re.compile(rf"({PACKAGE}(?:\.\w+)+):\w+")
 """How a function for a child process is named, see `helpers.child`."""
 
+_known: dict[str, dict[str, str]] | None = None
 _seen: dict[str, str] = {}
 _looked = time.time_ns()
 
@@ -44,7 +47,8 @@ def loaded() -> dict[str, str]:
     main = getattr(sys.modules.get("__main__"), "__spec__", None)  # as in ``python -m helpers.child``
     names = [*list(sys.modules), *([main.name] if main else [])]
     for name, digest in sha256s(name for name in names if _is_module(name) and name not in _seen).items():
-        edited = before < _path(name).stat().st_mtime_ns <= _looked
+        modified = os.stat(_source(name) or FOLDER / name).st_mtime_ns
+        edited = before < modified <= time.time_ns()
         _seen.setdefault(name, EDITED if edited else digest)
     return dict(sorted(_seen.items()))
 
@@ -86,14 +90,24 @@ def sha256s(names: Iterable[str]) -> dict[str, str]:
 
     A module that is not there has none.
     """
-    result = {}
+    result: dict[str, str] = {}
     for name in sorted(names):
-        if (path := _source(name)) is not None:
-            result[name] = _sha256(path)
-        for data in sorted((FOLDER / DATA[name]).rglob("*")) if name in DATA else ():
-            if data.is_file():
-                result[data.relative_to(FOLDER).as_posix()] = _sha256(data)
+        if _known is None:
+            result |= _digests(name)
+        else:
+            result |= _known[name] if name in _known else _known.setdefault(name, _digests(name))
     return result
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Look at each source only once within the body, to compare many records with the same sources."""
+    global _known
+    _known = {}
+    try:
+        yield
+    finally:
+        _known = None
 
 
 def changed(record: Mapping[str, str]) -> str | None:
@@ -122,30 +136,36 @@ def _is_module(name: str) -> bool:
     return name.startswith(f"{PACKAGE}.")
 
 
-def _source(name: str) -> Path | None:
+def _digests(name: str) -> dict[str, str]:
+    """SHA-256 of the source of one module, and of its data."""
+    path = _source(name)
+    result = {} if path is None else {name: _sha256(path)}
+    for place, _, found in os.walk(FOLDER / DATA[name]) if name in DATA else ():
+        for data in (Path(place, file) for file in found if not file.startswith(".")):
+            result[data.relative_to(FOLDER).as_posix()] = _sha256(str(data))
+    return result
+
+
+def _source(name: str) -> str | None:
     """The source file of a module of this package; None if there is no such module."""
-    stem = FOLDER.joinpath(*name.split(".")[1:])
-    found = (path for path in (stem / "__init__.py", stem.with_name(f"{stem.name}.py")) if path.is_file())
-    return next(found, None) if name.split(".")[0] == PACKAGE else None
+    package, *parts = name.split(".")
+    stem = os.path.join(FOLDER, *parts)
+    found = (path for path in (f"{stem}.py", f"{stem}/__init__.py") if os.path.isfile(path))
+    return next(found, None) if package == PACKAGE else None
 
 
-def _path(name: str) -> Path:
-    """The file that a name in a record stands for."""
-    return _source(name) if _is_module(name) else FOLDER / name
-
-
-def _sha256(path: Path) -> str:
+def _sha256(path: str) -> str:
     return _read_sha256(path, *_version(path))
 
 
 @functools.cache
-def _read_sha256(path: Path, *version: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _read_sha256(path: str, *version: int) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def _version(path: Path) -> tuple[int, int, int]:
+def _version(path: str | Path) -> tuple[int, int, int]:
     """Changes when a file is written."""
-    found = path.stat()
+    found = os.stat(path)
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
@@ -157,11 +177,11 @@ def _cells_sha256(notebook: Path, *version: int) -> str:
 
 
 @functools.cache
-def _imports(name: str, path: Path, *version: int) -> tuple[str, ...]:
+def _imports(name: str, path: str, *version: int) -> tuple[str, ...]:
     """What one module imports, or names for a child; some are no modules but what is in one."""
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    package = name if path.endswith("/__init__.py") else name.rpartition(".")[0]
     found: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(Path(path).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

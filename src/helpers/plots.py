@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from helpers.evaluation.latency import variants
 from helpers.schema import Schema
 
 COLOURS = ("#33658a", "#d1603d", "#5b8c5a", "#8e6c8a", "#c2a13e", "#5f6b73")
@@ -281,6 +280,8 @@ def latency(summary, mode: str = "copy_and_run", threads: int = 1) -> Figure:
     of magnitude away, in the table.
     """
     table = summary.xs((mode, threads), level=("mode", "threads"))
+    from helpers.evaluation.latency import variants  # here: other figures do not depend on how latency is measured
+
     names = [name for name in variants(summary) if not name.startswith("keras")]
     batches = sorted(table.index.unique("batch"))
     figure, axes = _axes(

@@ -7,7 +7,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
-from helpers import __version__, environment, files, records, results, runs
+from helpers import __version__, code, environment, files, records, results, runs
 from helpers import parameters as parameter_table
 from helpers.errors import WorkbenchError
 from helpers.evaluation import latency, parity
@@ -126,11 +126,12 @@ def write_index(study: str) -> Path:
     rows = results.rows(study)
     cells = {name: list(texts) for name, texts in results.readable(rows).drop(columns="study").items()}
     pages, ships, reasons = [], [], []
-    for row in rows:
-        run = runs.Run(study, row.run)
-        pages.append((run.folder / "report.html").is_file())
-        ships.append((recommendation(run) or "").partition(":")[0].removeprefix("Ship "))
-        reasons.append("; ".join(f"stage {stage[:2]} {reason}" for stage, reason in row.stale.items()))
+    with code.at_once():
+        for row in rows:
+            run = runs.Run(study, row.run)
+            pages.append((run.folder / "report.html").is_file())
+            ships.append((recommendation(run) or "").partition(":")[0].removeprefix("Ship "))
+            reasons.append("; ".join(f"stage {stage[:2]} {reason}" for stage, reason in row.stale.items()))
     if any(ships):
         first = {name: cells.pop(name) for name in ("run", "stages", "stale") if name in cells}
         cells = {**first, "to ship": ships, **cells}

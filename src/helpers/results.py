@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers import files, records, runs, studies
+from helpers import code, files, records, runs, studies
 from helpers.errors import WorkbenchError
 
 _RUN_COLUMNS = ["study", "run", "stages", "stale", "commit"]
@@ -49,7 +49,8 @@ def rows(
     ------
     BadInput : there is no such study.
     """
-    return [_row(run, record) for run, record in _runs(study, names, skipped)]
+    with code.at_once():
+        return [_row(run, record) for run, record in _runs(study, names, skipped)]
 
 
 def _row(run: runs.Run, record: dict) -> Row:

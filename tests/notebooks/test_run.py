@@ -335,7 +335,7 @@ def edit(tmp_path, monkeypatch):
     [
         ("evaluation/latency.py", "05", "06"),  # what 05 made is in the bundle
         ("training.py", "01 02", "03 04 05 06"),
-        ("convert/mnn.py", "04", "05 06"),
+        ("convert/mnn.py", "03 04", "05 06"),
         ("runtimes/litert.py", "03 04 05 06", ""),
         ("plots.py", "01 02 03 04 05 06", ""),
         ("studies/ranking.py", "01 02 03 04 05 06", ""),
