@@ -333,7 +333,8 @@ def edit(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("file", "direct", "after"),
     [
-        ("evaluation/latency.py", "05", "06"),  # what 05 made is in the bundle
+        ("evaluation/latency.py", "05 06", ""),
+        ("evaluation/choice.py", "05", "06"),
         ("training.py", "01 02", "03 04 05 06"),
         ("convert/mnn.py", "03 04", "05 06"),
         ("runtimes/litert.py", "03 04 05 06", ""),
