@@ -35,15 +35,27 @@ def test_without_a_commit_the_reason_is_recorded(tmp_path, monkeypatch):
     _git(tmp_path, "add", "a")
     _git(tmp_path, "commit", "-m", "First")
     with monkeypatch.context() as patch:
-        patch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own switch for its tests of ownership
+        patch.setenv(
+            "GIT_TEST_ASSUME_DIFFERENT_OWNER", "1"
+        )  # git's own switch for its tests of ownership
         assert "dubious ownership" in reason()
     monkeypatch.setenv("PATH", "")
     assert reason() == "git cannot be run: No such file or directory"
 
 
 def test_what_differs_between_stages_is_mixed():
-    here = {"packages": {"numpy": "2.1", "keras": "3"}, "commit": "a", "no_commit": None, "host": {"cores": 2}}
-    there = {**here, "packages": {"numpy": "2.2", "MNN": "3.4", "keras": "3"}, "commit": None, "no_commit": "no git"}
+    here = {
+        "packages": {"numpy": "2.1", "keras": "3"},
+        "commit": "a",
+        "no_commit": None,
+        "host": {"cores": 2},
+    }
+    there = {
+        **here,
+        "packages": {"numpy": "2.2", "MNN": "3.4", "keras": "3"},
+        "commit": None,
+        "no_commit": "no git",
+    }
     assert environment.common([here, here]) == here and environment.common([]) == {}
     assert environment.common([here, there]) == {
         "packages": {"numpy": "mixed", "keras": "3", "MNN": "mixed"},

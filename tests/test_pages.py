@@ -88,7 +88,8 @@ def test_a_heading_sorts_numbers_as_numbers(home, tmp_path):
         runs.Stage("02_keras_training", study="ranking", run=name, learning_rate=rate).finish()
     page = report.write_index("ranking")
     sort = """<script>addEventListener("load", () => {
-        const heads = [...document.querySelectorAll("#runs th")], rows = () => [...document.querySelectorAll("#runs tr")];
+        const heads = [...document.querySelectorAll("#runs th")];
+        const rows = () => [...document.querySelectorAll("#runs tr")];
         const column = i => (heads[i].click(), rows().slice(1).map(row => row.cells[i].innerText));
         document.title = JSON.stringify([column(0), column(heads.findIndex(h => h.innerText === "learning_rate"))]);
     })</script>"""

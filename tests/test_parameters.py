@@ -42,7 +42,8 @@ def test_a_name_the_table_does_not_know_is_held_to_its_declared_type():
 
 
 def test_a_command_survives_the_shell():
-    values = {"variant": "mnn fp16", "model_url": "https://a.example/b?c=1&d='$HOME'", "batches": [1, 7], "rows": 1_000_001}
+    address = "https://a.example/b?c=1&d='$HOME'"
+    values = {"variant": "mnn fp16", "model_url": address, "batches": [1, 7], "rows": 1_000_001}
     command = parameters.command("ranking", "a,b=1", values)
     echo = subprocess.run(["sh", "-c", f'printf "%s\\n" {command}'], capture_output=True, text=True, check=True)
     words = ["workbench", "run", "ranking", "--run", "a,b=1"]

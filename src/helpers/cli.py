@@ -225,7 +225,10 @@ def _say_checked(checked) -> None:
 @main.command("studies")
 @click.argument("study", required=False)
 def list_studies(study: str | None) -> None:
-    """List the studies (or STUDY) with their scenarios, and the parameters that -p can set with what they are."""
+    """List the studies (or STUDY) with their scenarios, and the parameters that -p can set.
+
+    A parameter is shown with what a study uses if -p does not set it.
+    """
     from helpers import notebooks, pipeline
     from helpers import studies as registry
 
@@ -241,7 +244,8 @@ def list_studies(study: str | None) -> None:
         common = values[study] if study else repr(declared.default)
         differing = [f"{value} in {known}" for known, value in values.items() if value != common]
         text = ", ".join([common, *differing])
-        click.echo(f"  {name} = {text:<{max(1, 40 - len(name))}} {','.join(notebooks.stages_with(name)):<9} {declared.help}")
+        numbers = ",".join(notebooks.stages_with(name))
+        click.echo(f"  {name} = {text:<{max(1, 40 - len(name))}} {numbers:<12} {declared.help}")
 
 
 @main.command("notebooks")

@@ -1,8 +1,9 @@
-"""Which code of this package made a result, by the SHA-256 of its sources: an edit makes stale what used it.
+"""Which code of this package made a result: an edit of it makes the result stale.
 
-A result records either what its process executed (`loaded`) or what a module can reach (`imported`); `changed`
-compares such a record with the sources as they are now. The package itself, ``helpers``, holds nothing but its
-version and is left out; a notebook counts by its code cells.
+A result records the SHA-256 of sources, either of what its process executed (`loaded`) or of what a
+module can reach (`imported`); `changed` compares such a record with the sources as they are now. The
+package itself, ``helpers``, holds nothing but its version and is left out; a notebook counts by its
+code cells.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from helpers.errors import BadInput
 PACKAGE = "helpers"
 FOLDER = Path(__file__).resolve().parent
 DATA = {"helpers.bundle.native": "bundle/headers", "helpers.bundle.sources": "templates/bundle"}
-"""Folders of this package whose files a module puts into what it makes. They count as the module does."""
+"""Folders of this package whose files a module puts into what it makes; they count as it does."""
 EDITED = "edited while it was used"
 """In place of the SHA-256 of a source where nobody can tell which version of it was executed."""
 _CALLED = re.compile(rf"({PACKAGE}(?:\.\w+)+):\w+")
@@ -37,16 +38,21 @@ _looked = time.time_ns()
 
 
 def loaded() -> dict[str, str]:
-    """SHA-256 by name of the modules that this process, or a child it told of, has loaded, and of their data.
+    """Return the SHA-256 by name of the modules that this process or a child (`add`) has loaded.
 
-    A source counts as it was when its module was first seen here. One that was edited since the look before that
-    may have been loaded before or after the edit: it is recorded as `EDITED`, which no source ever equals.
+    The data of these modules is among them. A source counts as it was when its module was first seen
+    here. One that was edited since the look before that may have been loaded before or after the edit:
+    it is recorded as `EDITED`, which no source ever equals.
     """
     global _looked
     before, _looked = _looked, time.time_ns()
-    main = getattr(sys.modules.get("__main__"), "__spec__", None)  # as in ``python -m helpers.child``
+    main = getattr(
+        sys.modules.get("__main__"), "__spec__", None
+    )  # as in ``python -m helpers.child``
     names = [*list(sys.modules), *([main.name] if main else [])]
-    for name, digest in sha256s(name for name in names if _is_module(name) and name not in _seen).items():
+    for name, digest in sha256s(
+        name for name in names if _is_module(name) and name not in _seen
+    ).items():
         modified = os.stat(_source(name) or FOLDER / name).st_mtime_ns
         edited = before < modified <= time.time_ns()
         _seen.setdefault(name, EDITED if edited else digest)
@@ -61,10 +67,10 @@ def add(record: Mapping[str, str]) -> None:
 
 
 def imported(names: Iterable[str]) -> list[str]:
-    """Modules of this package that these can import, themselves included, sorted.
+    """Return the modules of this package that these can import, themselves included, sorted.
 
-    Read from the sources, transitively: imports inside functions count, and functions that are named for a child
-    process. Imports of computed names (``studies.get``) cannot be seen.
+    They are read from the sources, transitively: imports inside functions count, and functions that are
+    named for a child process. Imports of computed names (``studies.get``) cannot be seen.
     """
     found: set[str] = set()
     waiting = list(names)
@@ -79,14 +85,14 @@ def imported(names: Iterable[str]) -> list[str]:
 
 
 def modules() -> list[str]:
-    """All modules of this package, sorted."""
+    """Return all modules of this package, sorted."""
     parts = (path.relative_to(FOLDER).with_suffix("").parts for path in FOLDER.rglob("*.py"))
     names = {".".join((PACKAGE, *part)).removesuffix(".__init__") for part in parts}
     return sorted(names - {PACKAGE})
 
 
 def sha256s(names: Iterable[str]) -> dict[str, str]:
-    """SHA-256 of the sources of modules by name, and of the files of `DATA` by their path in the package.
+    """Return the SHA-256 of the sources of modules by name, and of their `DATA` by its path.
 
     A module that is not there has none.
     """
@@ -101,7 +107,7 @@ def sha256s(names: Iterable[str]) -> dict[str, str]:
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Look at each source only once within the body, to compare many records with the same sources."""
+    """Look at each source only once within the body, to compare many records with it."""
     global _known
     _known = {}
     try:
@@ -111,7 +117,7 @@ def at_once() -> Iterator[None]:
 
 
 def changed(record: Mapping[str, str]) -> str | None:
-    """Which recorded source is another one now, in words that follow "because"; None if all are the same."""
+    """Tell which recorded source is another one now, in words; None if all are the same."""
     now = sha256s(name for name in record if _is_module(name))
     for name in sorted({*record, *now}):
         if record.get(name) != now.get(name):
@@ -120,7 +126,7 @@ def changed(record: Mapping[str, str]) -> str | None:
 
 
 def cells_sha256(notebook: Path) -> str:
-    """SHA-256 of what a notebook does, its code cells; prose and stored outputs do not count.
+    """Return the SHA-256 of a notebook's code cells; prose and stored outputs do not count.
 
     Raises
     ------
@@ -187,6 +193,10 @@ def _imports(name: str, path: str, *version: int) -> tuple[str, ...]:
         elif isinstance(node, ast.ImportFrom):
             module = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
             found += [module, *(f"{module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and (match := _CALLED.fullmatch(node.value)):
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and (match := _CALLED.fullmatch(node.value))
+        ):
             found.append(match[1])
     return tuple(found)

@@ -22,7 +22,7 @@ class Row:
     ----------
     stale : why stages that have been run do not count (any more), by name; see `records.stale`.
     parameters : as they were set, to the last digit.
-    metrics : of the stages that count, by number and name (``02 auc``); None where one is undefined.
+    metrics : of the stages that count, by number and name (``02 auc``); None is undefined.
     """
 
     study: str
@@ -35,9 +35,11 @@ class Row:
 
 
 def rows(
-    study: str | None = None, names: Collection[str] | None = None, skipped: Callable[[str], None] = lambda line: None
+    study: str | None = None,
+    names: Collection[str] | None = None,
+    skipped: Callable[[str], None] = lambda line: None,
 ) -> list[Row]:
-    """The runs below `files.home`, by study and name.
+    """Return the runs below `files.home`, by study and name.
 
     Parameters
     ----------
@@ -55,7 +57,11 @@ def rows(
 
 def _row(run: runs.Run, record: dict) -> Row:
     stale = records.stale(record)
-    counting = [(stage[:2], entry) for stage, entry in sorted(record["stages"].items()) if stage not in stale]
+    counting = [
+        (stage[:2], entry)
+        for stage, entry in sorted(record["stages"].items())
+        if stage not in stale
+    ]
     return Row(
         run.study,
         run.name,
@@ -63,19 +69,23 @@ def _row(run: runs.Run, record: dict) -> Row:
         stale,
         record.get("commit"),
         {key: value for key, value in record["parameters"].items() if key not in _RUN_COLUMNS},
-        {f"{number} {key}": value for number, entry in counting for key, value in entry["metrics"].items()},
+        {
+            f"{number} {key}": value
+            for number, entry in counting
+            for key, value in entry["metrics"].items()
+        },
     )
 
 
 def table(study: str | None = None, names: Collection[str] | None = None):
-    """Parameters and metrics of runs, see `rows`.
+    """Return parameters and metrics of runs, see `rows`.
 
     Returns
     -------
-    DataFrame, a row a run, sorted by study and run: study, run, stages (numbers of those that count, as ``01 02 03``),
-    stale (numbers of those that do not any more), commit, one column a parameter under its name, one column a metric
-    under its stage's number and its name (``02 auc``). What a run does not have, or has of a stale stage, is missing;
-    whole numbers stay whole.
+    DataFrame, a row a run, sorted by study and run: study, run, stages (numbers of those that count, as
+    ``01 02 03``), stale (numbers of those that do not any more), commit, one column a parameter under its
+    name, one column a metric under its stage's number and its name (``02 auc``). What a run does not have,
+    or has of a stale stage, is missing; whole numbers stay whole.
     """
     import pandas as pd
 
@@ -84,11 +94,13 @@ def table(study: str | None = None, names: Collection[str] | None = None):
     metrics = sorted({name for row in found for name in row.metrics})
     columns = {name: _column([row.parameters.get(name) for row in found]) for name in parameters}
     columns |= {name: np.array([row.metrics.get(name) for row in found], float) for name in metrics}
-    return pd.DataFrame({name: [_about(row)[name] for row in found] for name in _RUN_COLUMNS} | columns)
+    return pd.DataFrame(
+        {name: [_about(row)[name] for row in found] for name in _RUN_COLUMNS} | columns
+    )
 
 
 def _column(values: list):
-    """Values with None where one is missing; whole numbers do not become floating point for that."""
+    """Make a column of values with None where one is missing; whole numbers stay whole."""
     import pandas as pd
 
     whole = all(type(value) is int or value is None for value in values)
@@ -97,11 +109,17 @@ def _column(values: list):
 
 def _about(row: Row) -> dict[str, object]:
     stale = " ".join(stage[:2] for stage in row.stale)
-    return dict(zip(_RUN_COLUMNS, (row.study, row.run, " ".join(row.stages), stale, row.commit), strict=True))
+    return dict(
+        zip(
+            _RUN_COLUMNS, (row.study, row.run, " ".join(row.stages), stale, row.commit), strict=True
+        )
+    )
 
 
 def _runs(
-    study: str | None, names: Collection[str] | None, skipped: Callable[[str], None] = lambda line: None
+    study: str | None,
+    names: Collection[str] | None,
+    skipped: Callable[[str], None] = lambda line: None,
 ) -> Iterator[tuple[runs.Run, dict]]:
     """Runs with a record that can be read, by study and name."""
     for known in studies.names() if study is None else [studies.get(study).name]:
@@ -142,7 +160,8 @@ def _files(study: str, names: Collection[str] | None, file: str):
 def settings(given: Mapping[str, Mapping[str, object]], without: str = "seed") -> dict[str, str]:
     """What the runs of a sweep (``Plan.runs``) set besides one parameter, by run: ``"epochs=20"``, or "defaults"."""
     return {
-        run: ", ".join(f"{name}={value}" for name, value in parameters.items() if name != without) or "defaults"
+        run: ", ".join(f"{name}={value}" for name, value in parameters.items() if name != without)
+        or "defaults"
         for run, parameters in given.items()
     }
 
@@ -168,16 +187,19 @@ def spread(frame, by: str | list[str], column: str, *, target: float | None = No
 
 
 def readable(found: Sequence[Row]):
-    """Runs as text cells: the parameters in which they differ, exactly, and the metrics from training on, rounded.
+    """Show runs as text cells: the parameters in which they differ, exactly, and rounded metrics.
 
-    Figures of stale stages are blank, and ``stale`` names those stages where there are any.
+    Metrics are those from training on. Figures of stale stages are blank, and ``stale`` names those
+    stages where there are any.
     """
     import pandas as pd
 
     every = list(dict.fromkeys(name for row in found for name in row.parameters))
     parameters = {name: [_exact(row.parameters.get(name)) for row in found] for name in every}
     metrics = sorted({name for row in found for name in row.metrics if name[:2] >= "02"})
-    about = {name: [_about(row)[name] for row in found] for name in ("study", "run", "stages", "stale")}
+    about = {
+        name: [_about(row)[name] for row in found] for name in ("study", "run", "stages", "stale")
+    }
     if not any(about["stale"]):
         del about["stale"]
     return pd.DataFrame(
@@ -196,11 +218,14 @@ def _exact(value: object) -> str:
 def _texts(values: Sequence[float | str | None]) -> list[str]:
     """A column of one metric; text stands for itself."""
     numbers = [value for value in values if isinstance(value, float | int)]
-    return [value if isinstance(value, str) else rounded(value, fraction=not _whole(numbers)) for value in values]
+    return [
+        value if isinstance(value, str) else rounded(value, fraction=not _whole(numbers))
+        for value in values
+    ]
 
 
 def rounded(value: float | None, *, fraction: bool | None = None) -> str:
-    """A metric for people: whole numbers in full, others with four digits, an undefined one in words.
+    """Write a metric for people: whole numbers in full, others with four digits, undefined in words.
 
     `fraction` is whether other values beside it have one; default only if it has one itself.
     """

@@ -223,6 +223,7 @@ def test_the_command_of_a_message_can_be_pasted_into_a_shell(read, home):
 
 
 def test_values_that_look_alike_as_a_folder_are_two_runs(read):
-    made = read('study: ranking\nlist: [{version: a/b}, {version: a-b}, {version: "a-b,seed=1"}, {version: a-b, seed: 1}]')
+    entries = '[{version: a/b}, {version: a-b}, {version: "a-b,seed=1"}, {version: a-b, seed: 1}]'
+    made = read(f"study: ranking\nlist: {entries}")
     assert len(made.runs) == 4 and made.duplicates == 0
     assert list(made.runs)[1] == "version=a-b" and all(runs.Run("ranking", name) for name in made.runs)

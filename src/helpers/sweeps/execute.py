@@ -205,7 +205,8 @@ class _Dask:
         try:
             import distributed
         except ImportError as error:
-            raise BadInput(f"--scheduler needs Dask: `make`, or `pip install -e '.[dask]'` in {files.project()}") from error
+            install = f"`make`, or `pip install -e '.[dask]'` in {files.project()}"
+            raise BadInput(f"--scheduler needs Dask: {install}") from error
         try:
             self._client = distributed.Client(address, timeout=5, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
