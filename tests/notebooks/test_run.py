@@ -336,7 +336,7 @@ def edit(tmp_path, monkeypatch):
         ("evaluation/latency.py", "05 06", ""),
         ("evaluation/choice.py", "05", "06"),
         ("training.py", "01 02", "03 04 05 06"),
-        ("convert/mnn.py", "03 04", "05 06"),
+        ("convert/mnn.py", "03 04 05", "06"),
         ("runtimes/litert.py", "03 04 05 06", ""),
         ("plots.py", "01 02 03 04 05 06", ""),
         ("studies/ranking.py", "01 02 03 04 05 06", ""),
