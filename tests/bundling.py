@@ -30,13 +30,21 @@ def changed_weight(file: Path, model) -> bytes:
     return bytes(content)
 
 
+def nan_bias(file: Path, model) -> bytes:
+    """The bytes of a model file in which a layer adds NaN: every score is NaN."""
+    content, bias = file.read_bytes(), model.get_weights()[3].astype("<f4").tobytes()
+    assert bias in content
+    return content.replace(bias, np.float32(np.nan).tobytes() + bias[4:])
+
+
 def publish(folder: Path, place: Path, version: str = "v1") -> Path:
     """Pack a folder and write its descriptor beside the zip; returns the descriptor's path."""
     content = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     return make.publish(content, place, version)
 
 
-def feed_schema(names) -> Schema:
-    """Of a model that takes one id a candidate and input."""
-    inputs = tuple(Tensor(name, "item", (Dimension(name, "an id", 0, 2**31 - 1),), "int64") for name in names)
+def feed_schema(names, sizes=None) -> Schema:
+    """Of a model that takes one id a candidate and input; `sizes` of the tables that they index, by name."""
+    last = {name: (sizes[name] if sizes else 2**31) - 1 for name in names}
+    inputs = tuple(Tensor(name, "item", (Dimension(name, "an id", 0, last[name]),), "int64") for name in names)
     return Schema("feed_model", inputs, Tensor("score", "score", (Dimension("score", "probability of a click"),)))

@@ -1,4 +1,4 @@
-"""The encoding in Swift: it parses, and keeps to what the other two do. No Swift compiler runs here."""
+"""The encoding in Swift: it parses, and keeps to what the other two do. What it does is test_swift.py's business."""
 
 import re
 
@@ -8,7 +8,7 @@ from test_ios import _wrong_swift
 
 from helpers.bundle import sources
 
-PATHS = ("ios/Features.swift", "ios/FeedModelSessionsTests.swift")
+PATHS = ("ios/FeedModelFeatures.swift", "ios/FeedModelSessionsTests.swift")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def _numbers(text: str, name: str) -> set[int]:
 )
 def test_limits_are_the_same_everywhere(rendered, what, value):
     kotlin = rendered["android/Features.kt"] + rendered["android/StrictJson.kt"]
-    assert _numbers(rendered["ios/Features.swift"], what) == {value} == _numbers(kotlin, what)
+    assert _numbers(rendered["ios/FeedModelFeatures.swift"], what) == {value} == _numbers(kotlin, what)
     c = rendered["c/encoding.h"] + rendered["c/json.h"]
     assert re.search(rf"{what}\D+?(\(\(size_t\)1 << )?{value}\b", c, re.IGNORECASE)
 

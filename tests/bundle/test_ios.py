@@ -59,10 +59,9 @@ def test_every_input_is_in_the_sources_with_its_type(ranking):
         name = sources.class_name(schema.model_name)
         texts = sources.render(schema, FILES, MINIMUM)
         for tensor in schema.inputs:
-            assert (
-                f'Input(name: "{tensor.name}", dataType: .{tensor.dtype}, width: {tensor.width})'
-                in (texts[f"ios/{name}.swift"])
-            )
+            ranges = "".join(f"            ({float(d.low)}, {float(d.high)}),\n" for d in tensor.dimensions)
+            wanted = f'Input(name: "{tensor.name}", dataType: .{tensor.dtype}, ranges: [\n{ranges}        ]),'
+            assert wanted in texts[f"ios/{name}.swift"]
             assert f'{{"{tensor.name}", GOLDEN_{tensor.dtype.upper()}, {{' in texts[f"ios/{name}MnnTests.mm"]
             for number, dimension in enumerate(tensor.dimensions):
                 assert f"{number} `{dimension.name}` | {dimension.meaning} | " in texts[f"ios/{name}.swift"]

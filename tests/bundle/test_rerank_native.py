@@ -115,7 +115,7 @@ def test_sessions_that_prove_nothing_are_refused(plain):
 def model(tmp_path_factory):
     """A folder with ``model.tflite`` of 24 ids, ``features.json`` and ``sessions.json``, and the runner's command."""
     folder, encoding = tmp_path_factory.mktemp("feed"), _encoding()
-    schema = feed_schema(encoding.names)
+    schema = feed_schema(encoding.names, encoding.sizes)
     for name, text in sources.render(schema, [FILE], {"tflite": "2.9.0"}, encoding=True).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)

@@ -5,7 +5,8 @@ name. What they see:
 
     model       name of the model, as in the schema
     name        the same in upper camel case, to name a class
-    inputs      of each: name, width, dtype (float32, int32 or int64), dimensions (name, meaning, low, high)
+    inputs      of each: name, width, dtype (float32, int32 or int64), dimensions (name, meaning, low, high), and
+                `outside`, integers that its first dimension does not take, to test with
     output      name and the meaning of a score
     files       names of the model files in the bundle: model.tflite, model.mnn
     minimum     least version of each runtime: of ``tflite`` or ``litert``, and of ``mnn``
@@ -18,13 +19,16 @@ and the filters ``quoted`` (a string literal of C, Objective-C and Swift), ``kot
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from helpers.errors import BadInput
 from helpers.schema import Schema
 
 FOLDER = Path(__file__).resolve().parents[1] / "templates" / "bundle"
+_INTEGERS = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 
 
 def render(schema: Schema, files: Iterable[str], minimum: Mapping[str, str], encoding: bool = False) -> dict[str, str]:
@@ -35,6 +39,10 @@ def render(schema: Schema, files: Iterable[str], minimum: Mapping[str, str], enc
     files : names of the model files in the bundle.
     minimum : least version of each runtime that opens them.
     encoding : whether ``features.json`` and ``sessions.json`` are in the bundle, and the inputs are int64 ``(n, 1)``.
+
+    Raises
+    ------
+    BadInput : ``model.mnn`` is in the bundle, and an input takes integers beyond 32 bits, which MNN does not have.
 
     Returns
     -------
@@ -55,13 +63,37 @@ def render(schema: Schema, files: Iterable[str], minimum: Mapping[str, str], enc
     plain = schema.to_json()
     for tensor in (*plain["inputs"], plain["output"]):
         tensor["width"] = tensor.pop("shape")[1]
+    files = list(files)
+    for tensor in plain["inputs"]:
+        tensor["outside"] = _outside(tensor)
+        if "model.mnn" in files and tensor["dtype"] != "float32":
+            _check_32_bits(tensor)
     values = {"model": schema.model_name, "name": name, "inputs": plain["inputs"], "output": plain["output"]}
-    values |= {"files": list(files), "minimum": dict(minimum), "encoding": encoding}
+    values |= {"files": files, "minimum": dict(minimum), "encoding": encoding}
     rendered = {
         template.replace("__name__", name): environment.get_template(template).render(values)
         for template in environment.list_templates()
     }
     return {path: text for path, text in rendered.items() if text.strip()}
+
+
+def _outside(tensor: Mapping) -> list[int]:
+    """Integers of the tensor's type just below and just above the range of its first dimension."""
+    if tensor["dtype"] == "float32":
+        return []
+    first, (low, high) = tensor["dimensions"][0], _INTEGERS[tensor["dtype"]]
+    beside = math.ceil(first["low"]) - 1, math.floor(first["high"]) + 1
+    return [value for value in beside if low <= value <= high and not first["low"] <= float(value) <= first["high"]]
+
+
+def _check_32_bits(tensor: Mapping) -> None:
+    low, high = _INTEGERS["int32"]
+    for dimension in tensor["dimensions"]:
+        if dimension["low"] < low or dimension["high"] > high:
+            raise BadInput(
+                f"{tensor['name']} takes integers from {dimension['low']:.0f} to {dimension['high']:.0f}, MNN has 32 bits: "
+                "narrow its range in the schema, or make the bundle without model.mnn"
+            )
 
 
 def class_name(model: str) -> str:

@@ -5,7 +5,8 @@ import TensorFlowLite
 ///
 /// One interpreter that the whole app shares: an interpreter is not thread-safe, so this object runs it on a serial
 /// background queue of its own. The model is opened there too, at the first score, so that neither ever blocks the
-/// caller. Make one object and keep it, or use `shared`.
+/// caller. Make one object and keep it, or use `shared`. Needs Swift 6.1 (Xcode 16.3) or later, in either language mode;
+/// it is on no actor, also in a target whose default is the main actor.
 ///
 ///     let scores = try await {{ name }}.shared.score([
 {% for input in inputs[:3] %}
@@ -29,7 +30,7 @@ import TensorFlowLite
 ///
 /// The output `{{ output.name | comment }}` has {{ output.width }} value{{ "" if output.width == 1 else "s" }} a row: {{ output.dimensions | map(attribute="meaning") | join("; ") | comment }}.
 @available(iOS 13.0, macOS 10.15, *)
-public final class {{ name }}: @unchecked Sendable {  // unchecked: what changes is touched on `queue` only
+nonisolated public final class {{ name }}: @unchecked Sendable {  // unchecked: what changes is touched on `queue` only
 
     /// Values of one input, row by row.
     public enum Values: Equatable, Sendable {
@@ -62,18 +63,23 @@ public final class {{ name }}: @unchecked Sendable {  // unchecked: what changes
         }
     }
 
-    /// `model.tflite` of the app, on one CPU thread.
+    /// `{{ name }}/model.tflite` of the app's resources, on one CPU thread.
     public static let shared = {{ name }}()
 
     private struct Input: @unchecked Sendable {  // unchecked: the pod's `DataType` does not say it is
         let name: String
         let dataType: Tensor.DataType
-        let width: Int
+        let ranges: [(low: Double, high: Double)]  // by column; integers must lie within
+        var width: Int { return ranges.count }
     }
 
     private static let inputs: [Input] = [
 {% for input in inputs %}
-        Input(name: {{ input.name | quoted }}, dataType: .{{ input.dtype }}, width: {{ input.width }}),
+        Input(name: {{ input.name | quoted }}, dataType: .{{ input.dtype }}, ranges: [
+{% for dimension in input.dimensions %}
+            ({{ dimension.low | float }}, {{ dimension.high | float }}),
+{% endfor %}
+        ]),
 {% endfor %}
     ]
     private static let outputName = {{ output.name | quoted }}
@@ -88,22 +94,27 @@ public final class {{ name }}: @unchecked Sendable {  // unchecked: what changes
     }
 
     private let modelPath: String?
+    private let fixedRows: Int?
     private let onFallback: @Sendable (String) -> Void
     private let queue = DispatchQueue(label: {{ (name ~ ".scoring") | quoted }}, qos: .userInitiated)
     private var acceleration: Acceleration
     private var session: Session?
 
     /// - Parameters:
-    ///   - modelPath: A `.tflite` file, by default `model.tflite` of the app's own resources.
+    ///   - modelPath: A `.tflite` file, by default `{{ name }}/model.tflite` of the app's own resources.
     ///   - acceleration: One CPU thread by default, which for a small model is the fastest: try before you change it.
+    ///   - fixedRows: Score every list in parts of so many rows, the last filled up. On the CPU another number of rows costs
+    ///     next to nothing; an accelerator builds its graph again for each, which takes longer than the scores.
     ///   - onFallback: Called on the background queue with the reason when the model runs on the CPU instead.
     public init(
-        modelPath: String? = Bundle.main.path(forResource: "model", ofType: "tflite"),
+        modelPath: String? = Bundle.main.path(forResource: "model", ofType: "tflite", inDirectory: {{ name | quoted }}),
         acceleration: Acceleration = .cpu(threads: 1),
+        fixedRows: Int? = nil,
         onFallback: @escaping @Sendable (String) -> Void = { reason in NSLog("%@", reason) }
     ) {
         self.modelPath = modelPath
         self.acceleration = acceleration
+        self.fixedRows = fixedRows.map { max(1, $0) }
         self.onFallback = onFallback
     }
 
@@ -139,6 +150,15 @@ public final class {{ name }}: @unchecked Sendable {  // unchecked: what changes
     private func scoreOnQueue(_ inputs: [String: Values]) throws -> [Float] {
         dispatchPrecondition(condition: .onQueue(queue))
         let rows = try Self.checkedRows(of: inputs)
+        guard let fixedRows = fixedRows else { return try runOrFallBack(inputs, rows: rows) }
+        var scores: [Float] = []
+        for start in stride(from: 0, to: rows, by: fixedRows) {
+            scores += try runOrFallBack(Self.part(of: inputs, rows: rows, from: start, count: fixedRows), rows: fixedRows)
+        }
+        return Array(scores.prefix(rows * Self.outputWidth))
+    }
+
+    private func runOrFallBack(_ inputs: [String: Values], rows: Int) throws -> [Float] {
         do {
             return try run(inputs, rows: rows)
         } catch let error as InterpreterError {
@@ -170,7 +190,8 @@ public final class {{ name }}: @unchecked Sendable {  // unchecked: what changes
 
     private func openSession() throws -> Session {
         guard let modelPath = modelPath else {
-            throw ScoringError.model("model.tflite is missing: add it to the app's resources, or give modelPath")
+            throw ScoringError.model(
+                "{{ name }}/model.tflite is missing: add that folder to the app's resources, or give modelPath")
         }
         let delegate = makeDelegate()  // first: it may fall back to the CPU
         var options = Interpreter.Options()
@@ -306,11 +327,43 @@ public final class {{ name }}: @unchecked Sendable {  // unchecked: what changes
             }
             return numbers.count
         case (.int32(let numbers), .int32):
+            try checkRange(of: numbers, for: input)
             return numbers.count
         case (.int64(let numbers), .int64):
+            try checkRange(of: numbers, for: input)
             return numbers.count
         default:
             throw ScoringError.input("\(input.name) is given in another type: the model takes \(input.dataType)")
+        }
+    }
+
+    /// An integer is a place in a table: outside it, a runtime reads what lies beside the table.
+    private static func checkRange<Integer: BinaryInteger>(of numbers: [Integer], for input: Input) throws {
+        for (place, number) in numbers.enumerated() {
+            let range = input.ranges[place % input.width]
+            guard Double(number) >= range.low, Double(number) <= range.high else {
+                throw ScoringError.input(
+                    "\(input.name) is \(number) in row \(place / input.width), column \(place % input.width): "
+                        + "give \(range.low) to \(range.high)")
+            }
+        }
+    }
+
+    /// `count` rows of each input from `start` on; behind the last one, that one again.
+    private static func part(of values: [String: Values], rows: Int, from start: Int, count: Int) -> [String: Values] {
+        func part<Number>(_ numbers: [Number]) -> [Number] {
+            let width = numbers.count / rows
+            return (start..<start + count).flatMap { row -> ArraySlice<Number> in
+                let place = min(row, rows - 1) * width
+                return numbers[place..<place + width]
+            }
+        }
+        return values.mapValues { values in
+            switch values {
+            case .float32(let numbers): return .float32(part(numbers))
+            case .int32(let numbers): return .int32(part(numbers))
+            case .int64(let numbers): return .int64(part(numbers))
+            }
         }
     }
 
@@ -329,6 +382,10 @@ public final class {{ name }}: @unchecked Sendable {  // unchecked: what changes
             throw wrongModel("answers \(tensor.shape.dimensions) for \(rows) rows")
         }
         _ = scores.withUnsafeMutableBytes { tensor.data.copyBytes(to: $0) }
+        if let place = scores.firstIndex(where: { !$0.isFinite }) {
+            throw ScoringError.model(
+                "the score of row \(place / outputWidth) is \(scores[place]): the model file is damaged, install it again")
+        }
         return scores
     }
 }

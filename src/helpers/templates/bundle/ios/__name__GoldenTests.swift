@@ -2,10 +2,10 @@ import XCTest
 
 /// Golden cases of the bundle: `model.tflite` must give the same scores on this device as where it was made.
 ///
-/// Add `model.tflite` and `golden.json` to the resources of the test target, and `{{ name }}.swift` to its
-/// sources, or `@testable import` the app that has it.
+/// Add a folder `{{ name }}` with `model.tflite` and `golden.json` to the resources of the test target (as a folder, which
+/// stays one in the app), and `{{ name }}.swift` to its sources, or `@testable import` the app that has it.
 @available(iOS 13.0, macOS 10.15, *)
-final class {{ name }}GoldenTests: XCTestCase {
+nonisolated final class {{ name }}GoldenTests: XCTestCase {
 
     private struct Case {
         let name: String
@@ -25,13 +25,8 @@ final class {{ name }}GoldenTests: XCTestCase {
     private var tolerance: Float = 0
 
     override func setUpWithError() throws {
-        let bundle = Bundle(for: Self.self)
-        let path = try XCTUnwrap(
-            bundle.path(forResource: "model", ofType: "tflite"), "add model.tflite to the test target")
-        let golden = try XCTUnwrap(
-            bundle.url(forResource: "golden", withExtension: "json"), "add golden.json to the test target")
-        model = {{ name }}(modelPath: path)
-        try read(Data(contentsOf: golden))
+        model = {{ name }}(modelPath: try url("model", "tflite").path)
+        try read(Data(contentsOf: url("golden", "json")))
     }
 
     func testEveryCaseIsReproduced() async throws {
@@ -64,6 +59,17 @@ final class {{ name }}GoldenTests: XCTestCase {
             for try await (index, together) in group {
                 XCTAssertEqual(together, alone[index])
             }
+        }
+    }
+
+    func testAFixedNumberOfRowsGivesTheSame() async throws {
+        let path = try url("model", "tflite").path
+        let fixed = {{ name }}(modelPath: path, fixedRows: 8)
+        for one in cases {
+            let expected = try await model.score(one.inputs)
+            let scores = try await fixed.score(one.inputs)
+            XCTAssertEqual(scores.count, expected.count)
+            XCTAssertTrue(zip(scores, expected).allSatisfy { abs($0 - $1) <= tolerance }, one.name)
         }
     }
 
@@ -105,6 +111,19 @@ final class {{ name }}GoldenTests: XCTestCase {
     }
 
 {% endfor %}
+{% for input in inputs if input.outside %}
+{% if loop.first %}
+    func testAnIntegerOutsideItsRangeIsRefused() async throws {
+        var inputs = try XCTUnwrap(cases.first).inputs
+        let rows = try XCTUnwrap(cases.first).rows
+        for wrong: {{ input.dtype | capitalize }} in [{{ input.outside | join(", ") }}] {
+            inputs[{{ input.name | quoted }}] = .{{ input.dtype }}([{{ input.dtype | capitalize }}](repeating: wrong, count: rows * {{ input.width }}))
+            await checkRefused(inputs, naming: "{{ input.name }} is \(wrong)")
+        }
+    }
+
+{% endif %}
+{% endfor %}
     // MARK: - Checks
 
     private func check(_ one: Case) async throws {
@@ -117,6 +136,12 @@ final class {{ name }}GoldenTests: XCTestCase {
                 return
             }
         }
+    }
+
+    private func url(_ name: String, _ type: String) throws -> URL {
+        return try XCTUnwrap(
+            Bundle(for: Self.self).url(forResource: name, withExtension: type, subdirectory: {{ name | quoted }}),
+            "add {{ name }}/\(name).\(type) to the test target")
     }
 
     private func scores(of cases: [Case]) async throws -> [[Float]] {

@@ -4,27 +4,28 @@ import XCTest
 /// Golden sessions of the bundle: `features.json` and `model.tflite` must make the same ids and the same order of raw
 /// sessions on this device as where they were made.
 ///
-/// Add `model.tflite`, `features.json` and `sessions.json` to the resources of the test target, and `{{ name }}.swift`
-/// and `Features.swift` to its sources, or `@testable import` the app that has them.
+/// Add a folder `{{ name }}` with `model.tflite`, `features.json` and `sessions.json` to the resources of the test target (as
+/// a folder, which stays one in the app), and `{{ name }}.swift` and `{{ name }}Features.swift` to its sources, or
+/// `@testable import` the app that has them.
 @available(iOS 13.0, macOS 10.15, *)
-final class {{ name }}SessionsTests: XCTestCase {
+nonisolated final class {{ name }}SessionsTests: XCTestCase {
 
     private struct Unreadable: Error {
         let what: String
     }
 
-    private static let file: StrictJSON.Text = "model.tflite"
+    private static let file: {{ name }}JSON.Text = "model.tflite"
 
     private var model: {{ name }}!
     private var features: {{ name }}Features!
-    private var sessions: [StrictJSON.Value] = []
+    private var sessions: [{{ name }}JSON.Value] = []
     private var tolerance = 0.0
 
     override func setUpWithError() throws {
         let path = try url("model", "tflite").path
         model = {{ name }}(modelPath: path)
         features = try {{ name }}Features(contentsOf: url("features", "json"))
-        let golden = try StrictJSON.read(Data(contentsOf: url("sessions", "json")), most: 1 << 28)
+        let golden = try {{ name }}JSON.read(Data(contentsOf: url("sessions", "json")), most: 1 << 28)
         tolerance = try number(member(member(golden, "tolerance"), Self.file))
         sessions = try array(member(golden, "sessions"))
     }
@@ -47,11 +48,11 @@ final class {{ name }}SessionsTests: XCTestCase {
     // MARK: - Checks
 
     /// What is wrong with a session, nil if nothing is.
-    private func check(_ golden: StrictJSON.Value) async throws -> String? {
+    private func check(_ golden: {{ name }}JSON.Value) async throws -> String? {
         let raw = try Data(text(member(golden, "raw")).bytes)
         let session = try features.assemble(raw)
         for (name, ids) in session.ids {
-            let expected = try array(member(member(golden, "inputs"), StrictJSON.Text(stringLiteral: name)))
+            let expected = try array(member(member(golden, "inputs"), {{ name }}JSON.Text(stringLiteral: name)))
             if ids != expected.compactMap({ $0.wholeNumber }) { return "input \(name) is \(ids)" }
         }
         let expected = try array(member(member(golden, "expected"), Self.file)).map { try number($0) }
@@ -79,25 +80,26 @@ final class {{ name }}SessionsTests: XCTestCase {
 
     private func url(_ name: String, _ type: String) throws -> URL {
         return try XCTUnwrap(
-            Bundle(for: Self.self).url(forResource: name, withExtension: type), "add \(name).\(type) to the test target")
+            Bundle(for: Self.self).url(forResource: name, withExtension: type, subdirectory: {{ name | quoted }}),
+            "add {{ name }}/\(name).\(type) to the test target")
     }
 
-    private func member(_ value: StrictJSON.Value, _ key: StrictJSON.Text) throws -> StrictJSON.Value {
+    private func member(_ value: {{ name }}JSON.Value, _ key: {{ name }}JSON.Text) throws -> {{ name }}JSON.Value {
         guard case .object(let members) = value, let member = members[key] else { throw Unreadable(what: key.string) }
         return member
     }
 
-    private func array(_ value: StrictJSON.Value) throws -> [StrictJSON.Value] {
+    private func array(_ value: {{ name }}JSON.Value) throws -> [{{ name }}JSON.Value] {
         guard case .array(let elements) = value else { throw Unreadable(what: "a list is expected") }
         return elements
     }
 
-    private func text(_ value: StrictJSON.Value) throws -> StrictJSON.Text {
+    private func text(_ value: {{ name }}JSON.Value) throws -> {{ name }}JSON.Text {
         guard case .text(let text) = value else { throw Unreadable(what: "text is expected") }
         return text
     }
 
-    private func number(_ value: StrictJSON.Value) throws -> Double {
+    private func number(_ value: {{ name }}JSON.Value) throws -> Double {
         guard let number = value.number else { throw Unreadable(what: "a number is expected") }
         return number
     }

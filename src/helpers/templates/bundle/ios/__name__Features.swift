@@ -16,7 +16,7 @@ import Foundation
 ///
 /// Ids never pass through a `Double`. It holds nothing that changes: tasks may share it.
 @available(iOS 13.0, macOS 10.15, *)
-public struct {{ name }}Features: Sendable {
+nonisolated public struct {{ name }}Features: Sendable {
 
     /// The candidates in delivered order; of each input, an id a candidate.
     public struct Session: Sendable {
@@ -76,7 +76,7 @@ public struct {{ name }}Features: Sendable {
     /// - Throws: `Refusal`: no JSON; a key twice in one object; no `last_click` or `resort_list`; a post without an
     ///   `info_id` (text) and a `feature` (object); an `info_id` twice; a field that an encoder reads and that is no text.
     public func assemble(_ rawJSON: Data) throws -> Session {
-        guard case .object(let session) = try StrictJSON.read(rawJSON, most: Self.mostRaw) else {
+        guard case .object(let session) = try {{ name }}JSON.read(rawJSON, most: Self.mostRaw) else {
             throw Refusal("the session must be an object with last_click and resort_list")
         }
         guard let last = session["last_click"] else { throw Refusal("the session has no last_click") }
@@ -84,7 +84,7 @@ public struct {{ name }}Features: Sendable {
         guard case .array(let posts) = list else { throw Refusal("resort_list must be a list of posts") }
         let lastClick = try Post(last, at: "last_click")
         var candidates: [Post] = []
-        var rows: [StrictJSON.Text: Int] = [:]
+        var rows: [{{ name }}JSON.Text: Int] = [:]
         for (row, value) in posts.enumerated() {
             let post = try Post(value, at: "resort_list[\(row)]")
             if let before = rows.updateValue(row, forKey: post.infoId) {
@@ -113,10 +113,10 @@ public struct {{ name }}Features: Sendable {
 
     private struct Post {
         let place: String
-        let infoId: StrictJSON.Text
-        let feature: [StrictJSON.Text: StrictJSON.Value]
+        let infoId: {{ name }}JSON.Text
+        let feature: [{{ name }}JSON.Text: {{ name }}JSON.Value]
 
-        init(_ value: StrictJSON.Value, at place: String) throws {
+        init(_ value: {{ name }}JSON.Value, at place: String) throws {
             guard case .object(let post) = value else {
                 throw Refusal("\(place) must be an object with info_id and feature")
             }
@@ -132,7 +132,7 @@ public struct {{ name }}Features: Sendable {
         }
 
         /// Nil if the field is not there, or if there is none to look for.
-        func text(of field: StrictJSON.Text?) throws -> StrictJSON.Text? {
+        func text(of field: {{ name }}JSON.Text?) throws -> {{ name }}JSON.Text? {
             guard let field = field, let value = feature[field] else { return nil }
             guard case .text(let text) = value else {
                 throw Refusal(
@@ -159,8 +159,8 @@ public struct {{ name }}Features: Sendable {
 
     private struct Encoder: Sendable {
         let name: String
-        let lastClick: StrictJSON.Text?
-        let candidate: StrictJSON.Text?
+        let lastClick: {{ name }}JSON.Text?
+        let candidate: {{ name }}JSON.Text?
         let rule: Rule
 
         var canBeUnknown: Bool {
@@ -171,7 +171,7 @@ public struct {{ name }}Features: Sendable {
         }
 
         /// Of the texts of the last click's field and the candidate's: of `equal` both, of the others the one it reads.
-        func position(_ last: StrictJSON.Text?, _ own: StrictJSON.Text?) -> Position {
+        func position(_ last: {{ name }}JSON.Text?, _ own: {{ name }}JSON.Text?) -> Position {
             let text = lastClick == nil ? own : last
             switch rule {
             case .bucketize(let boundaries):
@@ -238,7 +238,7 @@ public struct {{ name }}Features: Sendable {
 
     /// Reads the content of `features.json`.
     public init(_ content: Data) throws {
-        guard case .object(let encoding) = try StrictJSON.read(content, most: Self.mostBytes) else {
+        guard case .object(let encoding) = try {{ name }}JSON.read(content, most: Self.mostBytes) else {
             throw Refusal("the encoding must be an object")
         }
         guard encoding["format"]?.wholeNumber == 1 else {  // first: another format may have other keys
@@ -263,9 +263,9 @@ public struct {{ name }}Features: Sendable {
         }
     }
 
-    private static func encoder(_ place: String, _ value: StrictJSON.Value) throws -> Encoder {
+    private static func encoder(_ place: String, _ value: {{ name }}JSON.Value) throws -> Encoder {
         guard case .object(let one) = value else { throw Refusal("\(place) must be an object") }
-        let rules: [StrictJSON.Text: [StrictJSON.Text]] = [
+        let rules: [{{ name }}JSON.Text: [{{ name }}JSON.Text]] = [
             "bucketize": ["kind", "name", "source", "field", "boundaries"],
             "label_encode": ["kind", "name", "source", "field", "vocabulary"],
             "plain": ["kind", "name", "source", "field", "count"],
@@ -301,7 +301,7 @@ public struct {{ name }}Features: Sendable {
     }
 
     private static func rule(
-        _ kind: StrictJSON.Text, of name: String, _ one: [StrictJSON.Text: StrictJSON.Value]
+        _ kind: {{ name }}JSON.Text, of name: String, _ one: [{{ name }}JSON.Text: {{ name }}JSON.Value]
     ) throws -> Rule {
         switch kind {
         case "bucketize":
@@ -317,7 +317,7 @@ public struct {{ name }}Features: Sendable {
     }
 
     private static func checkKeys(
-        of object: [StrictJSON.Text: StrictJSON.Value], _ keys: [StrictJSON.Text], _ place: String
+        of object: [{{ name }}JSON.Text: {{ name }}JSON.Value], _ keys: [{{ name }}JSON.Text], _ place: String
     ) throws {
         for key in keys where object[key] == nil {
             throw Refusal("\(place) has no \(key.string)")
@@ -325,14 +325,14 @@ public struct {{ name }}Features: Sendable {
         guard object.count == keys.count else { throw Refusal("\(place) has an unknown key") }
     }
 
-    private static func field(of name: String, _ value: StrictJSON.Value?) throws -> StrictJSON.Text {
+    private static func field(of name: String, _ value: {{ name }}JSON.Value?) throws -> {{ name }}JSON.Text {
         guard case .text(let field)? = value, field.codePoints >= 1, field.codePoints <= 100 else {
             throw Refusal("encoder \(name): a field id is text of 1 to 100 characters")
         }
         return field
     }
 
-    private static func boundaries(of name: String, _ value: StrictJSON.Value?) throws -> [Double] {
+    private static func boundaries(of name: String, _ value: {{ name }}JSON.Value?) throws -> [Double] {
         guard case .array(let values)? = value, values.count >= 2 else {
             throw Refusal("encoder \(name): boundaries must be a list of at least two numbers")
         }
@@ -349,7 +349,7 @@ public struct {{ name }}Features: Sendable {
         return boundaries
     }
 
-    private static func entries(of name: String, _ value: StrictJSON.Value?) throws -> [Int64] {
+    private static func entries(of name: String, _ value: {{ name }}JSON.Value?) throws -> [Int64] {
         guard case .array(let values)? = value, !values.isEmpty else {
             throw Refusal("encoder \(name): the vocabulary must be a list of at least one whole number")
         }
@@ -370,7 +370,7 @@ public struct {{ name }}Features: Sendable {
 /// stay as they are written: `NSNumber` would round ids. Texts are compared byte by byte: to `String`, é and e with an
 /// accent are the same.
 @available(iOS 13.0, macOS 10.15, *)
-struct StrictJSON {
+nonisolated struct {{ name }}JSON {
 
     /// Text as its UTF-8; an escaped half of a surrogate pair is three bytes that no UTF-8 has.
     struct Text: Hashable, ExpressibleByStringLiteral, Sendable {
@@ -387,7 +387,7 @@ struct StrictJSON {
         /// A letter, then letters, digits and _, at most 64.
         var isName: Bool {
             guard let first = bytes.first, bytes.count <= 64, Self.isLetter(first) else { return false }
-            return bytes.allSatisfy { Self.isLetter($0) || StrictJSON.isDigit($0) || $0 == UInt8(ascii: "_") }
+            return bytes.allSatisfy { Self.isLetter($0) || {{ name }}JSON.isDigit($0) || $0 == UInt8(ascii: "_") }
         }
 
         private static func isLetter(_ byte: UInt8) -> Bool {
@@ -414,13 +414,13 @@ struct StrictJSON {
         private var form: Form {
             var rest = bytes[...]
             if rest.first == UInt8(ascii: "-") { rest = rest.dropFirst() }
-            let whole = rest.prefix { StrictJSON.isDigit($0) }
+            let whole = rest.prefix { {{ name }}JSON.isDigit($0) }
             rest = rest.dropFirst(whole.count)
             guard whole.count >= 1, whole.count <= 20 else { return .another }
             if rest.isEmpty { return .whole }
             guard rest.first == UInt8(ascii: ".") else { return .another }
             rest = rest.dropFirst()
-            guard rest.count >= 1, rest.count <= 20, rest.allSatisfy({ StrictJSON.isDigit($0) }) else { return .another }
+            guard rest.count >= 1, rest.count <= 20, rest.allSatisfy({ {{ name }}JSON.isDigit($0) }) else { return .another }
             return .fraction
         }
     }
@@ -460,7 +460,7 @@ struct StrictJSON {
         guard content.count <= most else {
             throw {{ name }}Features.Refusal("\(content.count) bytes, at most \(most) are read")
         }
-        var reader = StrictJSON([UInt8](content))
+        var reader = {{ name }}JSON([UInt8](content))
         let value = try reader.value(depth: mostDepth)
         reader.skipSpace()
         guard reader.place == reader.bytes.count else { throw reader.failure("more after the value") }
