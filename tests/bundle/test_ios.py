@@ -62,15 +62,16 @@ def test_every_input_is_in_the_sources_with_its_type(ranking):
             ranges = "".join(f"            ({float(d.low)}, {float(d.high)}),\n" for d in tensor.dimensions)
             wanted = f'Input(name: "{tensor.name}", dataType: .{tensor.dtype}, ranges: [\n{ranges}        ]),'
             assert wanted in texts[f"ios/{name}.swift"]
-            assert f'{{"{tensor.name}", GOLDEN_{tensor.dtype.upper()}, {{' in texts[f"ios/{name}MnnTests.mm"]
+            assert f'{{"{tensor.name}", {tensor.width}, INPUT_{tensor.dtype.upper()}, ' in texts[f"c/{name}Inputs.h"]
             for number, dimension in enumerate(tensor.dimensions):
                 assert f"{number} `{dimension.name}` | {dimension.meaning} | " in texts[f"ios/{name}.swift"]
 
 
 def test_the_podfile_asks_for_the_runtimes_of_the_files(ranking):
     both = sources.render(ranking.schema, FILES, MINIMUM)["ios/Podfile"]
-    assert "pod 'TensorFlowLiteSwift', '>= 2.17', :subspecs => ['CoreML', 'Metal']" in both
-    assert "    pod 'MNN', '>= 3.4'" in both
+    pods = [line.strip() for line in both.splitlines() if line.strip().startswith("pod ")]
+    assert pods == ["pod 'TensorFlowLiteSwift', '>= 2.17'", "pod 'MNN', '>= 3.4'"], "accelerators are for whoever asks"
+    assert ":podspec" not in both, "MNN's podspec says 2.2.0 and installs it"
     assert "pod 'MNN'" not in sources.render(ranking.schema, ["model.tflite"], MINIMUM)["ios/Podfile"]
 
 
@@ -142,21 +143,9 @@ def run_many(compiler, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory) -> Path:
-    """A folder with ``model.mnn`` of twenty ids and the cases that NumPy says it must reproduce."""
-    import keras
-
-    from helpers.convert import mnn, tflite
-
+    """A folder with models of twenty ids, and the cases that NumPy says ``model.mnn`` must reproduce."""
     folder = tmp_path_factory.mktemp("ids")
-    keras.utils.set_random_seed(3)
-    ids = [keras.Input((1,), name=t.name, dtype=t.dtype) for t in MANY.inputs]
-    joined = keras.layers.Concatenate()([keras.ops.cast(values, "float32") / 100 for values in ids])
-    score = keras.layers.Dense(1, activation="sigmoid", name=MANY.output.name)(joined)
-    model = keras.Model(ids, score, name=MANY.model_name)
-    tflite.convert(model, MANY, folder / "model.tflite")
-    narrow = replace(MANY, inputs=tuple(replace(t, dtype="int32") for t in MANY.inputs))  # which MNN makes of int64
-    mnn.convert(folder / "model.tflite", narrow, folder / "model.mnn", trusted=True)
-    weights, bias = model.layers[-1].get_weights()
+    weights, bias = _convert(folder, "sigmoid").get_weights()
     typical = {t.name: np.random.default_rng(0).integers(0, 99, (30, 1)) for t in MANY.inputs}
     cases = []
     for name, values in golden.draw(MANY, typical).items():
@@ -164,6 +153,35 @@ def many(tmp_path_factory) -> Path:
         scores = special.expit(rows @ weights + bias).reshape(-1).astype(np.float32)
         cases.append(golden.Case(name, values, scores, {"model.mnn": scores}))
     _write_cases(folder / "golden.bin", cases)
+    return folder
+
+
+def _convert(folder: Path, activation: str):
+    """Write ``model.tflite`` and ``model.mnn`` of twenty ids; their last layer, which has an activation."""
+    import keras
+
+    from helpers.convert import mnn, tflite
+
+    keras.utils.set_random_seed(3)
+    ids = [keras.Input((1,), name=t.name, dtype=t.dtype) for t in MANY.inputs]
+    joined = keras.layers.Concatenate()([keras.ops.cast(values, "float32") / 100 for values in ids])
+    last = keras.layers.Dense(1, activation=activation, bias_initializer=keras.initializers.Constant(0.4375))
+    model = keras.Model(ids, last(joined), name=MANY.model_name)
+    tflite.convert(model, MANY, folder / "model.tflite")
+    narrow = replace(MANY, inputs=tuple(replace(t, dtype="int32") for t in MANY.inputs))  # which MNN makes of int64
+    mnn.convert(folder / "model.tflite", narrow, folder / "model.mnn", trusted=True)
+    return last
+
+
+@pytest.fixture(scope="module")
+def nan(tmp_path_factory) -> Path:
+    """A folder with models of twenty ids that score NaN. (After a sigmoid, MNN would score 1.)"""
+    folder = tmp_path_factory.mktemp("nan")
+    _convert(folder, "linear")
+    for file in FILES:
+        content, bias = (folder / file).read_bytes(), np.float32(0.4375).tobytes()
+        assert bias in content
+        (folder / file).write_bytes(content.replace(bias, np.float32(np.nan).tobytes()))
     return folder
 
 
@@ -243,14 +261,20 @@ def test_twenty_ids_are_narrowed_to_what_mnn_takes(run_many, many):
     assert done.stdout.count("largest difference") == 7 and done.stdout.count("random cases, ") == 5
 
 
-def test_an_id_that_mnn_cannot_take_fails_its_case_only(run_many, many, tmp_path):
+@pytest.mark.parametrize("wrong", [-1, 100, 10**6, 2**40])
+def test_an_id_outside_its_table_fails_its_case_only(run_many, many, tmp_path, wrong):
     whole = golden.from_bytes((many / "golden.bin").read_bytes())
     first = whole.cases[0]
-    wide = replace(first, inputs={**first.inputs, "f220003": np.array([[2**40]])})
-    _write_cases(tmp_path / "golden.bin", [wide, *whole.cases[1:]])
+    outside = replace(first, inputs={**first.inputs, "f220003": np.array([[wrong]])})
+    _write_cases(tmp_path / "golden.bin", [outside, *whole.cases[1:]])
     done = run_many(many / "model.mnn", tmp_path / "golden.bin")
-    assert done.returncode == 1 and "f220003: 1099511627776 does not fit" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 1 and f"f220003 is {wrong} in row 0, column 0: it takes 0 to 99" in done.stdout, done.stdout
     assert done.stdout.count("FAIL") == 1
+
+
+def test_a_score_that_is_no_number_is_refused(run_many, many, nan):
+    done = run_many(nan / "model.mnn", many / "golden.bin")
+    assert done.returncode == 1 and done.stdout.count("score 0 is nan: the model file is damaged") == 13, done.stdout
 
 
 def test_a_model_with_other_inputs_fails(run_many, unpacked, many):

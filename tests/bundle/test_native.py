@@ -2,31 +2,41 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from bundling import changed_weight
+from bundling import changed_weight, feed_schema
+from test_ios import MANY, many, nan  # noqa: F401 (fixtures)
 
 from helpers.bundle import golden, make, native, sources
 from helpers.convert import recipes
-from helpers.errors import WorkbenchError
+from helpers.errors import BadInput, WorkbenchError
+from helpers.schema import Dimension, Schema, Tensor
 
 MODELS = ["model.tflite", "model.mnn"]
 
 
-@pytest.fixture(scope="module")
-def c(ranking, tmp_path_factory) -> Path:
+def _rendered(schema, folder: Path, **options) -> Path:
     """The folder of the rendered C and C++ sources."""
-    folder = tmp_path_factory.mktemp("sources")
-    for name, text in sources.render(ranking.schema, MODELS, {"tflite": "2.9.0", "mnn": "3.1.0"}).items():
+    for name, text in sources.render(schema, MODELS, {"tflite": "2.9.0", "mnn": "3.1.0"}, **options).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     return folder / "c"
 
 
 @pytest.fixture(scope="module")
+def c(ranking, tmp_path_factory) -> Path:
+    return _rendered(ranking.schema, tmp_path_factory.mktemp("sources"))
+
+
+@pytest.fixture(scope="module")
 def commands(c, tmp_path_factory) -> dict[str, list[str]]:
+    return _built(c, tmp_path_factory)
+
+
+def _built(c, tmp_path_factory) -> dict[str, list[str]]:
     """The command of each runner, or why there is none."""
     made = {}
     for file in MODELS:
@@ -73,6 +83,97 @@ def test_a_model_with_an_input_of_another_name_is_refused(commands, unpacked, tm
     (tmp_path / "golden.bin").write_bytes(content.replace(b"user_features", b"user_featureS"))
     outcome = native.run(_command(commands, file), unpacked / file, tmp_path / "golden.bin")
     assert outcome.status == 2 and any("user_featureS" in line for line in outcome.lines)
+
+
+@pytest.mark.parametrize("file", MODELS)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_input_that_is_no_number_is_refused(commands, unpacked, tmp_path, file, value):
+    whole = golden.from_bytes((unpacked / "golden.bin").read_bytes())
+    first = whole.cases[1]
+    wrong = first.inputs["user_features"].copy()
+    wrong[0, 2] = value
+    wrong = replace(first, inputs={**first.inputs, "user_features": wrong})
+    (tmp_path / "golden.bin").write_bytes(golden.to_bytes(replace(whole, cases=(wrong, *whole.cases[2:]))))
+    outcome = native.run(_command(commands, file), unpacked / file, tmp_path / "golden.bin")
+    failed = [line for line in outcome.lines if line.startswith("FAIL")]
+    assert outcome.status == 1 and len(failed) == 1, outcome.lines
+    assert f"user_features is {value:g} in row 0, column 2: it must be finite" in failed[0]
+
+
+@pytest.fixture(scope="module")
+def commands_of_ids(tmp_path_factory) -> dict[str, list[str]]:
+    return _built(_rendered(MANY, tmp_path_factory.mktemp("ids")), tmp_path_factory)
+
+
+@pytest.mark.parametrize("file", MODELS)
+@pytest.mark.parametrize("wrong", [-1, 100, 10**6, 2**40])
+def test_an_id_outside_its_table_is_refused(commands_of_ids, many, tmp_path, file, wrong):  # noqa: F811
+    """MNN reads what lies beside the table and scores it; TensorFlow Lite does so where an operator does not look."""
+    whole = golden.from_bytes((many / "golden.bin").read_bytes())
+    cases = list(whole.cases)
+    outside = np.resize(cases[1].inputs["f220003"], (cases[1].rows, 1))
+    outside[-1] = wrong
+    cases[1] = replace(cases[1], inputs={**cases[1].inputs, "f220003": outside})
+    _write_cases(tmp_path / "golden.bin", whole, cases)
+    outcome = native.run(_command(commands_of_ids, file), many / file, tmp_path / "golden.bin")
+    failed = [line for line in outcome.lines if line.startswith("FAIL")]
+    said = f"f220003 is {wrong} in row {cases[1].rows - 1}, column 0: it takes 0 to 99"
+    assert outcome.status == 1 and len(failed) == 1 and said in failed[0], outcome.lines
+
+
+@pytest.mark.parametrize("file", MODELS)
+def test_a_score_that_is_no_number_is_refused(commands_of_ids, many, nan, tmp_path, file):  # noqa: F811
+    whole = golden.from_bytes((many / "golden.bin").read_bytes())
+    _write_cases(tmp_path / "golden.bin", whole, whole.cases)
+    outcome = native.run(_command(commands_of_ids, file), nan / file, tmp_path / "golden.bin")
+    refused = [line for line in outcome.lines if "could not be scored: score 0 is nan: the model file" in line]
+    assert outcome.status == 1 and len(refused) == 7, outcome.lines
+
+
+def _write_cases(path: Path, whole: golden.Golden, cases) -> None:
+    """Write cases of ``model.mnn`` as cases of both files."""
+    both = [replace(case, expected=dict.fromkeys(MODELS, case.expected["model.mnn"])) for case in cases]
+    path.write_bytes(golden.to_bytes(replace(whole, tolerance=dict.fromkeys(MODELS, 1e-5), cases=tuple(both))))
+
+
+def test_integers_beyond_32_bits_are_not_rendered_for_mnn():
+    wide = Tensor("f", "item", (Dimension("id", "a hash", 0, 2**32),), "int64")
+    schema = Schema("wide", (wide,), MANY.output)
+    assert sources.render(schema, ["model.tflite"], {"tflite": "2.9.0"})
+    with pytest.raises(BadInput, match="f takes integers from 0 to 4294967296, MNN has 32 bits"):
+        sources.render(schema, MODELS, {"tflite": "2.9.0", "mnn": "3.1.0"})
+
+
+def test_two_bundles_live_in_one_program(c, tmp_path):
+    """A part for each bundle, and one that knows both tables, with the headers of both bundles in the search path."""
+    try:
+        include, library = native._tflite()
+    except native.NotHere as reason:
+        pytest.skip(str(reason))
+    feed = _rendered(feed_schema(["f1", "f2"], {"f1": 7, "f2": 9}), tmp_path, encoding=True)
+    for name, extra in (("UltraSimpleRankingModel", ""), ("FeedModel", '#include "encoding.h"\n')):
+        (tmp_path / f"{name}.c").write_text(
+            f'#include "golden.h"\n#include "tflite.h"\n{extra}#include "{name}Inputs.h"\n'
+            f"const char *open_{name}(const char *path) {{\n  const char *detail;\n  tflite model;\n"
+            f"  const char *wrong = tflite_open(&model, path, {name}Inputs, {name}InputCount, {name}Output, &detail);\n"
+            "  tflite_close(&model);\n  return wrong;\n}\n"
+        )
+    (tmp_path / "main.c").write_text(
+        '#include "UltraSimpleRankingModelInputs.h"\n#include "FeedModelInputs.h"\n'
+        "const char *open_UltraSimpleRankingModel(const char *);\nconst char *open_FeedModel(const char *);\n"
+        "int main(void) {\n"
+        '  printf("%s %s\\n", open_UltraSimpleRankingModel("nowhere"), open_FeedModel("nowhere"));\n'
+        '  printf("%d %d %s %s\\n", UltraSimpleRankingModelInputCount, FeedModelInputCount,\n'
+        "         UltraSimpleRankingModelInputs[0].name, FeedModelInputs[0].name);\n"
+        "  return strcmp(UltraSimpleRankingModelOutput, FeedModelOutput) == 1000;\n}\n"
+    )
+    sources_of = [tmp_path / name for name in ("UltraSimpleRankingModel.c", "FeedModel.c", "main.c")]
+    places = [f"-I{c}", f"-I{feed}", f"-I{include}", library, f"-Wl,-rpath,{library.parent}", "-lm"]
+    command = ["cc", "-std=c99", *native.WARNINGS, *sources_of, *places, "-o", tmp_path / "both"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = subprocess.run([tmp_path / "both"], capture_output=True, text=True).stdout.splitlines()
+    assert said == ["not a TFLite model not a TFLite model", "3 2 user_features f1"]
 
 
 def test_cmake_builds_and_runs_what_is_there(c, commands, unpacked, tmp_path):

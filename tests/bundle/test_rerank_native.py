@@ -250,6 +250,17 @@ def test_the_runner_refuses_what_it_cannot_use(model, tmp_path):
     assert outcome.status == 2 and "nobody" in outcome.lines[-1]
 
 
+def test_ids_outside_the_tables_of_the_model_are_refused(model, tmp_path):
+    """An encoding that came without its model: its vocabulary is longer than the model's table."""
+    second = model.encoding.encoders[1]
+    assert second.name == "l0"
+    longer = replace(second, vocabulary=[10**9 + i for i in range(100)] + list(second.vocabulary))
+    Encoding([model.encoding.encoders[0], longer, *model.encoding.encoders[2:]]).save(tmp_path / "features.json")
+    outcome = _run(model, features_json=tmp_path / "features.json")
+    refused = [line for line in outcome.lines if re.search(r"l0 is \d{3} in row \d+, column 0: it takes 0 to", line)]
+    assert outcome.status == 1 and refused, outcome.lines
+
+
 def test_cmake_builds_the_runner_of_sessions(model, tmp_path):
     if shutil.which("cmake") is None:
         pytest.skip("cmake is not here")

@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GOLDEN_FLOAT32 = 0, GOLDEN_INT32 = 1, GOLDEN_INT64 = 2 };
+#include "inputs.h"
+
 enum { GOLDEN_MOST_INPUTS = 64, GOLDEN_MOST_FILES = 16, GOLDEN_MOST_NAME = 4096 };
 
 typedef struct {
@@ -40,7 +41,7 @@ typedef struct {
 
 /* Bytes of one input of a case; at most 2^20 rows of 2^16 values of 8 bytes. */
 static inline uint64_t golden_bytes(uint32_t rows, const golden_input *input) {
-  return (uint64_t)rows * input->width * (input->dtype == GOLDEN_INT64 ? 8 : 4);
+  return (uint64_t)rows * input->width * (input->dtype == INPUT_INT64 ? 8 : 4);
 }
 
 static inline size_t golden_size(const golden *g, const golden_case *one, uint32_t input) {
@@ -144,6 +145,17 @@ static inline int golden_file(const golden *g, const char *path) {
   for (i = 0; i < g->n_files; i++)
     if (!strcmp(g->files[i], last)) return (int)i;
   return -1;
+}
+
+/* The first input that is not the model's, in declared order; NULL if all are. */
+static inline const char *golden_stranger(const golden *g, const input_tensor *inputs, uint32_t n, const char *output) {
+  uint32_t i;
+  for (i = 0; i < g->n_inputs; i++)
+    if (i >= n || strcmp(g->inputs[i].name, inputs[i].name) || g->inputs[i].width != inputs[i].width ||
+        g->inputs[i].dtype != inputs[i].dtype)
+      return g->inputs[i].name;
+  if (g->n_inputs < n) return inputs[g->n_inputs].name;
+  return strcmp(g->output, output) ? g->output : NULL;
 }
 
 /* Compare scores with a case, print a line, return 1 if all are within the tolerance. A NaN is not. */

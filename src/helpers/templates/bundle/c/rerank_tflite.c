@@ -12,9 +12,9 @@
 #include "encoding.h"
 #include "tflite.h"
 #include "timing.h"
+#include "{{ name }}Inputs.h"
 
 #define MOST_SESSIONS ((size_t)1 << 28)
-static const char kOutput[] = {{ output.name | quoted }};
 
 typedef struct {
   json content;
@@ -96,8 +96,16 @@ static int rerank(void *state) {
     c->rows = s->n;
   }
   if (!tflite_score(c->model, (const void *const *)s->ids, s->n, c->scores))
-    return FEATURES_FAIL(s, "could not be scored");
+    return FEATURES_FAIL(s, "%s", c->model->error);
   return features_order(c->scores, s->n, c->order) ? 1 : FEATURES_FAIL(s, "a score is not finite");
+}
+
+/* What the model takes by this name, NULL if nothing. */
+static const input_tensor *input_of(const char *name) {
+  uint32_t i;
+  for (i = 0; i < {{ name }}InputCount; i++)
+    if (!strcmp({{ name }}Inputs[i].name, name)) return &{{ name }}Inputs[i];
+  return NULL;
 }
 
 static int same_ids(const call *c, const json *j, uint32_t inputs, char *why, size_t size) {
@@ -186,7 +194,7 @@ static int check(call *c, const sessions *g, uint32_t at, double seconds) {
 }
 
 int main(int argc, char **argv) {
-  static tflite_input inputs[TFLITE_MOST_INPUTS];
+  static input_tensor inputs[TFLITE_MOST_INPUTS];
   features encoding;
   sessions golden;
   tflite model;
@@ -196,9 +204,12 @@ int main(int argc, char **argv) {
   if (argc < 4) return unusable("usage", "rerank_tflite MODEL.tflite features.json sessions.json [SECONDS]");
   if (!features_read(argv[2], &encoding)) return unusable(argv[2], encoding.error);
   if ((wrong = sessions_read(&golden, argv[3], argv[1]))) return unusable(argv[3], wrong);
-  for (i = 0; i < encoding.n; i++)
-    inputs[i].name = encoding.encoders[i].name, inputs[i].width = 1, inputs[i].type = kTfLiteInt64;
-  if ((wrong = tflite_open(&model, argv[1], inputs, encoding.n, kOutput, &detail))) return unusable(wrong, detail);
+  for (i = 0; i < encoding.n; i++) {
+    const input_tensor *input = input_of(encoding.encoders[i].name);
+    if (!input) return unusable("the model has no such input", encoding.encoders[i].name);
+    inputs[i] = *input;
+  }
+  if ((wrong = tflite_open(&model, argv[1], inputs, encoding.n, {{ name }}Output, &detail))) return unusable(wrong, detail);
   memset(&c, 0, sizeof c);
   c.model = &model, c.encoding = &encoding;
   count = golden.content.nodes[golden.list].count;

@@ -2,11 +2,12 @@
  *
  *     run_tflite MODEL.tflite GOLDEN.bin [SECONDS]
  *
- * Inputs are found by their names, the batch is set before each case. Exit status 0 if every case is reproduced, 1 if one
+ * Inputs are found by their names and checked, the batch is set before each case. Exit status 0 if every case is reproduced, 1 if one
  * is not, 2 if a file cannot be used. With SECONDS each case is also timed that long: copy in, invoke, copy out. */
 #define _POSIX_C_SOURCE 199309L
 #include "golden.h"
 #include "tflite.h"
+#include "{{ name }}Inputs.h"
 #include "timing.h"
 
 typedef struct {
@@ -20,39 +21,40 @@ static int unusable(const char *what, const char *detail) {
   return 2;
 }
 
-static int score(void *state) {
+static int run(void *state) {
   call *c = (call *)state;
-  return tflite_score(c->model, (const void *const *)c->one->inputs, c->one->rows, c->scores);
+  return tflite_run(c->model, (const void *const *)c->one->inputs, c->one->rows, c->scores);
 }
 
 /* Score a case and compare; 1 if it is reproduced. */
 static int check(call *c, const golden *g, int file, double seconds) {
   int good;
   c->scores = (float *)calloc(c->one->rows, sizeof(float));
-  good = c->scores && tflite_resize(c->model, c->one->rows) && score(c);
-  if (!good) printf("FAIL  %-24s could not be scored\n", c->one->name);
+  strcpy(c->model->error, "no memory for so many rows");
+  good = c->scores && tflite_resize(c->model, c->one->rows) &&
+         tflite_score(c->model, (const void *const *)c->one->inputs, c->one->rows, c->scores);
+  if (!good) printf("FAIL  %-24s could not be scored: %s\n", c->one->name, c->model->error);
   good = good && golden_compare(g, file, c->one, c->scores);
   if (good && seconds > 0)
     printf("time  %-24s %u rows %.3f us\n", c->one->name, (unsigned)c->one->rows,
-           timing_microseconds(score, c, seconds));
+           timing_microseconds(run, c, seconds));
   free(c->scores);
   return good;
 }
 
 int main(int argc, char **argv) {
-  static const TfLiteType types[] = {kTfLiteFloat32, kTfLiteInt32, kTfLiteInt64};
   golden g;
   tflite model;
-  tflite_input inputs[GOLDEN_MOST_INPUTS];
   const char *wrong, *detail;
   uint32_t i, failed = 0;
   int file;
   if (argc < 3) return unusable("usage", "run_tflite MODEL.tflite GOLDEN.bin [SECONDS]");
   if (!golden_read(argv[2], &g)) return golden_free(&g), unusable("not golden cases", argv[2]);
   if ((file = golden_file(&g, argv[1])) < 0) return unusable("no golden cases for this file", argv[1]);
-  for (i = 0; i < g.n_inputs; i++)
-    inputs[i].name = g.inputs[i].name, inputs[i].width = g.inputs[i].width, inputs[i].type = types[g.inputs[i].dtype];
-  if ((wrong = tflite_open(&model, argv[1], inputs, g.n_inputs, g.output, &detail))) return unusable(wrong, detail);
+  if ((detail = golden_stranger(&g, {{ name }}Inputs, {{ name }}InputCount, {{ name }}Output)))
+    return unusable("golden cases of another model", detail);
+  if ((wrong = tflite_open(&model, argv[1], {{ name }}Inputs, {{ name }}InputCount, {{ name }}Output, &detail)))
+    return unusable(wrong, detail);
   for (i = 0; i < g.n_cases; i++) {
     call c;
     c.model = &model, c.one = &g.cases[i];

@@ -1,4 +1,5 @@
-/* A .tflite file through TensorFlow Lite's C API, one thread: inputs found by their names, the batch set before scoring. */
+/* A .tflite file through TensorFlow Lite's C API, one thread: inputs found by their names, the batch set before scoring,
+ * nothing scored that the model does not take. */
 #ifndef TFLITE_H
 #define TFLITE_H
 
@@ -6,25 +7,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "inputs.h"
 #include "tensorflow/lite/c/c_api.h"
 
 enum { TFLITE_MOST_INPUTS = 1024 };
-
-/* An input [rows, width] as the caller knows it. */
-typedef struct {
-  const char *name;
-  uint32_t width;
-  TfLiteType type;
-} tflite_input;
 
 typedef struct {
   TfLiteModel *model;
   TfLiteInterpreterOptions *options;
   TfLiteInterpreter *interpreter;
-  const tflite_input *inputs;
+  const input_tensor *inputs;
   const char *output; /* its name */
   uint32_t n;
   int32_t place[TFLITE_MOST_INPUTS]; /* where each input is in the interpreter */
+  char error[256];                   /* why tflite_score has no scores */
 } tflite;
 
 static inline void tflite_close(tflite *t) {
@@ -34,14 +30,17 @@ static inline void tflite_close(tflite *t) {
   memset(t, 0, sizeof *t);
 }
 
-static inline int tflite_fits(const tflite_input *input, const TfLiteTensor *tensor) {
+static inline int tflite_fits(const input_tensor *input, const TfLiteTensor *tensor) {
+  const TfLiteType type = input->dtype == INPUT_FLOAT32 ? kTfLiteFloat32
+                          : input->dtype == INPUT_INT32 ? kTfLiteInt32
+                                                        : kTfLiteInt64;
   return !strcmp(TfLiteTensorName(tensor), input->name) && TfLiteTensorNumDims(tensor) == 2 &&
-         TfLiteTensorDim(tensor, 1) == (int32_t)input->width && TfLiteTensorType(tensor) == input->type;
+         TfLiteTensorDim(tensor, 1) == (int32_t)input->width && TfLiteTensorType(tensor) == type;
 }
 
 /* Open a model that takes exactly these inputs; they must stay. NULL if it does, else what is wrong, and `detail` is what
  * with. Close it in any case. */
-static inline const char *tflite_open(tflite *t, const char *path, const tflite_input *inputs, uint32_t n,
+static inline const char *tflite_open(tflite *t, const char *path, const input_tensor *inputs, uint32_t n,
                                       const char *output, const char **detail) {
   int32_t count, j;
   uint32_t i;
@@ -77,20 +76,29 @@ static inline int tflite_resize(tflite *t, uint32_t rows) {
   return TfLiteInterpreterAllocateTensors(t->interpreter) == kTfLiteOk;
 }
 
-/* Copy in, invoke, copy out: the values of each input row by row, and a score a row. */
-static inline int tflite_score(tflite *t, const void *const *values, uint32_t rows, float *scores) {
+/* Copy in, invoke, copy out, of inputs that were checked: the values of each input row by row, and a score a row. */
+static inline int tflite_run(tflite *t, const void *const *values, uint32_t rows, float *scores) {
   const size_t size = (size_t)rows * sizeof *scores;
   const TfLiteTensor *output;
   uint32_t i;
   for (i = 0; i < t->n; i++) {
     TfLiteTensor *tensor = TfLiteInterpreterGetInputTensor(t->interpreter, t->place[i]);
-    const size_t bytes = (size_t)rows * t->inputs[i].width * (t->inputs[i].type == kTfLiteInt64 ? 8 : 4);
-    if (TfLiteTensorCopyFromBuffer(tensor, values[i], bytes) != kTfLiteOk) return 0;
+    if (TfLiteTensorCopyFromBuffer(tensor, values[i], input_size(&t->inputs[i], rows)) != kTfLiteOk) return 0;
   }
   if (TfLiteInterpreterInvoke(t->interpreter) != kTfLiteOk) return 0;
   output = TfLiteInterpreterGetOutputTensor(t->interpreter, 0);
   if (strcmp(TfLiteTensorName(output), t->output) || TfLiteTensorByteSize(output) != size) return 0;
   return TfLiteTensorCopyToBuffer(output, scores, size) == kTfLiteOk;
+}
+
+/* The same of any inputs; 0 if they or the scores are nothing to rank by, and `error` says why. */
+static inline int tflite_score(tflite *t, const void *const *values, uint32_t rows, float *scores) {
+  uint32_t i;
+  for (i = 0; i < t->n; i++)
+    if (!input_check(&t->inputs[i], values[i], rows, t->error, sizeof t->error)) return 0;
+  if (tflite_run(t, values, rows, scores)) return score_check(scores, rows, t->error, sizeof t->error);
+  snprintf(t->error, sizeof t->error, "TensorFlow Lite could not run the model");
+  return 0;
 }
 
 #endif

@@ -2,11 +2,10 @@
 // one random case, five random cases, and all golden cases of the bundle.
 //
 // Plain Foundation, so that the same code runs under XCTest ({{ name }}MnnXCTests.mm) and
-// on a command line (mnn_tests_main.mm). It retains nothing, so it compiles with and without ARC. golden.h lies in the
-// bundle's folder c, which must be in the header search paths.
+// on a command line (mnn_tests_main.mm). It retains nothing, so it compiles with and without ARC. golden.h and the headers
+// beside it lie in the bundle's folder c, which must be in the header search paths.
 #import "{{ name }}MnnTests.h"
 
-#include <climits>
 #include <memory>
 #include <random>
 #include <stdexcept>
@@ -17,50 +16,23 @@
 #import <MNN/Tensor.hpp>
 
 #include "golden.h"
+#include "{{ name }}Inputs.h"
 
 namespace {
 
-// What the model takes
-
-struct Range {
-  double low, high;
-};
-
-struct Input {
-  const char *name;
-  uint32_t dtype;
-  std::vector<Range> dimensions;
-
-  int width() const { return (int)dimensions.size(); }
-  size_t itemSize() const { return dtype == GOLDEN_INT64 ? sizeof(int64_t) : sizeof(int32_t); }
-};
-
-const std::vector<Input> kInputs = {
-{% for input in inputs %}
-    {{ "{" }}{{ input.name | quoted }}, GOLDEN_{{ input.dtype | upper }}, {
-{% for dimension in input.dimensions %}
-        {{ "{" }}{{ dimension.low | float }}, {{ dimension.high | float }}},  // {{ dimension.name | comment }}
-{% endfor %}
-    }},
-{% endfor %}
-};
-const char *const kOutput = {{ output.name | quoted }};
 const int kOutputWidth = {{ output.width }};
 
 // One model, one session. Whatever goes wrong is thrown with the step's name: MNN itself only returns null or a code.
+
+void require(bool good, const char *what) {
+  if (!good) throw std::runtime_error(what);
+}
 
 void require(bool good, NSString *what) {
   if (!good) throw std::runtime_error([what UTF8String]);
 }
 
-int32_t narrow(int64_t value, const char *name) {
-  if (value < INT32_MIN || value > INT32_MAX)
-    require(false, [NSString stringWithFormat:@"%s: %lld does not fit, MNN takes 32-bit integers: use fewer ids", name,
-                                              (long long)value]);
-  return (int32_t)value;
-}
-
-// Values of each input row by row, in the order of kInputs; golden.bin does not align them.
+// Values of each input row by row, in the order of {{ name }}Inputs; golden.bin does not align them.
 typedef std::vector<const unsigned char *> Values;
 
 class Model {
@@ -91,23 +63,28 @@ class Model {
   }
 
   std::vector<float> score(const Values &values, int rows) {
+    char why[256];
+    for (size_t i = 0; i < {{ name }}InputCount; i++)
+      require(input_check(&{{ name }}Inputs[i], values[i], (uint32_t)rows, why, sizeof why), why);
     if (rows != rows_) resize(rows);
     std::vector<std::unique_ptr<MNN::Tensor>> hosts;  // kept until the session has run
-    for (size_t i = 0; i < kInputs.size(); i++) {
-      MNN::Tensor *device = input(kInputs[i]);
+    for (size_t i = 0; i < {{ name }}InputCount; i++) {
+      MNN::Tensor *device = input({{ name }}Inputs[i]);
       hosts.emplace_back(new MNN::Tensor(device, device->getDimensionType()));
-      fill(*hosts.back(), kInputs[i], values[i], rows);
+      fill(*hosts.back(), {{ name }}Inputs[i], values[i], rows);
       require(device->copyFromHostTensor(hosts.back().get()),
-              [NSString stringWithFormat:@"copyFromHostTensor: %s refused", kInputs[i].name]);
+              [NSString stringWithFormat:@"copyFromHostTensor: %s refused", {{ name }}Inputs[i].name]);
     }
     const MNN::ErrorCode code = net_->runSession(session_);
     require(code == MNN::NO_ERROR, [NSString stringWithFormat:@"runSession: code %d", (int)code]);
-    return read(rows);
+    const std::vector<float> scores = read(rows);
+    require(score_check(scores.data(), scores.size(), why, sizeof why), why);
+    return scores;
   }
 
  private:
   // By name and never by a null name, which would be the alphabetically first input.
-  MNN::Tensor *input(const Input &wanted) const {
+  MNN::Tensor *input(const input_tensor &wanted) const {
     MNN::Tensor *tensor = net_->getSessionInput(session_, wanted.name);
     require(tensor, [NSString stringWithFormat:@"getSessionInput: the model has no input %s", wanted.name]);
     return tensor;
@@ -116,36 +93,36 @@ class Model {
   // A session that is not resized answers the rows of the batch before, or crashes.
   void resize(int rows) {
     rows_ = 0;
-    for (const Input &wanted : kInputs) {
+    for (const input_tensor &wanted : {{ name }}Inputs) {
       MNN::Tensor *tensor = input(wanted);
       const halide_type_t type = tensor->getType();
-      require(type.bits == 32 && type.code == (wanted.dtype == GOLDEN_FLOAT32 ? halide_type_float : halide_type_int),
+      require(type.bits == 32 && type.code == (wanted.dtype == INPUT_FLOAT32 ? halide_type_float : halide_type_int),
               [NSString stringWithFormat:@"%s: the model takes another type of element", wanted.name]);
-      net_->resizeTensor(tensor, {rows, wanted.width()});
+      net_->resizeTensor(tensor, {rows, (int)wanted.width});
     }
     net_->resizeSession(session_);
     rows_ = rows;
   }
 
-  void fill(MNN::Tensor &host, const Input &wanted, const unsigned char *values, int rows) const {
-    const size_t count = (size_t)rows * wanted.width();
+  void fill(MNN::Tensor &host, const input_tensor &wanted, const unsigned char *values, int rows) const {
+    const size_t count = (size_t)rows * wanted.width;
     require(host.elementSize() >= 0 && (size_t)host.elementSize() == count && host.host<char>(),
             [NSString stringWithFormat:@"%s: room for %d values, %zu are to be copied", wanted.name, host.elementSize(),
                                        count]);
-    if (wanted.dtype != GOLDEN_INT64) {
-      memcpy(host.host<char>(), values, count * wanted.itemSize());
+    if (wanted.dtype != INPUT_INT64) {
+      memcpy(host.host<char>(), values, input_size(&wanted, (uint32_t)rows));
       return;
     }
     for (size_t i = 0; i < count; i++) {
       int64_t value;
       memcpy(&value, values + i * sizeof value, sizeof value);
-      host.host<int32_t>()[i] = narrow(value, wanted.name);
+      host.host<int32_t>()[i] = (int32_t)value;  // the range of the input fits
     }
   }
 
   std::vector<float> read(int rows) const {
-    MNN::Tensor *device = net_->getSessionOutput(session_, kOutput);
-    require(device, [NSString stringWithFormat:@"getSessionOutput: the model has no output %s", kOutput]);
+    MNN::Tensor *device = net_->getSessionOutput(session_, {{ name }}Output);
+    require(device, [NSString stringWithFormat:@"getSessionOutput: the model has no output %s", {{ name }}Output]);
     const halide_type_t type = device->getType();
     require(type.code == halide_type_float && type.bits == 32, @"the output is not float32");
     MNN::Tensor host(device, device->getDimensionType());
@@ -174,18 +151,19 @@ void append(std::vector<unsigned char> &bytes, T value) {
 // negative id is in no vocabulary.
 Row randomRow(std::mt19937 &random, bool mirrored) {
   Row row;
-  for (const Input &input : kInputs) {
+  for (const input_tensor &input : {{ name }}Inputs) {
     std::vector<unsigned char> bytes;
-    for (const Range &range : input.dimensions) {
-      if (input.dtype == GOLDEN_FLOAT32) {
+    for (uint32_t i = 0; i < input.width; i++) {
+      const input_range &range = input.ranges[i];
+      if (input.dtype == INPUT_FLOAT32) {
         const float value = (float)std::uniform_real_distribution<double>(range.low, range.high)(random);
         append(bytes, mirrored && random() % 2 ? -value : value);
       } else {
         const int64_t value = std::uniform_int_distribution<int64_t>((int64_t)range.low, (int64_t)range.high)(random);
-        if (input.dtype == GOLDEN_INT64)
+        if (input.dtype == INPUT_INT64)
           append(bytes, value);
         else
-          append(bytes, narrow(value, input.name));
+          append(bytes, (int32_t)value);
       }
     }
     row.push_back(bytes);
@@ -246,11 +224,10 @@ struct Cases {
 };
 
 void requireSameInputs(const golden &g) {
-  bool same = g.n_inputs == kInputs.size() && !strcmp(g.output, kOutput) && kOutputWidth == 1;
-  for (uint32_t i = 0; same && i < g.n_inputs; i++)
-    same = kInputs[i].name == std::string(g.inputs[i].name) && (uint32_t)kInputs[i].width() == g.inputs[i].width &&
-           kInputs[i].dtype == g.inputs[i].dtype;
-  require(same, @"the golden cases are of another model: take both from one bundle");
+  const char *stranger =
+      golden_stranger(&g, {{ name }}Inputs, {{ name }}InputCount, {{ name }}Output);
+  require(!stranger, [NSString stringWithFormat:@"%s: the golden cases are of another model: take both from one bundle",
+                                                stranger ? stranger : ""]);
 }
 
 int checkGoldenCases(Model &model, NSString *modelPath, NSString *goldenPath) {
