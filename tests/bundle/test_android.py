@@ -103,13 +103,14 @@ def _score(schema: Schema, inputs) -> np.ndarray:
 
 def _assets(schema: Schema, folder: Path) -> None:
     """Golden cases and the stubs' model files, which list the inputs in another order than the schema."""
-    drawn = golden.draw(schema, {t.name: np.full((1, t.width), 7, t.dtype) for t in schema.inputs})
+    drawn = golden.draw(schema, {t.name: t.bounds[1][None] for t in schema.inputs})
     made = tuple(
         golden.Case(name, inputs, _score(schema, inputs), {file: _score(schema, inputs) for file in FILES})
         for name, inputs in drawn.items()
     )
     own = tuple((t.name, t.width, t.dtype) for t in schema.inputs)
-    folder.mkdir()
+    folder = folder / sources.class_name(schema.model_name)
+    folder.mkdir(parents=True)
     told = golden.Golden(own, schema.output.name, dict.fromkeys(FILES, 1e-5), made)
     (folder / "golden.json").write_text(golden.to_json(told))
     lines = [f"input {t.name} {t.dtype} {t.width}" for t in schema.inputs]
@@ -124,12 +125,16 @@ def test_everything_compiles_without_a_warning(compiled):
     assert done.returncode == 0 and not done.stderr, done.stderr
 
 
+HEAP = ("-Xms128m", "-Xmx128m", "-XX:+AlwaysPreTouch")
+"""Memory of a fixed size, so that what grows is outside of it."""
+
+
 def _run(schema: Schema, assets: Path, path: list[Path], *arguments: str, **properties: Path) -> list[str]:
     """Run ``Exercise.kt``; its lines, each of which must say ok."""
     path = ":".join(map(str, [*path, KOTLIN / "lib" / "kotlin-stdlib.jar"]))
     said = [f"-D{name}={value}" for name, value in (properties | {"assets": assets}).items()]
     main = f"{sources.class_name(schema.model_name).lower()}.ExerciseKt"
-    command = ["java", "-XX:TieredStopAtLevel=1", *said, "-cp", path, main, *arguments]
+    command = ["java", "-XX:TieredStopAtLevel=1", *HEAP, *said, "-cp", path, main, *arguments]
     ran = subprocess.run(command, capture_output=True, text=True)
     lines = ran.stdout.splitlines()
     assert ran.returncode == 0 and not [line for line in lines if not line.startswith("ok ")], ran.stdout + ran.stderr
@@ -144,8 +149,8 @@ def test_the_classes_do_what_they_promise(compiled, stubs, schemas, tmp_path, wh
     _assets(schemas[which], tmp_path / "assets")
     lines = _run(schemas[which], tmp_path / "assets", [classes, stubs])
     instrumented = [line for line in lines if "GoldenTest." in line]
-    assert len(lines) - len(instrumented) == 15
-    assert len(instrumented) == {"ranking": 8, "fields": 7, "mixed": 9}[which]
+    assert len(lines) - len(instrumented) == 16
+    assert len(instrumented) == {"ranking": 8, "fields": 8, "mixed": 10}[which]
 
 
 def natives(stubs: Path, folder: Path) -> tuple[Path, Path]:
@@ -168,8 +173,17 @@ def natives(stubs: Path, folder: Path) -> tuple[Path, Path]:
 def test_tensorflow_lite_itself_reproduces_the_golden_cases(compiled, stubs, unpacked, ranking, tmp_path):
     """The compiled classes with a real model file, where TensorFlow Lite takes the place of its stub."""
     built, classes = natives(stubs, tmp_path)
-    lines = _run(ranking.schema, unpacked, [classes, compiled[0], stubs], "tflite", interpreter=built)
+    (tmp_path / "UltraSimpleRankingModel").symlink_to(unpacked)
+    lines = _run(ranking.schema, tmp_path, [classes, compiled[0], stubs], "tflite", interpreter=built)
     assert len(lines) == 4 and any("reproducesEveryCase" in line for line in lines)
+
+
+@pytest.mark.slow
+def test_memory_stays_as_it_is_over_lists_of_changing_length(compiled, stubs, unpacked, ranking, tmp_path):
+    built, classes = natives(stubs, tmp_path)
+    (tmp_path / "UltraSimpleRankingModel").symlink_to(unpacked)
+    lines = _run(ranking.schema, tmp_path, [classes, compiled[0], stubs], "memory", interpreter=built)
+    assert len(lines) == 1 and "MB" in lines[0]
 
 
 @pytest.mark.slow
@@ -188,7 +202,8 @@ def test_a_runtime_without_its_file_gets_no_sources(file, schemas):
     name = "UltraSimpleRankingModel"
     own = name if file == "model.tflite" else f"{name}Mnn"
     kotlin = {f"{own}.kt", f"{own}GoldenTest.kt", f"{name}Inputs.kt", "GoldenCases.kt"}
-    assert set(rendered) == {*kotlin, "build.gradle.kts"}
+    rules = {"mnn-rules.pro"} if file == "model.mnn" else set()
+    assert set(rendered) == {*kotlin, *rules, "build.gradle.kts"}
     other = "com.taobao" if file == "model.tflite" else "litert:litert"
     assert other not in "".join(rendered.values())
 
@@ -210,3 +225,13 @@ def test_the_build_names_the_minimum_of_each_runtime(schemas):
     build = _render(schemas["ranking"])["build.gradle.kts"]
     assert all(version in build for version in MINIMUM.values())
     assert 'noCompress += listOf("tflite", "mnn")' in build and '"arm64-v8a", "armeabi-v7a"' in build
+    assert 'debug {\n            ndk { abiFilters += "x86_64" }' in build, "emulators"
+    recipe = " ".join(line.strip("/ ") for line in build.splitlines())
+    assert "-DANDROID_PLATFORM=android-21 -DANDROID_SUPPORT_FLEXIBLE_PAGE_SIZES=ON" in recipe and "minSdk = 21" in build
+
+
+def test_what_mnn_finds_by_name_is_kept(schemas):
+    rendered = _render(schemas["ranking"])
+    assert "-keep class com.taobao.android.mnn.** { *; }" in rendered["mnn-rules.pro"]
+    assert "mnn-rules.pro" in rendered["build.gradle.kts"]
+    assert "mnn-rules.pro" not in "".join(_render(schemas["ranking"], ["model.tflite"])["build.gradle.kts"])

@@ -88,7 +88,8 @@ test_damaged_encodings_are_refused_where_python_refuses_them = (
 
 def _assets(folder: Path, encoding: Encoding, golden_of: Encoding) -> None:
     """The stub's model, an encoding, and the golden sessions of an encoding."""
-    folder.mkdir()
+    folder = folder / "FeedModel"
+    folder.mkdir(parents=True)
     schema = feed_schema(encoding.names)
     lines = [f"input {t.name} int64 1" for t in reversed(schema.inputs)] + [f"output {schema.output.name}"]
     (folder / "model.tflite").write_text("\n".join(lines) + "\n")
@@ -116,5 +117,6 @@ def test_a_changed_boundary_is_noticed(java, tmp_path):
 def test_tensorflow_lite_itself_reproduces_the_golden_sessions(java, stubs, model, tmp_path):  # noqa: F811
     """The compiled classes with a real model file, where TensorFlow Lite takes the place of its stub."""
     built, classes = android.natives(stubs, tmp_path)
-    lines = java(first=[classes], assets=model.folder, interpreter=built)
+    (tmp_path / "FeedModel").symlink_to(model.folder)
+    lines = java(first=[classes], assets=tmp_path, interpreter=built)
     assert len(lines) == 3 and all(line.startswith("ok ") for line in lines), lines

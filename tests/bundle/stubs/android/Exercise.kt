@@ -9,7 +9,7 @@ import kotlin.math.abs
 import org.junit.After
 import org.junit.Test
 
-private val assets = File(System.getProperty("assets"))
+private val assets = File(System.getProperty("assets"), "NAME")
 private val inputs = NAMEInputs.all
 private val cases by lazy { GoldenCases.read("model.tflite").cases }
 
@@ -154,14 +154,37 @@ private val checks = mapOf<String, () -> Unit>(
             expect(scores.zip(ofRows(20).expected).all { (a, b) -> abs(a - b) < 1e-5 })
         }
     },
-    "integers beyond 32 bits are scored by TensorFlow Lite and refused for MNN" to {
-        for (input in inputs.filter { it.dtype == Dtype.INT64 }) for (bad in listOf(Int.MAX_VALUE + 1L, Int.MIN_VALUE - 1L)) {
-            val given = ofRows(20).inputs
-            val data = (given.getValue(input.name) as Values.Longs).data.copyOf().also { it[3] = bad }
-            val long = given + (input.name to Values.Longs(data))
-            tflite().use { model -> expect(model.score(long).size == 20) }
-            mnn().use { model -> refused<IllegalArgumentException>("${input.name} holds $bad (value 3)") { model.score(long) } }
+    "integers outside their range are refused by both runtimes" to {
+        for (input in inputs.filter { it.dtype != Dtype.FLOAT32 }) for (column in 0 until input.width) {
+            val range = input.ranges[column]
+            for (bad in listOf(range.start.toLong() - 1, range.endInclusive.toLong() + 1, 1_000_000_000_000L)) {
+                if (input.dtype == Dtype.INT32 && bad != bad.toInt().toLong()) continue
+                val at = 3 * input.width + column
+                val wrong = when (val values = ofRows(20).inputs.getValue(input.name)) {
+                    is Values.Ints -> Values.Ints(values.data.copyOf().also { it[at] = bad.toInt() })
+                    is Values.Longs -> Values.Longs(values.data.copyOf().also { it[at] = bad })
+                    is Values.Floats -> values
+                }
+                for (open in listOf(::tflite, ::mnn)) open(File(assets, "model.tflite")).use { model ->
+                    refused<IllegalArgumentException>("${input.name} is $bad at row 3, ${input.columns[column]}: it takes") {
+                        model.score(ofRows(20).inputs + (input.name to wrong))
+                    }
+                }
+            }
         }
+    },
+    "a fixed number of rows is set once and gives the same scores" to {
+        NAME.open(File(assets, "model.tflite"), fixedRows = 64).use { model ->
+            val seen = events {
+                for (case in cases) {
+                    val scores = model.score(case.inputs)
+                    expect(scores.size == case.expected.size && scores.zip(case.expected).all { (a, b) -> abs(a - b) < 1e-5 })
+                }
+            }
+            expect(seen.count { it == "allocate" } == 1) { "$seen" }
+            expect(seen.count { it == "run" } == cases.sumOf { (it.expected.size + 63) / 64 }) { "$seen" }
+        }
+        refused<IllegalArgumentException>("fixedRows is 0") { NAME.open(File(assets, "model.tflite"), fixedRows = 0) }
     },
     "another model's file is refused and freed" to {
         val first = inputs.first()
@@ -190,7 +213,7 @@ private val checks = mapOf<String, () -> Unit>(
     },
     "an asset that is missing or compressed is refused with the way out" to {
         File(assets, "compressed.tflite").writeText(text)
-        refused<IllegalArgumentException>("noCompress") { NAME.open(GoldenCases.context, "compressed.tflite") }
+        refused<IllegalArgumentException>("noCompress") { NAME.open(GoldenCases.context, "NAME/compressed.tflite") }
         refused<IllegalArgumentException>("missing") { NAME.open(GoldenCases.context, "nothing.tflite") }
         refused<IllegalArgumentException>("no asset") { NAMEMnn.open(GoldenCases.context, "nothing.mnn") }
     },
@@ -249,8 +272,25 @@ private fun instrumented(tests: Class<*>) {
 private fun report(name: String, action: () -> Unit) =
     println(runCatching(action).fold({ "ok   $name" }, { "FAIL $name: $it at ${it.stackTrace.first { frame -> "Kt" in frame.className }}" }))
 
+private fun firstRows(values: Values, rows: Int): Values = changed(values) { it / 257 * rows }
+
+/** Megabytes that the process has in memory, before and after many lists of changing length. */
+private fun memory() {
+    fun resident() = File("/proc/self/status").readLines().first { "VmRSS" in it }.filter { it.isDigit() }.toInt() / 1024
+    val lists = (1..257).map { rows -> ofRows(257).inputs.mapValues { firstRows(it.value, rows) } }
+    val random = kotlin.random.Random(1)
+    tflite().use { model ->
+        repeat(5_000) { model.score(lists[random.nextInt(257)]) }
+        val before = resident()
+        repeat(60_000) { model.score(lists[random.nextInt(257)]) }
+        val after = resident()
+        println("${if (after - before <= 20) "ok  " else "FAIL"} from $before to $after MB")
+    }
+}
+
 /** With an argument, only the instrumented tests of TensorFlow Lite: its stub may then be the true one. */
 fun main(arguments: Array<String>) {
+    if (arguments.contentEquals(arrayOf("memory"))) return memory()
     if (arguments.isNotEmpty()) return instrumented(NAMEGoldenTest::class.java)
     checks.forEach { (name, check) -> report(name, check) }
     instrumented(NAMEGoldenTest::class.java)

@@ -74,7 +74,7 @@ private fun report(name: String, action: () -> Unit) = println(runCatching(actio
 
 fun main(arguments: Array<String>) {
     if (arguments.isNotEmpty()) return frames(File(arguments[0])).forEach(::println)
-    val features = Features.read(File(System.getProperty("assets"), "features.json"))
+    val features = Features.read(File(System.getProperty("assets"), "NAME/features.json"))
     report("reranks by score, ties in delivered order") { reranks(features) }
     report("golden sessions") { NAMESessionsTest().run { reproducesEverySession(); close() } }
     report("a file that is not there is named") {

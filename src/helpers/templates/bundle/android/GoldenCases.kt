@@ -32,11 +32,11 @@ internal class GoldenCases private constructor(val tolerance: Double, val cases:
         }
 
     companion object {
-        /** Of the test itself, whose assets hold `golden.json` and the model files: src/androidTest/assets. */
+        /** Of the test itself, whose assets hold a folder with `golden.json` and the model files: src/androidTest/assets. */
         val context: Context get() = InstrumentationRegistry.getInstrumentation().context
 
         fun read(file: String): GoldenCases {
-            val content = JSONObject(context.assets.open("golden.json").use { it.readBytes().decodeToString() })
+            val content = JSONObject(context.assets.open("{{ name }}/golden.json").use { it.readBytes().decodeToString() })
             val tolerance = content.getJSONObject("tolerance").getDouble(file)
             val cases = content.getJSONArray("cases")
             return GoldenCases(tolerance, List(cases.length()) { case(cases.getJSONObject(it), file) })

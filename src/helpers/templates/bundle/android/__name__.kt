@@ -26,10 +26,15 @@ import org.tensorflow.lite.Interpreter
  * An interpreter belongs to one thread at a time: calls from several threads wait for each other. Open one for each
  * thread that must not wait.
  */
-class {{ name }} private constructor(private val interpreter: Interpreter) : AutoCloseable {
+class {{ name }} private constructor(
+    private val interpreter: Interpreter,
+    private val fixedRows: Int?,
+) : AutoCloseable {
     /** In the interpreter's order, which need not be the declared one: swapped inputs score wrongly in silence. */
     private val order: List<Input> = bind(interpreter)
     private var rows = 0
+    /** The largest so far: the memory of direct buffers is freed late, and lists of many lengths would pile it up. */
+    private val memory: Array<ByteBuffer> = Array(order.size + 1) { direct(0) }
     private var buffers: Array<ByteBuffer> = emptyArray()
     private var scores: FloatBuffer = FloatBuffer.allocate(0)
     private var closed = false
@@ -44,6 +49,11 @@ class {{ name }} private constructor(private val interpreter: Interpreter) : Aut
     fun score(inputs: Map<String, Values>): FloatArray {
         check(!closed) { "this model is closed: open it again" }
         val count = {{ name }}Inputs.check(inputs)
+        if (fixedRows == null) return run(inputs, count)
+        return {{ name }}Inputs.inParts(inputs, count, fixedRows) { run(it, fixedRows) }
+    }
+
+    private fun run(inputs: Map<String, Values>, count: Int): FloatArray {
         if (count != rows) resize(count)
         for ((input, buffer) in order.zip(buffers)) {
             when (val values = inputs.getValue(input.name)) {
@@ -81,9 +91,17 @@ class {{ name }} private constructor(private val interpreter: Interpreter) : Aut
             "{{ "${" }}{{ name }}Inputs.OUTPUT} has shape ${shape.contentToString()} for $count rows and not " +
                 "[$count, 1]: convert the model again with a free batch dimension"
         }
-        buffers = order.map { direct(count * it.width * it.dtype.bytes) }.toTypedArray()
-        scores = direct(count * Float.SIZE_BYTES).asFloatBuffer()
+        buffers = Array(order.size) { part(it, count * order[it].width * order[it].dtype.bytes) }
+        scores = part(order.size, count * Float.SIZE_BYTES).asFloatBuffer()
         rows = count
+    }
+
+    /** The first [bytes] of a part of [memory]; the interpreter takes buffers of the tensor's size only. */
+    private fun part(index: Int, bytes: Int): ByteBuffer {
+        if (memory[index].capacity() < bytes) memory[index] = direct(bytes)
+        val whole = memory[index].duplicate()
+        whole.limit(bytes)
+        return whole.slice().order(ByteOrder.nativeOrder())
     }
 
     companion object {
@@ -92,20 +110,29 @@ class {{ name }} private constructor(private val interpreter: Interpreter) : Aut
          * install into a folder for each version.
          *
          * @param threads that one call may use. One is fastest for small models: they end before a second has begun.
+         * @param fixedRows score every list in parts of so many rows, the last filled up. Another number of rows costs next to
+         *     nothing on the CPU; a delegate (GPU, NNAPI) builds its graph again for each, which takes longer than the scores.
          * @throws IllegalArgumentException not the file of this model.
          */
-        fun open(file: File, threads: Int = 1): {{ name }} =
+        fun open(file: File, threads: Int = 1, fixedRows: Int? = null): {{ name }} =
             try {
-                FileInputStream(file).use { stream -> open(stream, 0, file.length(), threads) }
+                FileInputStream(file).use { stream -> open(stream, 0, file.length(), threads, fixedRows) }
             } catch (error: FileNotFoundException) {
                 throw IllegalArgumentException("there is no model at $file: install the bundle first", error)
             }
 
         /** Open a model file that is part of the app. */
-        fun open(context: Context, asset: String = "model.tflite", threads: Int = 1): {{ name }} =
+        fun open(
+            context: Context,
+            asset: String = "{{ name }}/model.tflite",
+            threads: Int = 1,
+            fixedRows: Int? = null,
+        ): {{ name }} =
             try {
                 context.assets.openFd(asset).use { part ->
-                    FileInputStream(part.fileDescriptor).use { open(it, part.startOffset, part.declaredLength, threads) }
+                    FileInputStream(part.fileDescriptor).use {
+                        open(it, part.startOffset, part.declaredLength, threads, fixedRows)
+                    }
                 }
             } catch (error: IOException) {
                 throw IllegalArgumentException(
@@ -115,12 +142,19 @@ class {{ name }} private constructor(private val interpreter: Interpreter) : Aut
                 )
             }
 
-        private fun open(stream: FileInputStream, start: Long, length: Long, threads: Int): {{ name }} {
+        private fun open(
+            stream: FileInputStream,
+            start: Long,
+            length: Long,
+            threads: Int,
+            fixedRows: Int?,
+        ): {{ name }} {
             require(threads >= 1) { "threads is $threads: one or more" }
+            require(fixedRows == null || fixedRows >= 1) { "fixedRows is $fixedRows: one or more" }
             val content = stream.channel.map(FileChannel.MapMode.READ_ONLY, start, length)
             val interpreter = Interpreter(content, Interpreter.Options().setNumThreads(threads))
             try {
-                return {{ name }}(interpreter)
+                return {{ name }}(interpreter, fixedRows)
             } catch (error: Throwable) {
                 interpreter.close()
                 throw error

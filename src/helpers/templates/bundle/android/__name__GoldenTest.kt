@@ -9,7 +9,7 @@ import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.junit.runner.RunWith
 
-/** `model.tflite`, which is in src/androidTest/assets as is `golden.json`, scores here as it did where it was made. */
+/** `model.tflite`, which is in src/androidTest/assets/{{ name }} as is `golden.json`, scores here as where it was made. */
 @RunWith(AndroidJUnit4::class)
 class {{ name }}GoldenTest {
     private val golden = GoldenCases.read("model.tflite")
@@ -41,6 +41,22 @@ class {{ name }}GoldenTest {
     }
 
 {% endif %}
+{% for input in inputs if input.outside %}
+{% if loop.first %}
+    @Test
+    fun refusesAnIntegerOutsideItsRange() {
+        for (wrong in longArrayOf({{ input.outside | join("L, ") }}L)) {
+            val values = when (val first = inputs.getValue({{ input.name | kotlin }})) {
+                is Values.Ints -> Values.Ints(first.data.copyOf().also { it[0] = wrong.toInt() })
+                is Values.Longs -> Values.Longs(first.data.copyOf().also { it[0] = wrong })
+                is Values.Floats -> first
+            }
+            assertRefused("{{ input.name }} is $wrong at row 0", inputs + ({{ input.name | kotlin }} to values))
+        }
+    }
+
+{% endif %}
+{% endfor %}
     private fun assertRefused(why: String, given: Map<String, Values>) {
         val refusal = assertThrows(IllegalArgumentException::class.java) { model.score(given) }
         assertTrue(refusal.message, refusal.message.orEmpty().contains(why))

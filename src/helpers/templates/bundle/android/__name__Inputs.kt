@@ -11,8 +11,13 @@ sealed interface Values {
 
 enum class Dtype(val bytes: Int) { FLOAT32(4), INT32(4), INT64(8) }
 
-/** One input of the model. [columns] says what each of its dimensions is. */
-class Input(val name: String, val dtype: Dtype, val columns: List<String>) {
+/** One input of the model. [columns] says what each of its dimensions is, [ranges] what it goes from and to. */
+class Input(
+    val name: String,
+    val dtype: Dtype,
+    val columns: List<String>,
+    val ranges: List<ClosedFloatingPointRange<Double>>,
+) {
     val width get() = columns.size
 }
 
@@ -43,6 +48,11 @@ object {{ name }}Inputs {
                 {{ d.name | kotlin }},
 {% endfor %}
             ),
+            listOf(
+{% for d in tensor.dimensions %}
+                {{ d.low | float }}..{{ d.high | float }},
+{% endfor %}
+            ),
         ),
 {% endfor %}
     )
@@ -53,7 +63,8 @@ object {{ name }}Inputs {
      *
      * A runtime takes what is refused here and scores it wrongly in silence.
      *
-     * @throws IllegalArgumentException a name is missing or unknown, a type or a size is wrong, a value is not finite.
+     * @throws IllegalArgumentException a name is missing or unknown, a type or a size is wrong, a number is not finite, an
+     *     integer, which is a place in a table, is outside its range.
      */
     fun check(inputs: Map<String, Values>): Int {
         checkNames(inputs.keys) { "give each input once, under its own name" }
@@ -67,7 +78,11 @@ object {{ name }}Inputs {
             require(rows.toLong() * input.width * input.dtype.bytes <= Int.MAX_VALUE) {
                 "$rows rows of ${input.name} do not fit into one buffer: score them in smaller batches"
             }
-            if (values is Values.Floats) checkFinite(input, values.data)
+            when (values) {
+                is Values.Floats -> checkFinite(input, values.data)
+                is Values.Ints -> checkRange(input, values.data.size) { values.data[it].toLong() }
+                is Values.Longs -> checkRange(input, values.data.size) { values.data[it] }
+            }
         }
         return rows
     }
@@ -101,6 +116,55 @@ object {{ name }}Inputs {
                 "give rows x ${input.width} values, row by row, and at least one row"
         }
         return size / input.width
+    }
+
+    /**
+     * Score [rows] rows of [inputs] with [score] in parts of [fixed] rows: the last is filled up with its last row, whose
+     * scores are dropped.
+     */
+    internal fun inParts(
+        inputs: Map<String, Values>,
+        rows: Int,
+        fixed: Int,
+        score: (Map<String, Values>) -> FloatArray,
+    ): FloatArray {
+        val scores = FloatArray(rows)
+        for (start in 0 until rows step fixed) {
+            val part = inputs.mapValues { (_, values) -> part(values, rows, start, fixed) }
+            score(part).copyInto(scores, start, 0, minOf(fixed, rows - start))
+        }
+        return scores
+    }
+
+    private fun part(values: Values, rows: Int, start: Int, count: Int): Values {
+        fun places(size: Int): IntArray {
+            val width = size / rows
+            return IntArray(count * width) { minOf(start + it / width, rows - 1) * width + it % width }
+        }
+        return when (values) {
+            is Values.Floats -> {
+                val at = places(values.data.size)
+                Values.Floats(FloatArray(at.size) { values.data[at[it]] })
+            }
+            is Values.Ints -> {
+                val at = places(values.data.size)
+                Values.Ints(IntArray(at.size) { values.data[at[it]] })
+            }
+            is Values.Longs -> {
+                val at = places(values.data.size)
+                Values.Longs(LongArray(at.size) { values.data[at[it]] })
+            }
+        }
+    }
+
+    private inline fun checkRange(input: Input, size: Int, value: (Int) -> Long) {
+        for (at in 0 until size) {
+            val range = input.ranges[at % input.width]
+            require(value(at).toDouble() in range) {
+                "${input.name} is ${value(at)} at row ${at / input.width}, ${input.columns[at % input.width]}: " +
+                    "it takes ${range.start.toLong()} to ${range.endInclusive.toLong()}"
+            }
+        }
     }
 
     private fun checkFinite(input: Input, data: FloatArray) {

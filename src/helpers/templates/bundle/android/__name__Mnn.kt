@@ -44,7 +44,7 @@ class {{ name }}Mnn private constructor(private val net: MNNNetInstance, threads
     /**
      * One score a row.
      *
-     * @throws IllegalArgumentException [inputs] do not fit, see [{{ name }}Inputs.check], or an integer is beyond 32 bits.
+     * @throws IllegalArgumentException [inputs] do not fit, see [{{ name }}Inputs.check].
      * @throws IllegalStateException the model is closed, or does not answer with one finite score a row.
      */
     @Synchronized
@@ -57,7 +57,7 @@ class {{ name }}Mnn private constructor(private val net: MNNNetInstance, threads
             when (val values = inputs.getValue(input.name)) {
                 is Values.Floats -> tensor.setInputFloatData(values.data)
                 is Values.Ints -> tensor.setInputIntData(values.data)
-                is Values.Longs -> tensor.setInputIntData(narrow(input.name, values.data))
+                is Values.Longs -> tensor.setInputIntData(narrow(values.data))
             }
         }
         session.run()
@@ -120,7 +120,7 @@ class {{ name }}Mnn private constructor(private val net: MNNNetInstance, threads
         }
 
         /** Open a model file that is part of the app. */
-        fun open(context: Context, asset: String = "model.mnn", threads: Int = 1): {{ name }}Mnn {
+        fun open(context: Context, asset: String = "{{ name }}/model.mnn", threads: Int = 1): {{ name }}Mnn {
             val content = try {
                 context.assets.open(asset).use { it.readBytes() }
             } catch (error: IOException) {
@@ -140,15 +140,8 @@ class {{ name }}Mnn private constructor(private val net: MNNNetInstance, threads
             }
         }
 
-        /** MNN computes with 32-bit integers; the low half of a longer one would name something else. */
-        private fun narrow(name: String, values: LongArray): IntArray {
-            val bad = values.indexOfFirst { it < Int.MIN_VALUE || it > Int.MAX_VALUE }
-            require(bad < 0) {
-                "$name holds ${values[bad]} (value $bad), MNN takes integers from ${Int.MIN_VALUE} to " +
-                    "${Int.MAX_VALUE}: encode it in fewer values, or score with model.tflite"
-            }
-            return IntArray(values.size) { values[it].toInt() }
-        }
+        /** MNN computes with 32-bit integers; the ranges of [{{ name }}Inputs] lie within, and were checked. */
+        private fun narrow(values: LongArray) = IntArray(values.size) { values[it].toInt() }
     }
 }
 {% endif %}

@@ -9,7 +9,7 @@ import org.junit.Assert.assertTrue
 import org.junit.Test
 import org.junit.runner.RunWith
 
-/** `model.mnn`, which is in src/androidTest/assets as is `golden.json`, scores here as it did where it was made. */
+/** `model.mnn`, which is in src/androidTest/assets/{{ name }} as is `golden.json`, scores here as where it was made. */
 @RunWith(AndroidJUnit4::class)
 class {{ name }}MnnGoldenTest {
     private val golden = GoldenCases.read("model.mnn")
@@ -41,15 +41,22 @@ class {{ name }}MnnGoldenTest {
     }
 
 {% endif %}
-{% if inputs | selectattr("dtype", "equalto", "int64") | list %}
+{% for input in inputs if input.outside %}
+{% if loop.first %}
     @Test
-    fun refusesAnIntegerBeyond32Bits() {
-        val (name, values) = inputs.entries.first { it.value is Values.Longs }
-        val data = (values as Values.Longs).data.copyOf().also { it[0] = Int.MAX_VALUE + 1L }
-        assertRefused("$name holds 2147483648", inputs + (name to Values.Longs(data)))
+    fun refusesAnIntegerOutsideItsRange() {
+        for (wrong in longArrayOf({{ input.outside | join("L, ") }}L)) {
+            val values = when (val first = inputs.getValue({{ input.name | kotlin }})) {
+                is Values.Ints -> Values.Ints(first.data.copyOf().also { it[0] = wrong.toInt() })
+                is Values.Longs -> Values.Longs(first.data.copyOf().also { it[0] = wrong })
+                is Values.Floats -> first
+            }
+            assertRefused("{{ input.name }} is $wrong at row 0", inputs + ({{ input.name | kotlin }} to values))
+        }
     }
 
 {% endif %}
+{% endfor %}
     private fun assertRefused(why: String, given: Map<String, Values>) {
         val refusal = assertThrows(IllegalArgumentException::class.java) { model.score(given) }
         assertTrue(refusal.message, refusal.message.orEmpty().contains(why))

@@ -10,8 +10,8 @@ import org.junit.Test
 import org.junit.runner.RunWith
 
 /**
- * `features.json` and `model.tflite`, which are in src/androidTest/assets as is `sessions.json`, make the same ids and the
- * same order of raw sessions here as where they were made.
+ * `features.json` and `model.tflite`, which are in src/androidTest/assets/{{ name }} as is `sessions.json`, make the same
+ * ids and the same order of raw sessions here as where they were made.
  */
 @RunWith(AndroidJUnit4::class)
 class {{ name }}SessionsTest {
@@ -77,7 +77,7 @@ class {{ name }}SessionsTest {
     private companion object {
         const val FILE = "model.tflite"
 
-        fun asset(name: String) = GoldenCases.context.assets.open(name).use { it.readBytes().decodeToString() }
+        fun asset(name: String) = GoldenCases.context.assets.open("{{ name }}/$name").use { it.readBytes().decodeToString() }
 
         fun number(value: Any?) = checkNotNull((value as StrictJson.Written).toDouble())
     }

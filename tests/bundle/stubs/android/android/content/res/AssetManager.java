@@ -21,7 +21,7 @@ public final class AssetManager {
   }
 
   public AssetFileDescriptor openFd(String fileName) throws IOException {
-    if (fileName.startsWith("compressed"))
+    if (fileName.contains("compressed"))
       throw new FileNotFoundException("This file can not be opened as a file descriptor; it is probably compressed");
     byte[] content = open(fileName).readAllBytes();
     File holder = File.createTempFile("apk", null);
