@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from helpers import datasets, files
+from helpers import datasets, files, simulation
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
 
 SIZES = {"rows": 250_000, "validation_rows": 1000, "test_rows": 1000}
@@ -40,7 +40,7 @@ def test_other_seed_other_rows(ranking):
 def test_a_sample_is_the_start_of_the_set(ranking):
     data = datasets.make(ranking, "simple", seed=1, **SMALL)
     for split in datasets.SPLITS:
-        sample = datasets.sample(ranking, "simple", rows=data.rows(split), seed=1, split=split)
+        sample = simulation.sample(ranking, "simple", rows=data.rows(split), seed=1, split=split)
         assert data.read(split).equals(sample)
 
 
@@ -88,20 +88,6 @@ def test_full_disk_is_an_error_and_leaves_nothing(ranking, small_tmpfs, monkeypa
     data.verify()
 
 
-def test_best_possible_is_label_noise_and_the_distance_of_the_medians(ranking):
-    train, validation = (
-        datasets.sample(ranking, "simple", rows=n, seed=5, split=s) for s, n in (("train", 5000), ("validation", 1000))
-    )
-    total = {}
-    for split, frame in (("train", train), ("validation", validation)):
-        parts = [
-            frame.filter(regex=f"^{role}_").to_numpy(np.float64).mean(axis=1) for role in ("user", "item", "context")
-        ]
-        total[split] = sum(parts)
-    expected = ((total["validation"] > np.median(total["train"])) == validation["label"]).mean()
-    assert datasets.best_possible(ranking, "simple", rows=5000, validation_rows=1000, seed=5) == expected < 1
-
-
 TEN_MILLION = r"""
 import re, resource, sys
 from helpers import datasets, studies
@@ -135,12 +121,6 @@ def test_other_noise_or_threshold_is_another_data_set(ranking):
     scenario = dataclasses.replace(ranking.scenarios["personalised"], threshold=-3.0)
     other = dataclasses.replace(ranking, scenarios={"personalised": scenario})
     assert datasets.make(other, "personalised", seed=1, **SMALL).folder != data.folder
-
-
-def test_possible_table_counts_the_seeds_that_can_pass(ranking):
-    table = datasets.possible_table(ranking, {"few": (200, 100)}, 0.973, seeds=5)
-    best = [datasets.best_possible(ranking, "simple", rows=200, validation_rows=100, seed=s) for s in range(5)]
-    assert table.loc["few"].tolist() == [f"{min(best):.3f}", f"{sum(b >= 0.973 for b in best)} of 5"]
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "null", "half {", None])

@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from support import workbench
 
-from helpers import datasets, studies
+from helpers import simulation, studies
 from helpers.errors import BadInput
 from helpers.evaluation import metrics
 
@@ -18,7 +18,7 @@ def test_registry_finds_modules_and_names_them_when_asked_for_another():
 
 def test_simple_is_the_published_rule(ranking):
     """Twenty lines that know nothing of the helpers: standard normal features, label above the set's median."""
-    frame = datasets.sample(ranking, "simple", rows=5000, seed=0)
+    frame = simulation.sample(ranking, "simple", rows=5000, seed=0)
     parts = {role: frame.filter(regex=f"^{role}_").to_numpy(np.float64) for role in ("user", "item", "context")}
     assert [parts[role].shape[1] for role in parts] == [10, 10, 5]
     total = sum(part.mean(axis=1) for part in parts.values())
@@ -29,7 +29,7 @@ def test_simple_is_the_published_rule(ranking):
 
 
 def test_personalised_stays_in_its_ranges_and_shares_user_and_context_within_a_request(ranking):
-    frame = datasets.sample(ranking, "personalised", rows=4000, seed=0)
+    frame = simulation.sample(ranking, "personalised", rows=4000, seed=0)
     columns = ranking.schema.columns
     assert frame[columns].min().min() >= 0 and frame[columns].max().max() <= 1
     shared = [c for c in columns if not c.startswith("item_")]
@@ -39,7 +39,7 @@ def test_personalised_stays_in_its_ranges_and_shares_user_and_context_within_a_r
 
 
 def test_labels_follow_the_stated_probability(ranking):
-    frame = datasets.sample(ranking, "personalised", rows=100_000, seed=1)
+    frame = simulation.sample(ranking, "personalised", rows=100_000, seed=1)
     for _, part in frame.groupby(np.digitize(frame["bayes_probability"], np.linspace(0, 1, 11))):
         p = part["bayes_probability"]
         deviation = (part["label"] - p).sum() / np.sqrt((p * (1 - p)).sum())
@@ -47,7 +47,7 @@ def test_labels_follow_the_stated_probability(ranking):
 
 
 def test_bayes_auc_is_what_the_true_probability_reaches(ranking):
-    frame = datasets.sample(ranking, "personalised", rows=100_000, seed=2)
+    frame = simulation.sample(ranking, "personalised", rows=100_000, seed=2)
     reached = roc_auc_score(frame["label"], frame["bayes_probability"])
     assert abs(reached - metrics.bayes_auc(frame["bayes_probability"].to_numpy())) < 0.004
     assert metrics.bayes_auc(np.array([0.0, 1.0, 1.0])) == 1.0

@@ -9,14 +9,15 @@ The modules stand on floors and import downwards only:
    made of raw behaviour, a kernel with TensorFlow imported, which stages of a run count
 4. ``runs``: the run folder
 5. ``studies``, ``runtimes``: what is ranked, and what scores it
-6. ``datasets``: a study's data on disk
-7. ``evaluation``: metrics, parity, latency, the choice of what to ship
-8. ``training``, ``convert``: what makes model files, and is judged as it makes them
-9. ``plots``, ``results``, ``notebooks``, ``tracking``, ``bundle``: what is shown, logged elsewhere, given to a phone
-10. ``report``: the page of a run, and the page over all runs
-11. ``pipeline``: the notebooks as the stages of a run
-12. ``sweeps``: many runs, by several workers
-13. ``cli``: the ``workbench`` command
+6. ``simulation``, ``evaluation``: rows of a study; metrics, parity, latency, the choice of what to ship
+7. ``leaks``: what gives a test away
+8. ``datasets``: a study's data on disk
+9. ``training``, ``convert``: what makes model files, and is judged as it makes them
+10. ``plots``, ``results``, ``notebooks``, ``tracking``, ``bundle``: what is shown, logged elsewhere, given to a phone
+11. ``report``: the page of a run, and the page over all runs
+12. ``pipeline``: the notebooks as the stages of a run
+13. ``sweeps``: many runs, by several workers
+14. ``cli``: the ``workbench`` command
 
 Importing ``helpers`` imports none of them, so that it costs nothing; TensorFlow is only ever imported
 inside the functions that need it.

@@ -1,0 +1,25 @@
+"""Rows of a simulated study, in memory."""
+
+import numpy as np
+
+from helpers import simulation
+
+
+def test_best_possible_is_label_noise_and_the_distance_of_the_medians(ranking):
+    train, validation = (
+        simulation.sample(ranking, "simple", rows=n, seed=5, split=s) for s, n in (("train", 5000), ("validation", 1000))
+    )
+    total = {}
+    for split, frame in (("train", train), ("validation", validation)):
+        parts = [
+            frame.filter(regex=f"^{role}_").to_numpy(np.float64).mean(axis=1) for role in ("user", "item", "context")
+        ]
+        total[split] = sum(parts)
+    expected = ((total["validation"] > np.median(total["train"])) == validation["label"]).mean()
+    assert simulation.best_possible(ranking, "simple", rows=5000, validation_rows=1000, seed=5) == expected < 1
+
+
+def test_possible_table_counts_the_seeds_that_can_pass(ranking):
+    table = simulation.possible_table(ranking, {"few": (200, 100)}, 0.973, seeds=5)
+    best = [simulation.best_possible(ranking, "simple", rows=200, validation_rows=100, seed=s) for s in range(5)]
+    assert table.loc["few"].tolist() == [f"{min(best):.3f}", f"{sum(b >= 0.973 for b in best)} of 5"]
