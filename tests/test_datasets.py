@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from helpers import datasets, files, simulation
+from helpers import datasets, files, simulation, studies
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
 
 SIZES = {"rows": 250_000, "validation_rows": 1000, "test_rows": 1000}
@@ -73,10 +73,83 @@ def test_a_changed_byte_is_refused_and_the_set_is_made_anew(ranking, tmp_path):
     assert _bytes(datasets.make(ranking, "simple", seed=1, **SMALL)) == good
 
 
-def test_a_changed_study_is_another_data_set(ranking, monkeypatch):
-    data = datasets.make(ranking, "simple", seed=1, **SMALL)
-    monkeypatch.setattr(datasets.inspect, "getsource", lambda module: "other source")
-    assert datasets.make(ranking, "simple", seed=1, **SMALL).folder != data.folder
+MAKE = """
+import sys
+from helpers import datasets, studies
+sizes = dict(rows=12_000, validation_rows=20, test_rows=200, seed=1)
+for name in ("ranking", "feed"):
+    data = datasets.make(studies.get(name), "default", **sizes)
+    print(data.folder.name, *(part["sha256"] for part in data.manifest["parts"]["train"]))
+"""
+
+
+def _made_by(package, home, script=MAKE, **edits) -> list[list[str]]:
+    """Folder and parts of a data set of `ranking` and one of `feed`, made by a copy of the package with edits."""
+    if not package.exists():
+        shutil.copytree(files.project() / "src/helpers", package, ignore=shutil.ignore_patterns("__pycache__"))
+    for module, (old, new) in edits.items():
+        path = package / f"{module.replace('__', '/')}.py"
+        text = path.read_text()
+        assert old in text, f"{module} has no {old!r}"
+        path.write_text(text.replace(old, new))
+    environment = {**os.environ, "PYTHONPATH": str(package.parent), "WORKBENCH_HOME": str(home)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    return [line.split() for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """What an unchanged copy of the package makes, in a home of its own."""
+    folder = tmp_path_factory.mktemp("sound")
+    return _made_by(folder / "helpers", folder / "home"), folder / "home"
+
+
+@pytest.mark.parametrize(
+    ("edits", "other"),
+    [
+        ({"simulation": ("np.median(utilities, overwrite_input=True)", "np.mean(utilities)")}, ["ranking", "feed"]),
+        ({"features__fitting": ('"inverted_cdf"', '"median_unbiased"')}, ["ranking", "feed"]),
+        ({"features__encoders": ('side="right"', 'side="left"')}, ["ranking", "feed"]),
+        ({"studies__feed": ("POSITION_EFFECT = 0.08", "POSITION_EFFECT = 0.8")}, ["feed"]),
+    ],
+)
+def test_whatever_code_makes_the_rows_makes_another_data_set(sound, tmp_path, edits, other):
+    """Median to mean, another bucket rule, another study: in the same home, the old data is not used again."""
+    before, home = sound
+    after = _made_by(tmp_path / "helpers", home, **edits)
+    for study, old, new in zip(("ranking", "feed"), before, after, strict=True):
+        assert (old[0] != new[0]) == (study in other)
+    assert before[1][1:] != after[1][1:] or before[0][1:] != after[0][1:], "the edit changes rows"
+
+
+def test_other_code_makes_no_other_data_set(sound, tmp_path):
+    before, home = sound
+    elsewhere = ("plots", "evaluation__latency", "files", "leaks", "datasets", "training", "code", "parameters")
+    edits = {module: ("from __future__", "# edited\nfrom __future__") for module in elsewhere}
+    assert _made_by(tmp_path / "helpers", home, **edits) == before
+
+
+def test_an_edit_counts_from_when_it_is_executed(sound, tmp_path):
+    """A kernel that has loaded the old code goes on with it, and its data set keeps the old name."""
+    before, home = sound
+    edit = """
+from helpers import code, simulation, studies
+studies.get("feed"), studies.get("ranking"), code.loaded()
+with open(simulation.__file__, "a") as file:
+    file.write("# edited")
+"""
+    package = tmp_path / "helpers"
+    assert _made_by(package, home, script=edit + MAKE) == before
+    assert [name for name, *_ in _made_by(package, home)] != [name for name, *_ in before]
+
+
+def test_another_plan_of_features_is_another_data_set(home):
+    feed = studies.get("feed")
+    plan = (dataclasses.replace(feed.features[0], buckets=4), *feed.features[1:])
+    sizes = {**SMALL, "rows": 12_000}
+    changed = dataclasses.replace(feed, features=plan)
+    first, second = (datasets.make(study, "default", seed=1, **sizes) for study in (feed, changed))
+    assert first.folder != second.folder and first.encoding != second.encoding
 
 
 def test_full_disk_is_an_error_and_leaves_nothing(ranking, small_tmpfs, monkeypatch):

@@ -11,13 +11,13 @@ import inspect
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from helpers import features, files, leaks, simulation
+from helpers import code, features, files, leaks, simulation
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, DamagedFile
 from helpers.simulation import BAYES, CHUNK_ROWS, LABEL, REQUEST, SPLITS
@@ -192,7 +192,7 @@ def make(
     counts = {"rows": rows, "validation_rows": validation_rows, "test_rows": test_rows}
     checked = parameter_table.check_all({**counts, "seed": seed, "workers": workers or os.cpu_count() or 1})
     workers = checked.pop("workers")
-    parameters = {"study": study.name, "scenario": chosen.name, **checked, "source": _fingerprint(chosen)}
+    parameters = {"study": study.name, "scenario": chosen.name, **checked, "source": _fingerprint(study, chosen)}
     name = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:16]
     folder = files.home() / "data" / study.name / name
     existing = _existing(folder)
@@ -229,15 +229,25 @@ def _digest(manifest: Mapping) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def _fingerprint(scenario: Scenario) -> str:
-    """Of the code that makes the rows: a study's whole module, or just the function if a notebook defined it."""
+def _fingerprint(study: Study, scenario: Scenario) -> str:
+    """SHA-256 of the code that makes the rows, and of the values that it takes from the study.
 
-    def source(function: Callable) -> str:
+    Code is the modules of the package that the scenario and `helpers.simulation` can reach by their imports, as this
+    process executes them; a function of a notebook counts by its own source, one of another module by that module's.
+    """
+    names, sources = [simulation.__name__], []
+    for function in (scenario.draw, scenario.utility):
         module = inspect.getmodule(function)
-        return inspect.getsource(function if module.__name__ == "__main__" else module)
-
-    values = f"{scenario.threshold} {scenario.noise} {scenario.candidates}"
-    return hashlib.sha256((source(scenario.draw) + source(scenario.utility) + values).encode()).hexdigest()[:16]
+        if module.__name__.startswith(f"{code.PACKAGE}."):
+            names.append(module.__name__)
+        else:
+            sources.append(inspect.getsource(function if module.__name__ == "__main__" else module))
+    digests = code.sha256s(code.imported(names))
+    executed = code.loaded()
+    digests |= {n: executed[n] for n in digests if executed.get(n, code.EDITED) != code.EDITED}
+    columns = [(tensor.name, tensor.columns) for tensor in study.schema.inputs]
+    values = [scenario.threshold, scenario.noise, scenario.candidates, columns, repr(study.features)]
+    return hashlib.sha256(json.dumps([digests, sources, values], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _existing(folder: Path) -> Dataset | None:

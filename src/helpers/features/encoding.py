@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
-from helpers import files
 from helpers.errors import BadInput, DamagedFile, meant
 from helpers.features.encoders import MODES, Bucketize, Encoder, Equal, LabelEncode, Plain
 from helpers.features.values import MISSING, shown
@@ -90,9 +89,8 @@ class Encoding:
         return cls(tuple(_encoder(i, one) for i, one in enumerate(value["encoders"])), value["mode"])
 
     def save(self, path: Path) -> None:
-        """Write ``features.json``, atomically; the same encoding gives the same bytes."""
-        with files.atomic(path) as temporary:
-            temporary.write_text(json.dumps(self.to_json(), allow_nan=False) + "\n", encoding="utf-8")
+        """Write ``features.json``; the same encoding gives the same bytes."""
+        path.write_text(json.dumps(self.to_json(), allow_nan=False) + "\n", encoding="utf-8")
 
 
 def load(path: Path) -> Encoding:
