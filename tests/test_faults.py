@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support import replace_recorded
 
-from helpers import datasets, runs, runtimes, training
+from helpers import datasets, leaks, runs, runtimes, simulation, training
 from helpers.convert import mnn, recipes, tflite, variants
 from helpers.errors import BadInput, ConversionFailed, DamagedFile, ParityError, WorkbenchError
 from helpers.evaluation import parity
@@ -218,12 +218,43 @@ def _(world):
     training.check_learnable(world.schema, splits["train"], scores, (inputs, labels, world.reference.requests))
 
 
+def _with_label(inputs, labels, requests, name: str, column: int) -> tuple:
+    """Rows whose label is one of their features."""
+    array = inputs[name].copy()
+    array[:, column] = labels
+    return {**inputs, name: array}, labels, requests
+
+
+@fault("samples with replacement", "02 training", BadInput, r"2,\d\d\d of the 4,200 test rows are train rows too")
+def _(world):
+    inputs, labels, requests = world.trained.splits["train"]
+    rows = {split: np.random.default_rng(i).integers(0, 4200, 4200) for i, split in enumerate(("train", "test"))}
+    drawn = {s: ({n: a[i] for n, a in inputs.items()}, labels[i], requests[i]) for s, i in rows.items()}
+    leaks.check_separate(drawn)
+
+
 @fault("train rows leaked into test", "02 training", BadInput, "420 of the 4,200 test rows are train rows too")
 def _(world):
     leaked = {name: array.copy() for name, array in world.reference.inputs.items()}
     for name, array in leaked.items():
         array[100:520] = world.train[0][name][1000:1420]
-    datasets.check_separate({"train": world.train[0], "test": leaked})
+    leaks.check_separate({"train": world.train[0], "test": leaked})
+
+
+@fault("an input is the label", "02 training", BadInput, r"the label is told by item_design \(AUC 1.000\) alone")
+def _(world):
+    train, test = (_with_label(*world.trained.splits[split], "item_features", 5) for split in ("train", "test"))
+    training.check_learnable(world.schema, train, {"this model": world.reference.scores[:, 0]}, test)
+
+
+@fault("better than the best possible", "02 training", BadInput, r"popularity only \(AUC 1.000\).* rank better")
+def _(world):
+    frames = [simulation.sample(world.study, "personalised", rows=5000, seed=1, split=s) for s in ("train", "test")]
+    train, test = ((world.schema.arrays(f), f["label"].to_numpy(), f["request"].to_numpy()) for f in frames)
+    for inputs, labels, _ in (train, test):  # no input tells it alone: the label is the difference of two
+        inputs["item_features"][:, 5] = inputs["item_features"][:, 4] + 0.2 * labels
+    scores = training.baseline_scores(world.schema, train[:2], test[0]) | {"this model": test[1]}
+    training.check_learnable(world.schema, train, scores, test, frames[1]["bayes_probability"].to_numpy())
 
 
 @fault("the runtime fed float64", "runtime", BadInput, "user_features is float64, the model takes float32")
@@ -305,31 +336,11 @@ def test_overwritten_anywhere_an_mnn_is_caught_or_scores_the_same(trained, ranki
 def test_sound_calibration_rows_and_splits_pass(trained, ranking):
     rows = {name: array[:512] for name, array in trained.splits["train"][0].items()}
     variants.check_calibration(rows, trained.reference.inputs)
-    datasets.check_separate({split: arrays[0] for split, arrays in trained.splits.items()})
+    leaks.check_separate({split: arrays[0] for split, arrays in trained.splits.items()})
     for scenario in ranking.scenarios:
-        inputs = [ranking.schema.arrays(datasets.sample(ranking, scenario, rows=2000, seed=s)) for s in (1, 2)]
+        inputs = [ranking.schema.arrays(simulation.sample(ranking, scenario, rows=2000, seed=s)) for s in (1, 2)]
         variants.check_calibration({name: array[:512] for name, array in inputs[0].items()}, inputs[1])
-        datasets.check_separate({"train": inputs[0], "test": inputs[1]})
-
-
-@pytest.mark.parametrize(("values", "columns", "rows"), [(2, 3, 500), (10_000, 1, 5000), (1000, 1, 1000), (2, 10, 200)])
-def test_coarse_features_may_repeat_by_chance(values, columns, rows):
-    """Few possible rows: many a test row is a training row too, and means nothing."""
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        sizes = {"train": 5000, "test": rows}
-        splits = {n: {"x": rng.integers(0, values, (size, columns)).astype(np.float32)} for n, size in sizes.items()}
-        datasets.check_separate(splits)
-
-
-def test_rows_are_told_apart_by_every_input_and_column():
-    base = {"a": np.zeros((3, 2), np.float32), "b": np.zeros((3, 2), np.int64)}
-    base["a"][1, 1], base["b"][2, 0] = 1, 1
-    assert len(set(datasets._row_hashes(base).tolist())) == 3
-    small = {"a": np.eye(4, 3, dtype=np.float16), "b": np.eye(4, 1, dtype=bool), "c": np.eye(4, 3, dtype=np.int8)}
-    assert len(set(datasets._row_hashes(small).tolist())) == 4
-    zeros = {"a": np.array([[0.0], [-0.0]], np.float32)}
-    assert len(set(datasets._row_hashes(zeros).tolist())) == 1
+        leaks.check_separate({"train": inputs[0], "test": inputs[1]})
 
 
 def test_an_undertrained_model_is_no_fault_of_the_labels(trained, ranking):
@@ -382,7 +393,7 @@ def test_sound_files_raise_no_alarm(trained, ranking):
     """A file against itself on other test sets, in other batch splits; the benchmark makes 240 such comparisons."""
     alarms = 0
     for seed in range(6):
-        frame = datasets.sample(ranking, "simple", rows=2000, seed=100 + seed, split="test")
+        frame = simulation.sample(ranking, "simple", rows=2000, seed=100 + seed, split="test")
         inputs = ranking.schema.arrays(frame)
         for file in ("fp32.tflite", "fp32.mnn"):
             model = runtimes.open_model(trained.files[file], ranking.schema, trusted=True)

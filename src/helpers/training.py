@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers import leaks
 from helpers.errors import BadInput
 from helpers.evaluation import metrics
 from helpers.quiet import tensorflow
@@ -82,26 +83,33 @@ def check_learnable(
     training: tuple[Inputs, np.ndarray, np.ndarray],
     scores: Mapping[str, np.ndarray],
     test: tuple[Inputs, np.ndarray, np.ndarray],
+    best: np.ndarray | None = None,
 ) -> None:
-    """Refuse labels that nothing can be learned from: they are shuffled, or belong to other rows.
+    """Refuse labels that nothing can be learned from, and inputs that hold them: the two ends of what can be learned.
+
+    Labels that nothing relates to are shuffled, or belong to other rows. Too much is told by `helpers.leaks`.
 
     Parameters
     ----------
     training, test : named inputs, labels and requests.
     scores : of the model and of its baselines on the test rows, by scorer; the model is called ``this model``. What was
         not learned, as the true probability, says nothing of what can be.
+    best : that true probability ``(n_rows,)`` of the test rows, where it is known.
 
     Raises
     ------
-    BadInput : on the test rows every scorer is at chance; or the model is, and baselines learned from one half of the
-        training rows are on the other half. At chance: the upper end of the AUC's 95 % interval is below
-        `metrics.CHANCE_AUC`.
+    BadInput : an input tells the label alone, or a scorer ranks better than the best possible; on the test rows every
+        scorer is at chance; or the model is, and baselines learned from one half of the training rows are on the
+        other half. At chance: the upper end of the AUC's 95 % interval is below `metrics.CHANCE_AUC`.
     """
-    best = max(scores, key=lambda name: _highest_auc(scores[name], *test[1:]))
+    leaks.check_inputs(schema, training, test)
+    if best is not None:
+        leaks.check_possible(schema, test, scores, best)
+    highest = max(scores, key=lambda name: _highest_auc(scores[name], *test[1:]))
     why = "the labels were shuffled, or belong to other rows"
-    if (high := _highest_auc(scores[best], *test[1:])) < metrics.CHANCE_AUC:
+    if (high := _highest_auc(scores[highest], *test[1:])) < metrics.CHANCE_AUC:
         raise BadInput(
-            f"nothing relates features to labels: on {len(test[1]):,} test rows the best scorer ({best}) has an AUC "
+            f"nothing relates features to labels: on {len(test[1]):,} test rows the best scorer ({highest}) has an AUC "
             f"of at most {high:.3f}; {why}"
         )
     if _highest_auc(scores["this model"], *test[1:]) < metrics.CHANCE_AUC:
