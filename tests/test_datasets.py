@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -161,6 +162,118 @@ def test_full_disk_is_an_error_and_leaves_nothing(ranking, small_tmpfs, monkeypa
     data.verify()
 
 
+MAKERS = """
+import multiprocessing, os, sys, threading
+from helpers import datasets, studies
+study = studies.get("ranking")
+
+def make():
+    return datasets.make(study, "simple", seed=1, workers=1, rows=400, validation_rows=100, test_rows=200)
+
+def maker(barrier, rounds, failures):
+    for number in range(rounds):
+        barrier.wait(60)
+        try:
+            make().verify()
+        except BaseException as error:
+            failures.put(f"round {number}: {error!r}")
+        barrier.wait(60)
+
+def intrude(folder, stop):
+    while not stop.is_set():
+        try:
+            folder.mkdir()
+            (folder / "dataset.json").write_text("half {")
+        except OSError:
+            pass
+
+if __name__ == "__main__":
+    rounds, processes = 25, 3
+    context = multiprocessing.get_context("fork")
+    barrier, failures, stop = context.Barrier(processes + 1), context.Queue(), context.Event()
+    folder = make().folder
+    children = [context.Process(target=maker, args=(barrier, rounds, failures)) for _ in range(processes)]
+    if sys.argv[1] == "and one who meddles":
+        children.append(context.Process(target=intrude, args=(folder, stop)))
+    for child in children:
+        child.start()
+    for number in range(rounds):
+        (folder / "dataset.json").write_text("half {")
+        barrier.wait(60)
+        barrier.wait(60)
+        datasets.Dataset(folder, make().manifest).verify()
+    stop.set()
+    for child in children:
+        child.join()
+    while not failures.empty():
+        print(failures.get())
+    print(*(name for name in os.listdir(folder.parent) if name not in (folder.name, ".lock")))
+"""
+
+
+@pytest.mark.parametrize("others", ["alone", "and one who meddles"])
+def test_makers_at_once_all_end_with_the_whole_set(ranking, others):
+    """Each finds a damaged set, makes it anew and puts it in its place, at the same moment as the others."""
+    done = subprocess.run([sys.executable, "-c", MAKERS, others], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stdout + done.stderr[-2000:]
+
+
+OUT_OF_FILES = """
+import os, resource, threading, time
+from helpers import datasets, errors, studies
+study = studies.get("ranking")
+
+def make():
+    return datasets.make(study, "simple", seed=1, workers=1, rows=400, validation_rows=100, test_rows=200)
+
+folder = make().folder
+make()
+state = lambda: sorted((path.name, path.stat().st_ino, path.stat().st_mtime_ns) for path in [folder, *folder.iterdir()])
+before = state()
+
+def attempt():
+    try:
+        make()
+        return "there"
+    except errors.WorkbenchError as error:
+        return str(error)
+    except BaseException as error:
+        return repr(error)
+
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+never = attempt()
+resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+print(never)
+
+stop, said = threading.Event(), set()
+def come_and_go():
+    while not stop.is_set():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        time.sleep(0.002)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        time.sleep(0.002)
+thread = threading.Thread(target=come_and_go)
+thread.start()
+for _ in range(100):
+    said.add(attempt())
+stop.set()
+thread.join()
+print(state() == before, sorted(os.listdir(folder.parent)) == sorted([folder.name, ".lock"]))
+print(*sorted(said), sep="\\n")
+"""
+
+
+def test_too_many_open_files_are_no_reason_to_make_a_set_anew(ranking):
+    """A set that cannot be read just now is not one that is not there: it stays, and the user is told."""
+    done = subprocess.run([sys.executable, "-c", OUT_OF_FILES], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    never, same, *said = done.stdout.splitlines()
+    wanted = r"cannot read data/ranking/\w{16}/\S+ \(Too many open files\): nothing was changed"
+    assert re.match(wanted, never) and same == "True True", done.stdout
+    assert all(line == "there" or re.match(wanted, line) for line in said), done.stdout
+
+
 TEN_MILLION = r"""
 import re, resource, sys
 from helpers import datasets, studies
@@ -182,6 +295,22 @@ def test_ten_million_rows_in_bounded_memory_with_a_progress_bar(monkeypatch):
     rows, parts, memory = map(int, done.stdout.split())
     assert (rows, parts) == (10_000_000, 100)
     assert memory < 1e9, f"{memory / 1e6:.0f} MB"
+
+
+def test_a_split_is_known_by_its_digest(ranking, tmp_path):
+    data = datasets.make(ranking, "simple", seed=1, **SMALL)
+    digests = {split: data.digest(split) for split in datasets.SPLITS}
+    assert len(set(digests.values())) == 3 and all(re.fullmatch("[0-9a-f]{64}", d) for d in digests.values())
+    data.save(tmp_path / "data.json")
+    shutil.rmtree(data.folder)  # known by its record, and again when it is made anew
+    assert {split: datasets.load(tmp_path / "data.json").digest(split) for split in datasets.SPLITS} == digests
+    assert datasets.make(ranking, "simple", seed=1, **SMALL).digest("test") == digests["test"]
+    for changed in ({"seed": 2, **SMALL}, {"seed": 1, **SMALL, "test_rows": 201}):
+        other = datasets.make(ranking, "simple", **changed)
+        assert other.digest("test") not in digests.values()
+    assert other.digest("train") == digests["train"], "the same rows"
+    with pytest.raises(BadInput, match="no split 'tset'"):
+        data.digest("tset")
 
 
 def test_home_moves_the_data(ranking, home):

@@ -6,12 +6,15 @@ for the same one. Its rows come from `helpers.simulation` in chunks, so a set of
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import inspect
 import json
 import os
+import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,12 +22,15 @@ import numpy as np
 
 from helpers import code, features, files, leaks, simulation
 from helpers import parameters as parameter_table
-from helpers.errors import BadInput, DamagedFile
+from helpers.errors import BadInput, DamagedFile, WorkbenchError
 from helpers.simulation import BAYES, CHUNK_ROWS, LABEL, REQUEST, SPLITS
 from helpers.studies import Scenario, Study, get
 
 # For the stored notebooks, which still ask for these here
 check_separate, sample, possible_table = leaks.check_separate, simulation.sample, simulation.possible_table
+
+_TRIES = 100
+"""How often a set is put in its place while something else keeps standing there."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,14 @@ class Dataset:
         """Write the record that `load` reads; it holds the SHA-256 of every part."""
         path.write_text(json.dumps(self.manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
+    def digest(self, split: str) -> str:
+        """SHA-256 of a split, of its number of rows and its parts' SHA-256 in order; nothing is read for it.
+
+        What was computed from a split can keep it, to be refused beside rows or labels of another one.
+        """
+        content = [self.rows(split), [part["sha256"] for part in self._parts(split)]]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
     def files(self) -> dict[str, str]:
         """SHA-256 of every part by its path below `files.home`, for `Stage.share`."""
         return {
@@ -150,7 +164,12 @@ class Dataset:
     def _verified(self, part: dict) -> Path:
         path = self.folder / part["file"]
         if part["file"] not in self._checked:
-            if not path.exists() or files.sha256(path) != part["sha256"]:
+            try:
+                with _reading(path):
+                    whole = files.sha256(path) == part["sha256"]
+            except (FileNotFoundError, NotADirectoryError):
+                whole = False
+            if not whole:
                 raise DamagedFile(
                     f"{files.shown(path)} is gone or is not the file that was made (its SHA-256 differs): "
                     "run notebook 01 again, it makes the data set anew"
@@ -186,7 +205,8 @@ def make(
     Raises
     ------
     BadInput : unknown scenario, sizes or seed out of range.
-    WorkbenchError : the disk is full or may not be written; nothing half-written stays behind.
+    WorkbenchError : the disk is full or may not be written; nothing half-written stays behind. Or the set that is
+        there cannot be read now; it stays as it is.
     """
     chosen = study.scenario(scenario)
     counts = {"rows": rows, "validation_rows": validation_rows, "test_rows": test_rows}
@@ -202,10 +222,10 @@ def make(
     rows_of = dict(zip(SPLITS, counts.values(), strict=True))
     manifest = {"folder": files.shown(folder), "parameters": parameters, "rows": rows_of, "threshold": {}, "parts": {}}
     files.make_folder(folder.parent)
-    files.clear_partial(folder.parent)
-    partial = files.partial(folder)
+    partial = files.partial(folder.with_name(f"{folder.name}-{secrets.token_hex(4)}"))  # threads share a process id
     with files.writing(folder):
         try:
+            files.clear_partial(folder.parent)
             partial.mkdir()
             encoding = simulation.fitted(study, chosen, rows, seed)
             if encoding is not None:
@@ -215,9 +235,7 @@ def make(
                 manifest["threshold"][name], manifest["parts"][name] = _write(split, partial)
             manifest["digest"] = _digest(manifest)
             Dataset(partial, manifest).save(partial / "dataset.json")
-            if _existing(folder) is None:  # else another process made the same bytes meanwhile
-                shutil.rmtree(folder, ignore_errors=True)
-                os.replace(partial, folder)
+            _place(partial, folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return Dataset(folder, manifest)
@@ -251,15 +269,63 @@ def _fingerprint(study: Study, scenario: Scenario) -> str:
 
 
 def _existing(folder: Path) -> Dataset | None:
-    """The data set in `folder` if it is whole."""
+    """The data set in `folder` if it is whole; None if it is not there, or damaged.
+
+    Raises
+    ------
+    WorkbenchError : it cannot be read now, so that nobody knows whether it is whole.
+    """
     try:
-        dataset = Dataset(folder, json.loads((folder / "dataset.json").read_text(encoding="utf-8")))
+        with _reading(folder / "dataset.json"):
+            content = (folder / "dataset.json").read_text(encoding="utf-8")
+        dataset = Dataset(folder, json.loads(content))
         if dataset.manifest["digest"] != _digest(dataset.manifest):
             return None
         dataset.verify()
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, DamagedFile):
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError, AttributeError, DamagedFile):
         return None
     return dataset
+
+
+def _place(partial: Path, folder: Path) -> None:
+    """Rename a whole set into its place, unless there is a whole one by now; a damaged one makes way.
+
+    Makers wait for each other. What else may put something there meanwhile is met by trying again.
+    """
+    import fcntl
+
+    damaged = partial.with_name(f"{partial.name}-damaged")
+    with open(folder.parent / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for _ in range(_TRIES):
+            if _existing(folder) is not None:
+                return
+            try:
+                with suppress(FileNotFoundError):
+                    if folder.is_dir():
+                        os.rename(folder, damaged)
+                os.rename(partial, folder)
+                return
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+            finally:
+                shutil.rmtree(damaged, ignore_errors=True)
+    raise WorkbenchError(f"another process keeps writing to {files.shown(folder)}: end it, then run the command again")
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals while reading `path` into one line; that it is not there is none."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise WorkbenchError(
+            f"cannot read {files.shown(path)} ({error.strerror}): nothing was changed, see to that and run the "
+            "same command again"
+        ) from error
 
 
 def _write(split: simulation.Split, folder: Path) -> tuple[float, list[dict]]:
