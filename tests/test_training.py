@@ -1,3 +1,5 @@
+import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 from helpers import training
+from helpers.errors import BadInput
 
 FINGERPRINT = """
 import sys
@@ -91,3 +94,41 @@ def test_baselines_see_what_they_are_said_to_see(ranking, trained):
     moved = training.baseline_scores(ranking.schema, train, other_user)
     np.testing.assert_array_equal(scores["popularity only"], moved["popularity only"])
     assert np.abs(scores["logistic regression"] - moved["logistic regression"]).max() > 0.1
+
+
+@pytest.mark.parametrize("kind", ["dropout", "noise", "batch normalisation"])
+def test_a_layer_that_is_active_outside_training_is_named(ranking, trained, kind):
+    import keras
+
+    layer = {
+        "dropout": lambda: keras.layers.Dropout(0.1),
+        "noise": lambda: keras.layers.GaussianNoise(0.1),
+        "batch normalisation": lambda: keras.layers.BatchNormalization(),
+    }[kind]
+
+    class Active(keras.layers.Layer):
+        """Keras itself lets ``training=False`` of the model's call win over a layer's; a layer within one it does not."""
+
+        def __init__(self):
+            super().__init__()
+            self.inner = layer()
+
+        def call(self, x):
+            return self.inner(x, training=True)
+
+    def build(active: bool, hidden_units: int = 8):
+        inputs = [keras.Input((t.width,), name=t.name) for t in ranking.schema.inputs]
+        hidden = keras.layers.Dense(hidden_units, activation="relu")(keras.layers.Concatenate()(inputs))
+        hidden = Active()(hidden) if active else layer()(hidden)
+        score = keras.layers.Dense(1, activation="sigmoid", name=ranking.schema.output.name)(hidden)
+        return keras.Model(inputs, score, name=ranking.schema.model_name)
+
+    inputs = trained.splits["test"][0]
+    said = "the model gives two different scores for the same rows .*: a layer such as dropout .* without training=True"
+    with pytest.raises(BadInput, match=said):
+        training.scores(build(active=True), inputs)
+    with pytest.raises(BadInput, match=said):
+        study = dataclasses.replace(ranking, build_model=functools.partial(build, True))
+        _train(study, trained, epochs=1)
+    assert training.scores(build(active=False), {n: a[:1] for n, a in inputs.items()}).shape == (1, 1)
+    _train(dataclasses.replace(ranking, build_model=functools.partial(build, False)), trained, epochs=1)

@@ -141,7 +141,7 @@ class Dataset:
 
         What was computed from a split can keep it, to be refused beside rows or labels of another one.
         """
-        content = [self.rows(split), [part["sha256"] for part in self._parts(split)]]
+        content = [[part["sha256"] for part in self._parts(split)], self.rows(split)]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def files(self) -> dict[str, str]:

@@ -12,12 +12,13 @@ import numpy as np
 
 from helpers import leaks
 from helpers.errors import BadInput
-from helpers.evaluation import metrics
+from helpers.evaluation import metrics, parity
 from helpers.quiet import tensorflow
 from helpers.schema import Schema
 from helpers.studies import Inputs, Study
 
 _SCORE_ROWS = 65_536
+_CHECKED_ROWS = 4096
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -47,6 +48,10 @@ def train(
     -------
     model : the trained Keras model.
     history : DataFrame by epoch (from 1): accuracy, loss, val_accuracy, val_loss.
+
+    Raises
+    ------
+    BadInput : the model has no scores of its own, see `scores`.
     """
     tensorflow()
     import keras
@@ -55,6 +60,7 @@ def train(
 
     keras.utils.set_random_seed(seed)
     model = study.build_model(hidden_units=hidden_units)
+    scores(model, {name: array[:_CHECKED_ROWS] for name, array in training[0].items()})
     model.compile(
         keras.optimizers.Adam(learning_rate),
         loss="binary_crossentropy",
@@ -144,13 +150,25 @@ def config(model, schema: Schema) -> dict:
 
 
 def scores(model, inputs: Inputs) -> np.ndarray:
-    """The Keras model's scores ``(n_rows, 1) float32``: the reference for every converted file."""
+    """The Keras model's scores ``(n_rows, 1) float32``: the reference for every converted file.
+
+    Raises
+    ------
+    BadInput : rows score differently the second time, among fewer others: nothing could be held against such scores.
+    """
     rows = len(next(iter(inputs.values())))
-    parts = [
-        np.asarray(model({name: array[i : i + _SCORE_ROWS] for name, array in inputs.items()}, training=False))
-        for i in range(0, rows, _SCORE_ROWS)
-    ]
-    return np.concatenate(parts)
+
+    def score(first: int, end: int) -> np.ndarray:
+        return np.asarray(model({name: array[first:end] for name, array in inputs.items()}, training=False))
+
+    result = np.concatenate([score(i, i + _SCORE_ROWS) for i in range(0, rows, _SCORE_ROWS)])
+    again = score(0, max(1, min(rows, _CHECKED_ROWS) // 2))
+    if (difference := np.abs(again - result[: len(again)]).max()) > parity.SAME_ERROR:
+        raise BadInput(
+            f"the model gives two different scores for the same rows (up to {difference:.2g} apart): a layer such "
+            "as dropout or batch normalisation is active outside training: build it without training=True"
+        )
+    return result
 
 
 def save(model, path: Path) -> None:
