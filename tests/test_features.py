@@ -4,6 +4,7 @@ import copy
 import json
 import random
 import re
+import time
 
 import encoding_reference as reference
 import numpy as np
@@ -343,6 +344,42 @@ BAD_SESSIONS = {
         r"resort_list\[0\].feature must be",
     ),
 }
+_TEXT = json.dumps(RAW)
+NOT_FOR_PHONES = {
+    "byte order mark": (b"\xef\xbb\xbf" + _TEXT.encode(), "BOM"),
+    "byte order mark in text": ("\ufeff" + _TEXT, "BOM"),
+    "UTF-16": (_TEXT.encode("utf-16"), "can't decode"),
+    "UTF-16 without a mark": (_TEXT.encode("utf-16-le"), "Expecting"),
+    "UTF-32": (_TEXT.encode("utf-32"), "can't decode"),
+    "half of a pair as bytes": (_TEXT.encode().replace(b'"887"', b'"\xed\xa0\x80"'), "can't decode"),
+    "half of a pair in text": (_TEXT.replace('"887"', '"\ud800"'), "surrogates not allowed"),
+    "a deep field": (_TEXT[:-1] + ', "more": ' + "[" * 64 + "]" * 64 + "}", "nested deeper than 64"),
+    "too long": (b" " * (1 << 26) + _TEXT.encode(), "67,1.* bytes, at most 67,108,864 are read"),
+}
+"""What Python's own parser reads, or read once, and a phone refuses."""
+
+
+@pytest.mark.parametrize("fault", NOT_FOR_PHONES)
+def test_what_phones_refuse_is_refused_here_in_one_line(fault):
+    raw, message = NOT_FOR_PHONES[fault]
+    with pytest.raises(BadInput, match=f"the session is not JSON: .*{message}") as refused:
+        features.read(raw)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 300
+
+
+def test_an_escaped_half_of_a_pair_and_nesting_of_64_are_read():
+    raw = _TEXT.replace('"887"', r'"\ud800"')[:-1] + ', "more": ' + "[" * 63 + "]" * 63 + "}"
+    assert features.read(raw).last_click["800026"] == features.read(raw.encode()).last_click["800026"] == "\ud800"
+
+
+def test_a_key_that_is_there_twice_among_many_is_found_at_once():
+    members = ",".join(f'"{i}":0' for i in range(300_000))
+    started = time.monotonic()
+    with pytest.raises(BadInput, match="'299999' is there twice in one object"):
+        features.read("{" + members + ',"299999":0}')
+    assert time.monotonic() - started < 5
+
+
 BAD_VALUES = {
     "number": (5, "is the number 5: write it as text"),
     "huge number": (10**5000, "is the number a int too long to print"),

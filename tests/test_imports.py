@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "helpers"
 NOTEBOOKS = SOURCE.parents[1] / "notebooks"
 FLOORS = [
     {"errors", "layers", "quiet"},
-    {"code", "files", "forks", "parameters", "schema"},
+    {"code", "files", "forks", "parameters", "schema", "strict_json"},
     {"child", "environment", "features", "kernels", "records"},
     {"runs"},
     {"studies", "runtimes"},

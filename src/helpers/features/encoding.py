@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
+from helpers import strict_json
 from helpers.errors import BadInput, DamagedFile, meant
 from helpers.features.encoders import MODES, Bucketize, Encoder, Equal, LabelEncode, Plain
 from helpers.features.values import MISSING, shown
@@ -39,7 +41,7 @@ class Encoding:
         for encoder in self.encoders:
             if not isinstance(encoder, Encoder):
                 raise BadInput(f"{shown(encoder)} is no encoder; there is: {', '.join(KINDS)}")
-        if twice := sorted({name for name in self.names if self.names.count(name) > 1}):
+        if twice := sorted(name for name, times in Counter(self.names).items() if times > 1):
             raise BadInput(f"encoder {', '.join(twice)} is there more than once: an input has one")
 
     @property
@@ -105,8 +107,8 @@ def load(path: Path) -> Encoding:
         size = path.stat().st_size
         if size > MOST_BYTES:
             raise DamagedFile(f"{path} has {size:,} bytes, at most {MOST_BYTES:,} are read: raise vocabulary floors")
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        content = strict_json.read(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise DamagedFile(f"{path} cannot be read as JSON ({error}): copy it from its run or bundle again") from error
     try:
         return Encoding.from_json(content)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from helpers import strict_json
 from helpers.errors import BadInput
 from helpers.features.values import shown
 
 KEYS = ("last_click", "resort_list")
+MOST_BYTES = 1 << 26
+"""Longest JSON text of a session, as on the phone."""
 
 
 @dataclass(frozen=True)
@@ -34,21 +36,19 @@ def read(raw: str | bytes | Mapping | Session) -> Session:
     """A session from its JSON text, or from the values that the text holds.
 
     Keys and fields that nothing here knows are ignored, so that a server can send more. Whether a field's value is text
-    is checked where it is encoded.
+    is checked where it is encoded. Text and bytes are read as strictly as on the phone, see `helpers.strict_json`.
 
     Raises
     ------
-    BadInput : not JSON; a field twice in one object; no ``last_click`` or ``resort_list``; a post that is no object
+    BadInput : not JSON, or longer than `MOST_BYTES`; a field twice in one object; no ``last_click`` or ``resort_list``; a post that is no object
         with an ``info_id`` (text) and a ``feature`` (object); an ``info_id`` that is there twice.
     """
     if isinstance(raw, Session):
         return raw
     if isinstance(raw, str | bytes | bytearray):
         try:
-            raw = json.loads(raw, object_pairs_hook=_once, parse_constant=_refuse)
-        except BadInput:
-            raise
-        except (ValueError, RecursionError) as error:
+            raw = strict_json.read(raw, most=MOST_BYTES)
+        except ValueError as error:
             raise BadInput(f"the session is not JSON: {error}") from error
     if not isinstance(raw, Mapping):
         raise BadInput(f"the session must be an object with {' and '.join(KEYS)}, not {shown(raw)}")
@@ -98,20 +98,6 @@ def rerank(raw: str | bytes | Mapping | Session, scores) -> list[str]:
     if bad := np.flatnonzero(~np.isfinite(values)).tolist():
         raise BadInput(f"the score of resort_list[{bad[0]}] is {values[bad[0]]}: keep the delivered order instead")
     return [session.info_ids[i] for i in np.argsort(-values, kind="stable")]
-
-
-def _once(pairs: list[tuple[str, object]]) -> dict:
-    """An object of JSON text whose keys are there once; of repeated ones every parser keeps another."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise BadInput(f"{shown(next(n for n in names if names.count(n) > 1))} is there twice in one object")
-    return made
-
-
-def _refuse(constant: str) -> None:
-    """NaN and Infinity, which Python reads and JSON does not have."""
-    raise ValueError(f"{constant} is no value")
 
 
 def _post(post: object, where: str) -> tuple[str, Mapping]:
