@@ -1,11 +1,12 @@
 import json
+import time
 
 import numpy as np
 import pytest
 from support import random_inputs
 
 from helpers.errors import BadInput
-from helpers.schema import Schema, Tensor
+from helpers.schema import MOST_INPUTS, MOST_WIDTH, Dimension, Schema, Tensor
 
 
 def test_published_interface(ranking):
@@ -82,3 +83,45 @@ def test_large_finite_values_pass_although_their_squares_overflow(ranking):
     inputs = random_inputs(ranking.schema, 4)
     inputs["user_features"][:] = 3e38
     assert ranking.schema.check(inputs) == 4
+
+
+def _inputs(count: int, width: int = 1) -> tuple[Tensor, ...]:
+    dimensions = [[Dimension(f"d{i}_{j}", "") for j in range(width)] for i in range(count)]
+    return tuple(Tensor(f"f{i}", "item", tuple(d)) for i, d in enumerate(dimensions))
+
+
+def test_more_than_a_bundle_can_hold_is_refused_when_the_schema_is_made(ranking):
+    """Not when its golden cases are read back, hours later."""
+    output = ranking.schema.output
+    Schema("m", _inputs(MOST_INPUTS), output)
+    with pytest.raises(BadInput, match="schema of m: 65 inputs, 1 to 64 can be shipped: join columns"):
+        Schema("m", _inputs(MOST_INPUTS + 1), output)
+    Schema("m", _inputs(1, MOST_WIDTH), output)
+    with pytest.raises(BadInput, match="f0 has 65,537 dimensions, 1 to 65,536 can be shipped"):
+        Schema("m", _inputs(1, MOST_WIDTH + 1), output)
+
+
+def test_a_wide_schema_takes_no_longer_than_its_width(ranking):
+    inputs = _inputs(5, 10_000)
+    started = time.monotonic()
+    Schema("m", inputs, ranking.schema.output)
+    assert time.monotonic() - started < 3
+    twice = Tensor("again", "item", inputs[4].dimensions[-1:])
+    with pytest.raises(BadInput, match="column item_d4_9999 is there more than once"):
+        Schema("m", (*inputs, twice), ranking.schema.output)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dtype": "float64"}, "is of 'float64', a device takes float32, int32, int64"),
+        ({"dimensions": ()}, "has 0 dimensions"),
+        ({"dimensions": (Dimension("d", "", 0, float("nan")),)}, "d goes from 0 to nan, which is no range"),
+        ({"dimensions": (Dimension("d", "", 0, float("inf")),)}, "d goes from 0 to inf, which is no range"),
+        ({"dimensions": (Dimension("d", "", 1, 0),)}, "d goes from 1 to 0, which is no range"),
+    ],
+)
+def test_a_tensor_that_no_device_takes_is_refused(ranking, change, message):
+    tensor = Tensor(**{"name": "f", "role": "item", "dimensions": (Dimension("d", ""),), **change})
+    with pytest.raises(BadInput, match=f"schema of m: f:? {message}"):
+        Schema("m", (tensor,), ranking.schema.output)

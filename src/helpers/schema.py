@@ -7,6 +7,7 @@ names in it, never by position; batch (the first dimension) is always free.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,10 @@ _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}", re.ASCII)
 _TENSOR_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
 """Names that mean the same in a TFLite file, an MNN file, C, Swift, Kotlin and a shell."""
 ROLES = ("user", "item", "context", "cross")
+DTYPES = ("float32", "int32", "int64")
+"""What both runtimes take."""
+MOST_INPUTS, MOST_WIDTH = 64, 1 << 16
+"""Most inputs, and the widest: the golden cases of a bundle hold no more, and their readers in C have no more room."""
 _ndarray = np.ndarray
 _DOT_LIMIT = 8192
 """Elements up to which a dot product is the cheapest finiteness test (one BLAS call, no temporary)."""
@@ -72,8 +77,13 @@ class Schema:
     output: Tensor
 
     def __post_init__(self):
+        if not 1 <= len(self.inputs) <= MOST_INPUTS:
+            raise BadInput(
+                f"schema of {self.model_name}: {len(self.inputs)} inputs, 1 to {MOST_INPUTS} can be shipped: "
+                f"join columns of one role to a wider input"
+            )
         for kind, names in (("input", self.input_names), ("column", self.columns)):
-            twice = sorted({name for name in names if names.count(name) > 1})
+            twice = sorted(name for name, times in Counter(names).items() if times > 1)
             if twice:
                 raise BadInput(f"schema of {self.model_name}: {kind} {', '.join(twice)} is there more than once")
         if not _MODEL_NAME.fullmatch(self.model_name):
@@ -82,6 +92,19 @@ class Schema:
             raise BadInput(f"schema of {self.model_name}: {wrong[0]!r} must be a letter, then letters, digits and _")
         if wrong := sorted({tensor.role for tensor in self.inputs} - set(ROLES)):
             raise BadInput(f"schema of {self.model_name}: role {', '.join(wrong)} is none of {', '.join(ROLES)}")
+        for tensor in (*self.inputs, self.output):
+            self._check_tensor(tensor)
+
+    def _check_tensor(self, tensor: Tensor) -> None:
+        where = f"schema of {self.model_name}: {tensor.name}"
+        if tensor.dtype not in DTYPES:
+            raise BadInput(f"{where} is of {tensor.dtype!r}, a device takes {', '.join(DTYPES)}")
+        if not 1 <= tensor.width <= MOST_WIDTH:
+            raise BadInput(f"{where} has {tensor.width:,} dimensions, 1 to {MOST_WIDTH:,} can be shipped")
+        for dimension in tensor.dimensions:
+            if not (_isfinite(dimension.low) and _isfinite(dimension.high) and dimension.low <= dimension.high):
+                ends = f"from {dimension.low} to {dimension.high}"
+                raise BadInput(f"{where}: {dimension.name} goes {ends}, which is no range")
 
     @property
     def columns(self) -> list[str]:
