@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+import yaml
 
 from helpers import files, notebooks, pipeline, runs
 from helpers.errors import BadInput
@@ -157,7 +158,20 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
             "threads belongs to stage 05, and the sweep has 01, 02 only",
         ),
         ("study: ranking\nstages: 3\nlist: [{}]", r"stages must be text like 01-03 \(in quotes"),
-        ("study: ranking\nstages: 09\nlist: [{}]", "stages '09' are not like"),
+        ("study: ranking\nstages: '09'\nlist: [{}]", "stages '09' are not like"),
+        ("study: ranking\nstages: 05\nlist: [{}]", "line 2: 05 is read as octal by some: .* or in quotes"),
+        ("study: ranking\ngrid:\n  seed: [1, 010]", "line 3: 010 is read as octal by some: write it without the zero"),
+        ("study: ranking\ngrid: {seed: [-010]}", "line 2: -010 is read as octal"),
+        ("study: ranking\ngrid: {epochs: [1:30]}", "epochs must be a whole number, not '1:30'"),
+        ("study: ranking\ngrid: {seed: [0x10]}", "seed must be a whole number, not '0x10'"),
+        ("study: ranking\ngrid: {thorough: [yes]}", "thorough must be True or False, not 'yes'"),
+        ("study: ranking\ngrid: {epochs: [2024-01-01]}", "epochs must be a whole number, not '2024-01-01'"),
+        ("study: ranking\ngrid: {epochs: [!!int '1:30']}", "not a sweep file: ValueError"),
+        ("study: ranking\ngrid: {seed: [" + "9" * 5000 + "]}", "not a sweep file: ValueError: Exceeds the limit"),
+        ("study: ranking\ngrid: {seed: {range: [0, 1000000000000000000000]}}", "goes beyond 4,611,686,018,427,387,904"),
+        ("study: ranking\ngrid: {seed: {range: [-1000000000000000000000, 0]}}", "goes beyond"),
+        ("study: ranking\ngrid: {seed: {range: [0, 5, 1000000000000000000000]}}", "goes beyond"),
+        ("study: ranking\ngrid: {seed: {range: [0, 1e21]}}", "range must be"),
         ("study: ranking\nlist: {seed: 1}", "list must be a list of runs"),
         ("study: ranking\nlist: []", "list must be a list of runs"),
         ("study: ranking\nlist: [5]", "an entry of list must be names with values"),
@@ -227,3 +241,53 @@ def test_values_that_look_alike_as_a_folder_are_two_runs(read):
     made = read(f"study: ranking\nlist: {entries}")
     assert len(made.runs) == 4 and made.duplicates == 0
     assert list(made.runs)[1] == "version=a-b" and all(runs.Run("ranking", name) for name in made.runs)
+
+
+def test_numbers_are_read_as_people_mean_them(read):
+    made = read(
+        "study: ranking\nbase: {thorough: true}\nlist: [{learning_rate: 1e-4, version: 1:30}, {version: no}, "
+        "{epochs: 10, version: '010'}, {epochs: +7, version: 2024-01-01}, {learning_rate: .5, version: 1_000}]\n"
+        "random: {runs: 1, space: {learning_rate: {uniform: [1e-4, 1E-3]}}}"
+    )
+    *listed, drawn = made.runs.values()
+    assert listed == [
+        {"thorough": True, "learning_rate": 0.0001, "version": "1:30"},
+        {"thorough": True, "version": "no"},
+        {"thorough": True, "epochs": 10, "version": "010"},
+        {"thorough": True, "epochs": 7, "version": "2024-01-01"},
+        {"thorough": True, "learning_rate": 0.5, "version": "1_000"},
+    ]
+    assert 1e-4 <= drawn["learning_rate"] <= 1e-3
+
+
+def test_entries_that_would_be_one_folder_are_two_runs_or_refused(read):
+    """Never one of them, silently."""
+    for one, other in (("a/b", "a-b"), ("a b", "a-b"), ("a:b", "a;b")):
+        try:
+            made = read(f"study: ranking\nlist: [{{version: '{one}'}}, {{version: '{other}'}}]")
+        except BadInput as refused:
+            assert f"'{one}'" in str(refused) and f"'{other}'" in str(refused) and "would both be run" in str(refused)
+        else:
+            assert [run["version"] for run in made.runs.values()] == [one, other] and made.duplicates == 0
+
+
+def test_many_keys_take_no_longer_than_reading_them(read):
+    text = f"study: ranking\nbase: {{{', '.join(f'k{i}: 1' for i in range(15_000))}}}\nlist: [{{}}]"
+    started = time.process_time()
+    yaml.safe_load(text)
+    plainly = time.process_time() - started
+    started = time.process_time()
+    with pytest.raises(BadInput, match="there is no parameter 'k0'"):
+        read(text)
+    assert time.process_time() - started < 2 * plainly + 0.5
+    with pytest.raises(BadInput, match="k14999 is given twice"):
+        read(text.replace("k0:", "k14999:"))
+
+
+def test_thousands_of_runs_are_planned_in_seconds(read):
+    notebooks.parameters()
+    started = time.process_time()
+    made = read("study: ranking\ngrid: {seed: {range: [0, 3333]}, hidden_units: [4, 8, 16]}")
+    tasks = made.tasks()
+    assert len(made.runs) == 9999 == sum(task.last for task in tasks)
+    assert time.process_time() - started < 20

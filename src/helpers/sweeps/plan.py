@@ -25,10 +25,13 @@ import numpy as np
 from helpers import notebooks, pipeline, runs, studies
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, meant
+from helpers.sweeps import plain_yaml
 
 MOST_RUNS = 10_000
 """More are refused: a year of work at an hour a run, or a mistake in a grid."""
 MOST_BYTES = 1_000_000
+_LARGEST = 2**62
+"""Largest bound of a range, of which Python can still say how many values it has."""
 _SECTIONS = ("grid", "list", "random")
 _KEYS = ("study", "stages", "base", *_SECTIONS)
 _DRAWS = ("uniform", "log_uniform", "choice")
@@ -66,12 +69,14 @@ class Plan:
         others take its files.
         """
         paths = notebooks.stages()
+        defaults = {number: pipeline.effective(self.study, paths[number], {}) for number in self.stages}
         made: dict[str, Task] = {}  # by the parameters of a stage and of all before it
         result = []
         for name, given in self.runs.items():
             prefix, before, reuse = [], None, {}
             for number in self.stages:
-                prefix.append((number, pipeline.effective(self.study, paths[number], given)))
+                effective = {parameter: given.get(parameter, value) for parameter, value in defaults[number].items()}
+                prefix.append((number, effective))
                 key, last = json.dumps(prefix, sort_keys=True), number == self.stages[-1]
                 owner = made.get(key)
                 if owner is not None:
@@ -105,36 +110,9 @@ def read(path: Path) -> Plan:
     except UnicodeDecodeError as error:
         raise BadInput(f"{path} is not text: {error}") from error
     try:
-        return from_mapping(_parse(text))
+        return from_mapping(plain_yaml.read(text))
     except BadInput as error:
         raise BadInput(f"{path.name}: {error}") from error
-
-
-def _parse(text: str) -> object:
-    """YAML without aliases (a few lines of them unfold to gigabytes) and repeated keys (all but one are lost)."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        def compose_node(self, parent, index):
-            if self.check_event(yaml.AliasEvent):
-                raise BadInput(
-                    f"line {self.peek_event().start_mark.line + 1}: aliases (*name) are not taken, write it out"
-                )
-            return super().compose_node(parent, index)
-
-        def construct_mapping(self, node, deep=False):
-            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            for name in names:
-                if names.count(name) > 1:
-                    raise BadInput(f"line {node.start_mark.line + 1}: {name} is given twice")
-            return super().construct_mapping(node, deep)
-
-    try:
-        return yaml.load(text, Loader)
-    except yaml.YAMLError as error:
-        raise BadInput(f"not YAML: {' '.join(str(error).split())}") from error
-    except (RecursionError, ValueError, TypeError) as error:
-        raise BadInput(f"not a sweep file: {type(error).__name__}: {str(error)[:200]}") from error
 
 
 def from_mapping(content: object) -> Plan:
@@ -161,11 +139,13 @@ def from_mapping(content: object) -> Plan:
                 if len(wanted) > MOST_RUNS:
                     raise BadInput(f"more than {MOST_RUNS:,} runs: sweep over fewer values")
     plan: dict[str, dict] = {}
+    having = {name: notebooks.stages_with(name) for name in notebooks.parameters()}
     for given in wanted:
         checked = pipeline.requested(study, {**base, **given})
-        _check_effect(checked, numbers)
+        _check_effect(checked, numbers, having)
         name = pipeline.default_name(checked)
-        plan[name] = checked
+        if plan.setdefault(name, checked) != checked:
+            raise BadInput(f"{plan[name]} and {checked} would both be run {name!r}: change one of the texts")
     _check_existing(study, plan)
     return Plan(study, numbers, plan, len(wanted) - len(plan))
 
@@ -184,12 +164,13 @@ def _check_existing(study: str, plan: Mapping[str, Mapping[str, object]]) -> Non
                 )
 
 
-def _check_effect(given: Mapping[str, object], numbers: tuple[str, ...]) -> None:
+def _check_effect(given: Mapping[str, object], numbers: tuple[str, ...], having: Mapping[str, list[str]]) -> None:
     """Refuse a parameter that changes nothing in the chosen stages: its runs would be one run under several names."""
     for name in given:
-        having = notebooks.stages_with(name)
-        if not set(having) & set(numbers):
-            raise BadInput(f"{name} belongs to stage {', '.join(having)}, and the sweep has {', '.join(numbers)} only")
+        if not set(having[name]) & set(numbers):
+            raise BadInput(
+                f"{name} belongs to stage {', '.join(having[name])}, and the sweep has {', '.join(numbers)} only"
+            )
 
 
 def _mapping(what: str, value: object) -> Mapping[str, object]:
@@ -218,7 +199,9 @@ def _values(name: str, values: object) -> list | range:
         bounds = values["range"]
         whole = isinstance(bounds, list) and len(bounds) in (2, 3) and all(type(bound) is int for bound in bounds)
         if not whole or (len(bounds) == 3 and bounds[2] == 0):
-            raise BadInput(f"grid: {name}: range must be [first, end] or [first, end, step], not {bounds!r}")
+            raise BadInput(f"grid: {name}: range must be [first, end] or [first, end, step], not {str(bounds)[:80]}")
+        if max(map(abs, bounds)) > _LARGEST:
+            raise BadInput(f"grid: {name}: range {str(bounds)[:80]} goes beyond {_LARGEST:,}: no parameter is as large")
         values = range(*bounds)
     if not isinstance(values, list | range):
         raise BadInput(f"grid: {name} must be a list of values or {{range: [first, end]}}, not {str(values)[:80]!r}")
