@@ -307,8 +307,10 @@ def test_what_killed_processes_left_is_removed_and_what_living_ones_write_is_not
     (dead / "part").write_text("half")
     living = files.partial(tmp_path / "y.bin")
     living.write_text("being written")
+    huge = tmp_path / f".partial-{files._machine()}-{'9' * 40}-x.bin"
+    huge.write_text("no process has this number")
     files.clear_partial(tmp_path)
-    assert not dead.exists() and living.exists()
+    assert not dead.exists() and living.exists() and huge.exists()
 
 
 def test_an_undefined_metric_is_null_and_not_nan(home):

@@ -9,9 +9,11 @@ import os
 import platform
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from helpers.errors import BadInput, WorkbenchError
 
@@ -27,12 +29,12 @@ REASONS = {
 }
 """What to do about what the operating system refuses."""
 _PARTIAL = ".partial-"
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 def project() -> Path:
     """The folder of the project, where ``notebooks/`` is; the current folder if the package stands alone."""
-    root = Path(__file__).resolve().parents[2]
-    return root if (root / "pyproject.toml").exists() else Path.cwd()
+    return _ROOT if (_ROOT / "pyproject.toml").exists() else Path.cwd()
 
 
 def home() -> Path:
@@ -74,16 +76,68 @@ def without_partial(text: str) -> str:
     return re.sub(rf"{re.escape(_PARTIAL)}[0-9a-f]{{8}}-\d+-", "", text)
 
 
+def abandoned(path: Path) -> str | None:
+    """The name that a killed process of this machine was writing under `path`.
+
+    None if `path` is no name of `partial`, or its process is alive, on another machine, or not ours to look at.
+    """
+    named = re.fullmatch(rf"{re.escape(_PARTIAL)}{_machine()}-([1-9][0-9]{{0,8}})-(.+)", path.name, re.DOTALL)
+    if not named:
+        return None
+    try:
+        os.kill(int(named[1]), 0)
+    except ProcessLookupError:
+        return named[2]
+    except PermissionError:
+        pass
+    return None
+
+
 def clear_partial(folder: Path) -> None:
     """Remove what killed processes of this machine left half-written below `folder`."""
     for path in folder.rglob(f"{_PARTIAL}{_machine()}-*") if folder.is_dir() else ():
-        process = path.name.removeprefix(_PARTIAL).split("-")[1]
-        try:
-            os.kill(int(process), 0)
-        except ProcessLookupError:
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-        except (ValueError, PermissionError):
-            continue  # not ours
+        if abandoned(path) is not None:
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link (not what it leads to) or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Open a file for reading and writing, made if it is not there.
+
+    Raises
+    ------
+    BadInput : it is a link (also a hard one), a folder, a fifo, a socket or a device: what is written would land
+        elsewhere, or wait for ever.
+    """
+    reason = BadInput(f"{path} is no plain file: move it away")
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        number = os.open(path, flags, 0o644)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV):
+            raise reason from error
+        raise
+    found = os.fstat(number)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(number)
+        raise reason
+    return os.fdopen(number, "r+b")
+
+
+def flush(path: Path) -> None:
+    """Make the disk hold a file, or a folder's list of names, before what follows."""
+    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def shown(path: Path) -> str:
@@ -122,8 +176,7 @@ def atomic(path: Path) -> Iterator[Path]:
     with writing(path):
         try:
             yield temporary
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
+            flush(temporary)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
