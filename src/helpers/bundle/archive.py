@@ -11,18 +11,19 @@ import hashlib
 import json
 import re
 import stat
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from helpers import files
+from helpers import files, strict_json
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
 from helpers.schema import Schema
 
 MANIFEST, ZIP, DESCRIPTOR = "model.json", "bundle.zip", "bundle.json"
 MODELS = {"litert": "model.tflite", "mnn": "model.mnn"}
-GOLDEN, FEATURES = "golden.bin", "features.json"
+GOLDEN, GOLDEN_JSON, FEATURES = "golden.bin", "golden.json", "features.json"
 MOST_BYTES = 256 << 20
 """Largest zip, and largest content of one: published models grew to 50 MB."""
 MOST_FILES = 500
@@ -32,8 +33,11 @@ MOST_RATIO = 200.0
 """Content by its compressed size: weights do not compress, JSON does ten times; thousands are a bomb."""
 _DATE = (1980, 1, 1, 0, 0, 0)
 _ENTRY = b"PK\x01\x02"
+_LOCAL, _END = struct.Struct("<4s5H3I2H"), struct.Struct("<4s4H2IH")
+"""The header before an entry's content, and the record at the end of a zip (APPNOTE.TXT, 4.3.7 and 4.3.16)."""
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(10))}
 _URL = r".{1,2048}"
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -61,15 +65,15 @@ class Descriptor:
             beyond `MOST_BYTES`.
         """
         try:
-            content = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            content = strict_json.read(text)
+        except ValueError as error:
             raise DamagedFile(f"the descriptor is not JSON: {error}") from error
         if not isinstance(content, dict):
             raise DamagedFile("the descriptor is no JSON object")
         forms = {
             "md5": r"[0-9a-f]{32}",
             "sha256": r"[0-9a-f]{64}",
-            "version": _VERSION.pattern,
+            "version": VERSION.pattern,
             "modelUrl": _URL,
         }
         for name, form in forms.items():
@@ -107,7 +111,7 @@ def describe(zipped: Path, *, url: str, version: str, scene: int = 1, minimum: M
     """
     if not re.fullmatch(_URL, url):
         raise BadInput(f"model_url {url[:80]!r} must have from 1 to 2048 characters in one line, as bundle.zip")
-    if not _VERSION.fullmatch(version):
+    if not VERSION.fullmatch(version):
         raise BadInput(
             f"version {version!r} must be letters, digits and . _ - (at most 64), it names a folder and a test"
         )
@@ -133,14 +137,18 @@ def unpack(zipped: Path, folder: Path) -> None:
     Raises
     ------
     DamagedFile : not a zip; a name that leaves the folder, is absolute, given twice or not plain; a link or a device;
-        too many files, too much content, too high a ratio; content that is not what its header or ``model.json`` says.
+        too many files, too much content, too high a ratio; content that is not what its header says; headers that
+        contradict each other, bytes that belong to no file. (`check_files` compares what is unpacked.)
     """
     try:
-        if zipped.read_bytes().count(_ENTRY) > 2 * MOST_FILES:  # before zipfile makes an object of each
+        content = zipped.read_bytes()
+        if content.count(_ENTRY) > 2 * MOST_FILES:  # before zipfile makes an object of each
             raise DamagedFile(f"the zip has too many files, from 1 to {MOST_FILES} make sense")
         with files.writing(folder), zipfile.ZipFile(zipped) as archive:
             entries = archive.infolist()
-            _check_entries(entries, zipped.stat().st_size)
+            _check_entries(entries, len(content))
+            _check_layout(content, entries)
+            del content
             folder.mkdir(parents=True)
             for entry in entries:
                 path = folder / entry.filename
@@ -158,23 +166,25 @@ def unpack(zipped: Path, folder: Path) -> None:
         raise
     except Exception as error:  # zipfile, zlib and the file system raise what comes when bytes are damaged
         raise DamagedFile(f"the zip is damaged: {type(error).__name__}: {error}") from error
-    check_files(folder)
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
     if not entries or len(entries) > MOST_FILES:
         raise DamagedFile(f"the zip has {len(entries)} files, from 1 to {MOST_FILES} make sense")
-    seen: set[str] = set()
+    spelled: dict[str, str] = {}  # of files and their folders, which some phones do not tell apart by case
     total = 0
     for entry in entries:
-        name = entry.filename
+        name = entry.orig_filename  # `filename` ends where a zero byte is
         parts = name.split("/")
-        plain = re.fullmatch(r"[A-Za-z0-9._+ /-]{1,200}", name) and not name.startswith("/") and not name.endswith("/")
-        if not plain or any(part in ("", "..", ".") or part.endswith((" ", ".")) for part in parts):
+        plain = re.fullmatch(r"[A-Za-z0-9._+ /-]{1,200}", name) and entry.filename == name
+        if not plain or not all(map(_is_plain, parts)):
             raise DamagedFile(f"the zip holds a file named {name[:80]!r}, which a bundle never does")
-        if name.lower() in seen:
+        for folder in ("/".join(parts[:i]) for i in range(1, len(parts))):
+            if spelled.setdefault(folder.lower(), f"{folder}/") != f"{folder}/":
+                raise DamagedFile(f"the zip holds {folder} twice, as a folder and otherwise or in another case")
+        if name.lower() in spelled:
             raise DamagedFile(f"the zip holds {name} twice")
-        seen.add(name.lower())
+        spelled[name.lower()] = name
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG) or entry.flag_bits & 0x1:
             raise DamagedFile(f"{name} in the zip is a link, a device or encrypted, not a plain file")
@@ -187,8 +197,35 @@ def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
         raise DamagedFile(f"the zip unfolds to {total:,} bytes from {size:,}: at most {MOST_BYTES:,} are unpacked")
 
 
-def check_files(folder: Path, *, exact: bool = True) -> dict:
-    """The manifest of an unpacked bundle, after every file has been compared with it.
+def _is_plain(part: str) -> bool:
+    """Whether a part of a path is a name everywhere: not hidden, no device of Windows, nothing that it cuts off."""
+    odd = not part or part.strip(" ") != part or part.startswith(".") or part.endswith(".")
+    return not odd and part.split(".")[0].rstrip(" ").lower() not in _DEVICES
+
+
+def _check_layout(content: bytes, entries: list[zipfile.ZipInfo]) -> None:
+    """Refuse a zip that readers may understand differently: one goes by the headers, another by the directory.
+
+    Each entry must begin where the one before it ends, with a header that says what the directory says.
+    """
+    place = 0
+    for entry in sorted(entries, key=lambda entry: entry.header_offset):
+        if entry.header_offset != place:
+            raise DamagedFile(f"the zip has bytes before {entry.filename} that belong to no file, or to two")
+        sign, _, flags, method, _, _, crc, packed, size, name, extra = _LOCAL.unpack_from(content, place)
+        said = (sign, flags, method, crc, packed, size, content[place + _LOCAL.size :][:name], extra)
+        expected = (entry.flag_bits, entry.compress_type, entry.CRC, entry.compress_size, entry.file_size)
+        if said != (b"PK\x03\x04", *expected, entry.filename.encode(), 0) or entry.extra or entry.comment:
+            raise DamagedFile(f"{entry.filename} has two headers in the zip, which say different things or too much")
+        place += _LOCAL.size + name + packed
+    end = len(content) - _END.size
+    directory = end - place
+    if _END.unpack_from(content, end) != (b"PK\x05\x06", 0, 0, len(entries), len(entries), directory, place, 0):
+        raise DamagedFile("the zip has bytes after its last file that belong to nothing")
+
+
+def check_files(folder: Path, *, exact: bool = True) -> None:
+    """Compare every file of an unpacked bundle with its manifest.
 
     Parameters
     ----------
@@ -198,8 +235,7 @@ def check_files(folder: Path, *, exact: bool = True) -> dict:
     ------
     DamagedFile : no manifest or a damaged one, a file that is missing, not listed, or not the bytes that are listed.
     """
-    manifest = _manifest(folder / MANIFEST)
-    listed = manifest["sha256"]
+    listed = manifest(folder)["sha256"]
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()} - {MANIFEST}
     for name in sorted(there ^ set(listed) if exact else set(listed) - there):
         raise DamagedFile(
@@ -207,35 +243,47 @@ def check_files(folder: Path, *, exact: bool = True) -> dict:
         )
     for name, digest in listed.items():
         try:
+            if not stat.S_ISREG((folder / name).lstat().st_mode):
+                raise DamagedFile(f"{name} is a link, a folder or no plain file")
             same = files.sha256(folder / name) == digest
         except OSError as error:
             raise DamagedFile(f"{name} cannot be read: {error.strerror}") from error
         if not same:
             raise DamagedFile(f"{name} is not the file that {MANIFEST} lists (its SHA-256 differs)")
-    return manifest
 
 
-def _manifest(path: Path) -> dict:
+def manifest(folder: Path) -> dict:
+    """``model.json`` of an unpacked bundle: its files with their SHA-256, the model files with their tolerances.
+
+    Raises
+    ------
+    DamagedFile : there is none, or it is not of that form.
+    """
+    path = folder / MANIFEST
     try:
-        if path.stat().st_size > MOST_MANIFEST:
-            raise ValueError(f"{path.stat().st_size:,} bytes, at most {MOST_MANIFEST:,} are read")
-        content = json.loads(path.read_bytes())
-        schema(content)
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise ValueError("it is no plain file")
+        with open(path, "rb") as file:
+            content = strict_json.read(file.read(MOST_MANIFEST + 1), most=MOST_MANIFEST)
         text = all(isinstance(word, str) for pair in content["sha256"].items() for word in pair)
-        if (
-            text
-            and isinstance(content["files"], dict)
-            and content["files"]
-            and set(content["files"]) <= set(content["sha256"])
-        ):
+        models = content["files"]
+        if text and isinstance(models, dict) and models and set(models) <= set(content["sha256"]):
             return content
     except FileNotFoundError:
         raise DamagedFile(f"the bundle has no {MANIFEST}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedFile(f"{MANIFEST} is damaged: {type(error).__name__}: {error}") from error
     raise DamagedFile(f"{MANIFEST} is damaged: it does not list files with their SHA-256")
 
 
 def schema(manifest: Mapping) -> Schema:
-    """The schema that a manifest holds."""
-    return Schema.from_json(manifest["schema"])
+    """The schema that a manifest holds.
+
+    Raises
+    ------
+    DamagedFile : it holds none, or one that no model can have.
+    """
+    try:
+        return Schema.from_json(manifest["schema"])
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise DamagedFile(f"the schema in {MANIFEST} is damaged: {type(error).__name__}: {error}") from error
