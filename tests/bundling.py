@@ -1,19 +1,24 @@
 """What tests of the bundle share: making one of a folder, with its manifest and descriptor."""
 
+import contextlib
 import json
 from pathlib import Path
 
 import numpy as np
 
 from helpers import files
-from helpers.bundle import archive, make
+from helpers.bundle import archive, golden, make
+from helpers.errors import DamagedFile
 from helpers.schema import Dimension, Schema, Tensor
 
 
 def write_manifest(folder: Path, schema, version: str = "v1") -> None:
     """``model.json`` for whatever is in the folder."""
     names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {archive.MANIFEST}
-    models = {name: {} for name in ("model.tflite", "model.mnn") if name in names}
+    tolerance = {}
+    with contextlib.suppress(OSError, DamagedFile):
+        tolerance = golden.from_bytes((folder / archive.GOLDEN).read_bytes()).tolerance
+    models = {n: {"tolerance": tolerance.get(n)} for n in ("model.tflite", "model.mnn") if n in names}
     digests = {name: files.sha256(folder / name) for name in sorted(names)}
     content = {"version": version, "files": models, "schema": schema.to_json(), "sha256": digests}
     (folder / archive.MANIFEST).write_text(json.dumps(content))

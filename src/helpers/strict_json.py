@@ -1,8 +1,8 @@
-"""JSON as every device reads it: what parsers disagree about is refused, not read in one of several ways.
+"""JSON as every device reads it: what parsers disagree about is refused.
 
-Python's own parser takes UTF-16 and UTF-32, halves of surrogate pairs as bytes, NaN, any nesting up to its stack, and
-of a key that is there twice the last. The readers of a bundle in C, Kotlin and Swift refuse all of these, and so does
-this one.
+Python's own parser takes UTF-16 and UTF-32, halves of surrogate pairs as bytes, NaN, any nesting up
+to its stack, and of a key that is there twice the last. The readers of a bundle in C, Kotlin and
+Swift refuse all of these, and so does this one.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ def read(content: str | bytes | bytearray, *, most: int | None = None) -> object
 
     Raises
     ------
-    ValueError : longer than `most`; not JSON; not UTF-8, or text that has no UTF-8 (half of a surrogate pair that is not
-        escaped); a key twice in one object; NaN or Infinity; nested deeper than `MOST_DEPTH`.
+    ValueError : longer than `most`; not JSON; not UTF-8, or text that has no UTF-8 (half of a
+        surrogate pair that is not escaped); a key twice in one object; NaN or Infinity; nested
+        deeper than `MOST_DEPTH`.
     """
     size = len(content.encode() if isinstance(content, str) else content)
     if most is not None and size > most:
@@ -37,6 +38,11 @@ def read(content: str | bytes | bytearray, *, most: int | None = None) -> object
         raise ValueError(f"nested deeper than {MOST_DEPTH}") from None
     _check_depth(value)
     return value
+
+
+def same(one: object, other: object) -> bool:
+    """Whether two values are the same JSON but for the order of keys; 1, 1.0 and true differ."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict:

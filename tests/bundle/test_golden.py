@@ -1,14 +1,16 @@
 """Golden cases: the same in both forms, reproduced by their file, and by no other."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from bundling import changed_weight
+from bundling import changed_weight, write_manifest
 
 from helpers import runtimes
-from helpers.bundle import golden
-from helpers.errors import DamagedFile
+from helpers.bundle import archive, client, golden
+from helpers.errors import BadInput, DamagedFile
 from helpers.schema import Dimension, Schema, Tensor
 
 
@@ -124,3 +126,112 @@ def test_scores_that_are_all_alike_prove_nothing(cases):
     for poor in ([single], alike):
         with pytest.raises(DamagedFile, match="prove nothing: one score for everything"):
             golden.from_bytes(golden.to_bytes(golden.Golden(cases.inputs, cases.output, cases.tolerance, tuple(poor))))
+
+
+def _loose(folder, files=("golden.bin", "golden.json", "model.json")):
+    """Cases that allow .05, in some of the files that say so."""
+    cases = golden.from_bytes((folder / "golden.bin").read_bytes())
+    loose = replace(cases, tolerance=dict.fromkeys(cases.tolerance, 0.05))
+    if "golden.bin" in files:
+        (folder / "golden.bin").write_bytes(golden.to_bytes(loose))
+    if "golden.json" in files:
+        (folder / "golden.json").write_text(golden.to_json(loose))
+
+
+def _replace(name, old, new):
+    def change(folder):
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new, 1))
+
+    return change
+
+
+DISAGREEING = {
+    "no golden.json": (lambda folder: (folder / "golden.json").unlink(), "golden.json cannot be read: No such file"),
+    "garbage": (lambda folder: (folder / "golden.json").write_text("garbage"), "golden.json is damaged: Expecting"),
+    "empty": (lambda folder: (folder / "golden.json").write_text("{}"), "does not hold the cases of golden.bin"),
+    "another tolerance": (lambda folder: _loose(folder, ["golden.json"]), "does not hold the cases of golden.bin"),
+    "another score": (_replace("golden.json", '"trained model": [0.', '"trained model": [1.'), "does not hold the c"),
+    "NaN": (_replace("golden.json", '"trained model": [0.', '"trained model": [NaN, 0.'), "NaN is no value"),
+    "a score as text": (_replace("golden.json", " 1.0, ", ' "1.0", '), "does not hold the cases"),
+    "true for one": (_replace("golden.json", " 1.0, ", " true, "), "does not hold the cases"),
+    "a key twice": (_replace("golden.json", '{"format": 1', '{"format": 1, "format": 1'), "'format' is there twice"),
+}
+
+
+@pytest.mark.parametrize("fault", DISAGREEING)
+def test_the_two_forms_of_a_bundle_must_agree(unpacked, ranking, tmp_path, fault):
+    change, message = DISAGREEING[fault]
+    shutil.copytree(unpacked, tmp_path / "bundle")
+    change(tmp_path / "bundle")
+    write_manifest(tmp_path / "bundle", ranking.schema)
+    with pytest.raises(DamagedFile, match=message):
+        client.verify(tmp_path / "bundle")
+
+
+STATED = {
+    ".05 in the cases": (lambda folder: _loose(folder), "model.tflite differences of 0.05, model.json says 1e-05"),
+    "none": (_replace("model.json", '"tolerance": 1e-05', '"tolerances": 1e-05'), "model.json says None"),
+    "text": (_replace("model.json", '"tolerance": 1e-05', '"tolerance": "1e-05"'), "model.json says '1e-05'"),
+    "true": (_replace("model.json", '"tolerance": 1e-05', '"tolerance": true'), "model.json says True"),
+    "NaN": (_replace("model.json", '"tolerance": 1e-05', '"tolerance": NaN'), "model.json is damaged: .*NaN is no v"),
+    "Infinity": (_replace("model.json", '"version"', '"auc": Infinity, "version"'), "Infinity is no value"),
+    "no list": (_replace("model.json", '{"tolerance": 1e-05}', "1"), "model.json says None"),
+}
+
+
+@pytest.mark.parametrize("fault", STATED)
+def test_the_cases_allow_what_the_manifest_states(unpacked, ranking, tmp_path, fault):
+    """Whoever replaces the cases by looser ones, hashes and all, has to replace what the manifest says of them too."""
+    change, message = STATED[fault]
+    folder = tmp_path / "bundle"
+    shutil.copytree(unpacked, folder)
+    change(folder)
+    stated = json.loads((folder / "model.json").read_text())
+    if fault == ".05 in the cases":
+        write_manifest(folder, ranking.schema)  # with the right hashes, and the tolerances as they were stated
+        made = json.loads((folder / "model.json").read_text()) | {"files": stated["files"]}
+        (folder / "model.json").write_text(json.dumps(made))
+    with pytest.raises(DamagedFile, match=message):
+        client.verify(folder)
+
+
+def test_a_schema_without_a_range_or_of_another_type_is_refused(unpacked, tmp_path):
+    for old, new, message in (
+        ('"high": 1.0', '"high": NaN', "NaN is no value"),
+        ('"high": 1.0', '"high": -1.0', "which is no range"),
+        ('"high": 1.0', '"high": "1"', "the schema in model.json is damaged: TypeError"),
+        ('"dtype": "float32"', '"dtype": "object"', "is of 'object', a device takes float32, int32, int64"),
+        ('"inputs": [{', '"inputs": [], "more": [{', "0 inputs, 1 to 64 can be shipped"),
+    ):
+        folder = tmp_path / message[:3]
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(unpacked, folder)
+        _replace("model.json", old, new)(folder)
+        with pytest.raises(DamagedFile, match=message):
+            client.verify(folder)
+
+
+def test_cases_that_no_device_would_read_are_not_written(cases):
+    one = cases.cases[0]
+    rows = golden.MOST_BYTES // 100 + 1  # of 25 float32
+    inputs = {name: np.zeros((rows, width), np.float32) for name, width, _ in cases.inputs}
+    scores = np.zeros(rows, np.float32)
+    wide = golden.Case("wide", inputs, scores, dict.fromkeys(one.expected, scores))
+    with pytest.raises(BadInput, match=f"at most {golden.MOST_BYTES:,} are read on a device"):
+        golden.to_bytes(replace(cases, cases=(wide,)))
+
+
+def test_a_figure_that_is_undefined_is_null_in_the_manifest(unpacked, ranking, cases):
+    import pandas as pd
+
+    from helpers.bundle import make
+
+    row = {"file": "tflite/fp32.tflite", "bytes": 1, **dict.fromkeys(make.FIGURES, float("nan")), "verdict": "same"}
+    only = replace(cases, tolerance={"model.tflite": 1e-5})
+    files = {"model.tflite": row["file"]}
+    words = {"version": "v1", "run": "ranking/x", "minimum": {}, "packages": {}}
+    made = make.manifest(ranking.schema, pd.DataFrame([row]), files, only, {"model.tflite": b""}, **words)
+    assert b"NaN" not in made and json.loads(made)["files"]["model.tflite"]["auc"] is None
+    assert archive.schema(json.loads(made)) == ranking.schema

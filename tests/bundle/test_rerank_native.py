@@ -86,6 +86,9 @@ def test_what_is_not_reproduced_is_told(plain):
     swapped = replace(raw, order={FILE: raw.order[FILE][::-1]})
     told = sessions.failures(sessions.Sessions({FILE: 1e-5}, (swapped,)), FILE, encoding, _formula)
     assert len(told) == 1 and "place 0" in told[0]
+    for order in (raw.order[FILE][1:], ["nobody", *raw.order[FILE][1:]]):
+        foreign = sessions.Sessions({FILE: 1e-5}, (replace(raw, order={FILE: order}),))
+        assert "the order is not one of its candidates" in sessions.failures(foreign, FILE, encoding, _formula)[0]
 
 
 def test_sessions_that_prove_nothing_are_refused(plain):
@@ -104,6 +107,11 @@ def test_sessions_that_prove_nothing_are_refused(plain):
         lambda c: c["tolerance"].update({FILE: 1}),
         lambda c: c["sessions"][0].pop("raw"),
         lambda c: c["sessions"][1]["inputs"].update(f0=[2**70]),
+        lambda c: c["sessions"][1]["inputs"].update(f0=["3"]),
+        lambda c: c["sessions"][1]["inputs"].update(f0=[True]),
+        lambda c: c["sessions"][1]["expected"].update({FILE: [1e300]}),
+        lambda c: c["sessions"][1]["expected"].update({FILE: [float("nan")]}),
+        lambda c: c["sessions"][1].update(more=1),
     ):
         damaged = json.loads(json.dumps(content))
         change(damaged)

@@ -208,7 +208,8 @@ def bundle(files, study, tmp_path_factory):
     cases = make.cases(study.schema, folder / "model.keras", models, typical)
     content = make.contents(models, cases)
     content |= make.raw_contents(encoding, raws, models, study.schema, cases.tolerance)
-    manifest = {"version": "v1", "files": {name: {} for name in models}, "schema": study.schema.to_json()}
+    files = {name: {"tolerance": value} for name, value in cases.tolerance.items()}
+    manifest = {"version": "v1", "files": files, "schema": study.schema.to_json()}
     content[archive.MANIFEST] = json.dumps({**manifest, "sha256": {}}).encode()
     for name in list(content):
         if name != archive.MANIFEST:

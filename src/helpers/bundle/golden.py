@@ -6,9 +6,9 @@ from the trained model is stated beside it. `to_json` is for people and apps, `t
 for value.
 
 Binary form, little-endian: the magic ``GOLDEN01``; number of inputs, of each its name, width and dtype (index in
-`DTYPES`); the output's name; number of files, of each its name and tolerance (float64); number of cases, of each
-its name, its number of rows, every input row by row, and the scores (float32) of the trained model and of each
-file. A number is a uint32, a name its length and its UTF-8 bytes.
+`helpers.schema.DTYPES`); the output's name; number of files, of each its name and tolerance (float64); number of
+cases, of each its name, its number of rows, every input row by row, and the scores (float32) of the trained model and
+of each file. A number is a uint32, a name its length and its UTF-8 bytes.
 """
 
 from __future__ import annotations
@@ -17,17 +17,21 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from helpers.errors import DamagedFile
+from helpers import schema as schemas
+from helpers import strict_json
+from helpers.bundle import archive
+from helpers.errors import BadInput, DamagedFile
 from helpers.schema import Schema
 
-DTYPES = ("float32", "int32", "int64")
 MAGIC = b"GOLDEN01"
 BATCHES = (1, 20, 257)
 """One item, a request, and more than any runtime's internal block of 256."""
 MOST_BYTES = 64 << 20
+MOST_TOLERANCE = 0.05
 MOST_ROWS = 1 << 20
 
 
@@ -127,10 +131,15 @@ def _numbers(values: np.ndarray) -> list:
 
 
 def to_bytes(golden: Golden) -> bytes:
-    """The cases in the binary form of the module's docstring."""
+    """The cases in the binary form of the module's docstring.
+
+    Raises
+    ------
+    BadInput : more than `MOST_BYTES`, which no device would read.
+    """
     parts = [MAGIC, _count(len(golden.inputs))]
     for name, width, dtype in golden.inputs:
-        parts += [_text(name), _count(width), _count(DTYPES.index(dtype))]
+        parts += [_text(name), _count(width), _count(schemas.DTYPES.index(dtype))]
     parts += [_text(golden.output), _count(len(golden.tolerance))]
     for file, tolerance in golden.tolerance.items():
         parts += [_text(file), struct.pack("<d", tolerance)]
@@ -142,7 +151,32 @@ def to_bytes(golden: Golden) -> bytes:
         ]
         scores = [case.keras, *(case.expected[file] for file in golden.tolerance)]
         parts += [np.ascontiguousarray(values, "<f4").tobytes() for values in scores]
-    return b"".join(parts)
+    content = b"".join(parts)
+    if len(content) > MOST_BYTES:
+        raise BadInput(f"the golden cases have {len(content):,} bytes, at most {MOST_BYTES:,} are read on a device")
+    return content
+
+
+def read(folder: Path) -> Golden:
+    """The golden cases of an unpacked bundle, whose two forms must hold the same: one device's tests read this one, the
+    other's that.
+
+    Raises
+    ------
+    DamagedFile : a form is missing or damaged, or they differ.
+    """
+    try:
+        content, text = ((folder / name).read_bytes() for name in (archive.GOLDEN, archive.GOLDEN_JSON))
+    except OSError as error:
+        raise DamagedFile(f"{Path(error.filename).name} cannot be read: {error.strerror}") from error
+    golden = from_bytes(content)
+    try:
+        same = strict_json.same(strict_json.read(text), json.loads(to_json(golden)))
+    except ValueError as error:
+        raise DamagedFile(f"{archive.GOLDEN_JSON} is damaged: {error}") from error
+    if not same:
+        raise DamagedFile(f"{archive.GOLDEN_JSON} does not hold the cases of {archive.GOLDEN}: they are of two bundles")
+    return golden
 
 
 def _count(number: int) -> bytes:
@@ -165,9 +199,9 @@ def from_bytes(content: bytes) -> Golden:
     if reader.take(len(MAGIC)) != MAGIC:
         raise DamagedFile("these are no golden cases: they do not begin with GOLDEN01")
     inputs = []
-    for _ in range(reader.count(64)):
-        name, width, dtype = reader.text(), reader.count(1 << 16), reader.count(len(DTYPES) - 1)
-        inputs.append((name, width, DTYPES[dtype]))
+    for _ in range(reader.count(schemas.MOST_INPUTS)):
+        name, width, dtype = reader.text(), reader.count(schemas.MOST_WIDTH), reader.count(len(schemas.DTYPES) - 1)
+        inputs.append((name, width, schemas.DTYPES[dtype]))
     output = reader.text()
     tolerance = {reader.text(): struct.unpack("<d", reader.take(8))[0] for _ in range(reader.count(16))}
     cases = []
@@ -187,7 +221,7 @@ def _check(golden: Golden) -> None:
     """Refuse cases that prove nothing: none, no rows, a tolerance or scores that anything would pass."""
     if not golden.inputs or not golden.tolerance or not golden.cases or any(case.rows == 0 for case in golden.cases):
         raise DamagedFile("the golden cases are empty")
-    wrong = {file: value for file, value in golden.tolerance.items() if not 0 <= value <= 0.05}
+    wrong = {file: value for file, value in golden.tolerance.items() if not 0 <= value <= MOST_TOLERANCE}
     if wrong:
         raise DamagedFile(f"the golden cases allow differences that prove nothing: {wrong}")
     for case in golden.cases:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -152,7 +151,7 @@ def input_table(schema: Schema):
 def contents(models: Mapping[str, Path], cases: golden.Golden) -> dict[str, bytes]:
     """What a phone downloads but for ``model.json``: bytes by name in the bundle."""
     files = {name: path.read_bytes() for name, path in models.items()}
-    return {**files, "golden.json": golden.to_json(cases).encode(), archive.GOLDEN: golden.to_bytes(cases)}
+    return {**files, archive.GOLDEN_JSON: golden.to_json(cases).encode(), archive.GOLDEN: golden.to_bytes(cases)}
 
 
 def raw_contents(
@@ -267,5 +266,5 @@ def manifest(
 
 
 def _figure(value: float) -> float | None:
-    """A figure for JSON, which has no number for what is undefined."""
-    return round(float(value), 6) if math.isfinite(value) else None
+    """A figure to six decimals; None, which is null in JSON, if it is undefined."""
+    return round(float(value), 6) if np.isfinite(value) else None

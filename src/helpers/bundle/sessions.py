@@ -22,14 +22,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers import features
+from helpers import features, strict_json
+from helpers.bundle import golden
 from helpers.errors import BadInput, DamagedFile
 from helpers.features import Bucketize, Encoding, LabelEncode, Plain
 
 FILE = "sessions.json"
 CANDIDATES = (0, 1, 20, 257)
 """None at all, one, a request, and more than any runtime's internal block of 256."""
-MOST_TOLERANCE = 0.05
+MOST_TOLERANCE = golden.MOST_TOLERANCE
+MOST_BYTES = 1 << 28
+"""Longest ``sessions.json``, as on the phone."""
 ODD = (
     "",
     "-",
@@ -218,10 +221,11 @@ def from_json(text: str | bytes) -> Sessions:
 
     Raises
     ------
-    DamagedFile : not of that form, or a tolerance that anything would pass.
+    DamagedFile : not exactly of that form (a device's tests would read another value, or none), or a tolerance that
+        anything would pass.
     """
     try:
-        content = json.loads(text)
+        content = strict_json.read(text, most=MOST_BYTES)
         if content["format"] != 1:
             raise ValueError(f"format {content['format']!r}, this version reads 1")
         tolerance = {str(file): float(value) for file, value in content["tolerance"].items()}
@@ -230,12 +234,16 @@ def from_json(text: str | bytes) -> Sessions:
         cases = []
         for one in content["sessions"]:
             inputs = {name: np.array(ids, np.int64).reshape(-1, 1) for name, ids in one["inputs"].items()}
-            expected = {file: np.array(one["expected"][file], np.float32) for file in tolerance}
+            with np.errstate(over="ignore"):  # infinite then, and refused below
+                expected = {file: np.array(one["expected"][file], np.float32) for file in tolerance}
             order = {file: list(one["order"][file]) for file in tolerance}
             cases.append(Case(str(one["name"]), str(one["raw"]), inputs, expected, order))
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        read = Sessions(tolerance, tuple(cases))
+        if not strict_json.same(content, json.loads(to_json(read))):
+            raise ValueError("a value is missing, too much, or of another type")
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise DamagedFile(f"the golden sessions cannot be read ({error}): copy them from their bundle again") from error
-    return Sessions(tolerance, tuple(cases))
+    return read
 
 
 def failures(sessions: Sessions, file: str, encoding: Encoding, score: Score) -> list[str]:
@@ -276,6 +284,8 @@ def _wrong_order(case: Case, file: str, scores: np.ndarray, tolerance: float) ->
         i = rows[0]
         return f"row {i} scores {scores[i]:.6f} and not {expected[i]:.6f} (at most {tolerance:.2g} apart)"
     row = {info_id: i for i, info_id in enumerate(features.read(case.raw).info_ids)}
+    if sorted(case.order[file]) != sorted(row):
+        return "the order is not one of its candidates"
     for place, (got, wanted) in enumerate(zip(features.rerank(case.raw, scores), case.order[file], strict=True)):
         if got != wanted and not abs(expected[row[got]] - expected[row[wanted]]) <= 2 * tolerance:
             return f"place {place}: resort_list[{row[got]}] and not resort_list[{row[wanted]}]"
