@@ -1,16 +1,24 @@
-"""Fetch a descriptor and its zip: from a server that may be slow, wrong or hostile, going on where it stopped."""
+"""Fetch a descriptor and its zip: from a server that may be slow, wrong or hostile, going on where it stopped.
+
+A socket's timeout is for one read, and a server that sends a byte now and then (of headers, of the
+handshake, of a chunk's size) never meets it. So a thread fetches, and whoever waits for it has one
+deadline over all: `TIMEOUT_SECONDS`, and as long as what has arrived takes at the slowest rate.
+"""
 
 from __future__ import annotations
 
 import http.client
 import os
+import queue
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from helpers import files
 from helpers.bundle import archive
@@ -22,7 +30,7 @@ SLOWEST = 8 << 10
 _BLOCK = 1 << 16
 _MOST_DESCRIPTOR = 1 << 16
 _SCHEMES = ("http", "https", "file")
-_NO_SUCH_RANGE = 416
+_PARTIAL_CONTENT, _NO_SUCH_RANGE = 206, 416
 _PLAIN = "%/:=&?~#+!$,;'@()*[]"
 """What a URL may hold besides letters, digits and ``_.-``; blanks and the like are quoted."""
 
@@ -58,41 +66,100 @@ def _scheme(url: str, error: type[WorkbenchError]) -> str:
 
 def small(place: str) -> bytes:
     """The descriptor's bytes; BadInput if it cannot be fetched, DamagedFile if it is too large to be one."""
-    content, deadline = b"", time.monotonic() + TIMEOUT_SECONDS
-    with _opened(place) as answer:
-        while part := _read(answer, place, _BLOCK, deadline):
+    content = b""
+    with _Answer(place, _MOST_DESCRIPTOR + 1) as answer:
+        for part in answer:
             content += part
-            if len(content) > _MOST_DESCRIPTOR:
-                raise DamagedFile(f"{place} is no descriptor: it is larger than {_MOST_DESCRIPTOR:,} bytes")
+    if len(content) > _MOST_DESCRIPTOR:
+        raise DamagedFile(f"{place} is no descriptor: it is larger than {_MOST_DESCRIPTOR:,} bytes")
     return content
 
 
+class _Answer:
+    """What is at a URL, at most `most` bytes of it: iterate over it once, in a `with`.
+
+    The thread ends soon after it is given up; one that the server keeps busy within a read, with the process.
+
+    Raises
+    ------
+    BadInput : it cannot be fetched, or comes too slowly.
+    """
+
+    def __init__(self, url: str, most: int, headers: Mapping[str, str] | None = None):
+        if _scheme(url, DamagedFile) not in _SCHEMES:
+            raise DamagedFile(f"{url} is neither http, https nor a file")
+        self._url, self._started, self._received = url, time.monotonic(), 0
+        self._parts: queue.Queue = queue.Queue(maxsize=16)
+        self._given_up = threading.Event()
+        threading.Thread(target=self._fetch, args=(most, dict(headers or {})), daemon=True).start()
+
+    def __enter__(self) -> _Answer:
+        try:
+            self.status = self._next()
+        except BaseException:
+            self._given_up.set()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._given_up.set()
+
+    def __iter__(self) -> Iterator[bytes]:
+        while part := self._next():
+            self._received += len(part)
+            yield part
+
+    def _next(self):
+        """What the thread hands over next: the status, parts of the content, an empty one at the end."""
+        until = self._started + TIMEOUT_SECONDS + self._received / SLOWEST
+        try:
+            part = self._parts.get(timeout=max(0.0, until - time.monotonic()))
+        except queue.Empty:
+            raise BadInput(f"cannot fetch {self._url}: the server sends too slowly, try again later") from None
+        if isinstance(part, BaseException):
+            raise part
+        return part
+
+    def _fetch(self, most: int, headers: dict[str, str]) -> None:
+        try:
+            with _opened(self._url, headers) as answer:
+                self._hand_over(getattr(answer, "status", None))
+                while most and not self._given_up.is_set():
+                    with _fetching(self._url):
+                        part = answer.read1(min(_BLOCK, most))
+                    self._hand_over(part)
+                    most -= len(part)
+                    if not part:
+                        return
+                self._hand_over(b"")
+        except BaseException as error:  # whoever waits raises it
+            self._hand_over(error)
+
+    def _hand_over(self, part) -> None:
+        while not self._given_up.is_set():
+            with suppress(queue.Full):
+                return self._parts.put(part, timeout=1.0)
+
+
 class _Redirected(urllib.request.HTTPRedirectHandler):
-    """Follows redirections to http and https only."""
+    """Follows redirections to http and https only, and from https to https."""
 
     def redirect_request(self, request, answer, code, message, headers, url):
-        if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        scheme = urllib.parse.urlsplit(url).scheme
+        if scheme not in ("http", "https"):
             raise urllib.error.URLError(f"it redirects to {url}, which is neither http nor https")
+        if request.type == "https" and scheme != "https":
+            raise urllib.error.URLError(f"it redirects from https to {url}, where anybody on the way can change it")
         return super().redirect_request(request, answer, code, message, headers, url)
 
 
 @contextmanager
-def _opened(url: str, headers: Mapping[str, str] | None = None) -> Iterator:
-    if _scheme(url, DamagedFile) not in _SCHEMES:
-        raise DamagedFile(f"{url} is neither http, https nor a file")
+def _opened(url: str, headers: dict[str, str]) -> Iterator:
     with _fetching(url):
-        request = urllib.request.Request(urllib.parse.quote(url, safe=_PLAIN), headers=headers or {})
+        request = urllib.request.Request(urllib.parse.quote(url, safe=_PLAIN), headers=headers)
         answer = urllib.request.build_opener(_Redirected).open(request, timeout=TIMEOUT_SECONDS)
     with answer:
         yield answer
-
-
-def _read(answer, url: str, most: int, deadline: float) -> bytes:
-    """What has arrived, at most that many bytes; nothing at the end."""
-    if time.monotonic() > deadline:
-        raise BadInput(f"cannot fetch {url}: the server sends too slowly, try again later")
-    with _fetching(url):
-        return answer.read1(most)
 
 
 @contextmanager
@@ -106,18 +173,23 @@ def _fetching(url: str) -> Iterator[None]:
 
 
 def download(url: str, zipped: Path, descriptor: archive.Descriptor) -> None:
-    """Fetch what is missing of a zip, never more than was announced, and check it."""
-    have = zipped.stat().st_size if zipped.exists() else 0
-    if have > descriptor.size:
-        zipped.unlink()
-        have = 0
-    if have < descriptor.size:
-        try:
-            _continue(url, zipped, descriptor.size, have)
-        except BadInput as error:
-            if not have or getattr(error.__cause__, "code", None) != _NO_SUCH_RANGE:
-                raise
-            _continue(url, zipped, descriptor.size, 0)
+    """Fetch what is missing of a zip, never more than was announced, and check it.
+
+    Raises
+    ------
+    BadInput : it cannot be fetched; what has arrived stays. `zipped` is no plain file.
+    DamagedFile : it is not what was announced.
+    """
+    with files.writing(zipped), files.open_plain(zipped) as target:
+        have = os.fstat(target.fileno()).st_size
+        if have != descriptor.size:
+            have = have if have < descriptor.size else 0
+            try:
+                _continue(url, target, descriptor.size, have)
+            except BadInput as error:
+                if not have or getattr(error.__cause__, "code", None) != _NO_SUCH_RANGE:
+                    raise
+                _continue(url, target, descriptor.size, 0)
     try:
         archive.check_bytes(zipped, descriptor)
     except DamagedFile:
@@ -126,14 +198,14 @@ def download(url: str, zipped: Path, descriptor: archive.Descriptor) -> None:
         raise
 
 
-def _continue(url: str, zipped: Path, size: int, have: int) -> None:
+def _continue(url: str, target: BinaryIO, size: int, have: int) -> None:
     """Fetch a zip from byte `have` on, to at most one byte more than its size."""
     from tqdm import tqdm
 
-    deadline = time.monotonic() + TIMEOUT_SECONDS + (size - have) / SLOWEST
-    with files.writing(zipped), _opened(url, {"Range": f"bytes={have}-"} if have else {}) as answer:
-        resumed = have and getattr(answer, "status", None) == 206
-        have = have if resumed else 0
+    with _Answer(url, size + 1, {"Range": f"bytes={have}-"} if have else {}) as answer:
+        have = have if answer.status == _PARTIAL_CONTENT else 0
+        target.seek(have)
+        target.truncate()
         bar = tqdm(
             total=size,
             initial=have,
@@ -144,8 +216,9 @@ def _continue(url: str, zipped: Path, size: int, have: int) -> None:
             leave=False,
             disable=None,
         )
-        with bar, open(zipped, "ab" if resumed else "wb") as target:
-            while have <= size and (part := _read(answer, url, min(_BLOCK, size + 1 - have), deadline)):
-                target.write(part)
-                have += len(part)
+        with bar:
+            for part in answer:
+                have += target.write(part[: size + 1 - have])
                 bar.update(len(part))
+                if have > size:
+                    break
