@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -200,20 +201,34 @@ def install(source: str, into: Path) -> None:
     It is downloaded (an interrupted download goes on), checked by size and hashes, unpacked, scored on its golden
     cases, and only then made DIR/current in one step. The version before stays as DIR/previous; `workbench bundle
     rollback DIR` goes back to it. Whatever is refused leaves the version in use untouched.
+
+    Versions have no order: which one a phone has is the server's decision, so an older one may follow a newer one.
+
+    DIR is a folder of its own: a new or an empty one becomes an installation, any other is refused. Only what an
+    installation consists of is ever replaced or removed in it.
     """
     from helpers.bundle import client
 
-    _say_checked(client.install(source, into))
+    checked = client.install(source, into, echo=_tell)
+    _say_checked(checked)
     click.echo(f"in use  {client.current(into)}")
+    if checked.replaced:
+        folder = shlex.quote(str(into))
+        click.echo(f"before  version {checked.replaced}: `workbench bundle rollback {folder}` goes back")
 
 
 @bundle.command()
 @click.argument("into", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 def rollback(into: Path) -> None:
-    """Make the version before the current one in DIR current again."""
+    """Make the version before the current one in DIR current again; after the first install there is none."""
     from helpers.bundle import client
 
-    click.echo(f"in use  {client.rollback(into)}")
+    click.echo(f"in use  {client.rollback(into, echo=_tell)}")
+
+
+def _tell(line: str) -> None:
+    """Say on stderr why nothing happens at the moment."""
+    click.echo(f"workbench: {line}", err=True)
 
 
 def _say_checked(checked) -> None:

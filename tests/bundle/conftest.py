@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from bundling import publish, write_manifest
 
-from helpers.bundle import golden, make
+from helpers.bundle import client, golden, make
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +28,13 @@ def unpacked(trained, ranking, tmp_path_factory) -> Path:
 def published(unpacked, tmp_path) -> Path:
     """The descriptor of the bundle, with its zip beside it."""
     return publish(unpacked, tmp_path / "server")
+
+
+@pytest.fixture
+def installed(published, tmp_path) -> Path:
+    """A folder with version v1 in use."""
+    client.install(str(published), tmp_path / "phone")
+    return tmp_path / "phone"
 
 
 @pytest.fixture

@@ -17,15 +17,9 @@ import pytest
 from bundling import changed_weight, publish, write_manifest
 
 from helpers import files
-from helpers.bundle import archive, client, fetch
+from helpers.bundle import archive, client, fetch, installation
+from helpers.bundle.installation import Installation
 from helpers.errors import BadInput, DamagedFile
-
-
-@pytest.fixture
-def installed(published, tmp_path):
-    """A folder with version v1 in use."""
-    client.install(str(published), tmp_path / "phone")
-    return tmp_path / "phone"
 
 
 def _version(folder) -> str:
@@ -137,15 +131,12 @@ def test_a_first_version_that_the_app_refuses_is_not_in_use(published, tmp_path)
     assert _version(tmp_path / "phone") == "v1"
 
 
-@pytest.mark.parametrize("linked", ["phone", "versions"])
-def test_a_folder_behind_a_link_keeps_both_versions(published, unpacked, tmp_path, ranking, linked):
+def test_a_folder_behind_a_link_keeps_both_versions(published, unpacked, tmp_path, ranking):
     """The link is not as deep as what it points to: relative to one is not relative to the other."""
     deep = tmp_path / "a" / "b" / "c"
     deep.mkdir(parents=True)
     into = tmp_path / "phone"
-    if linked == "versions":
-        into.mkdir()
-    (into if linked == "phone" else into / "versions").symlink_to(deep)
+    into.symlink_to(deep)
     client.install(str(published), into)
     client.install(str(_another(unpacked, tmp_path, ranking)), into)
     client.rollback(into)
@@ -162,16 +153,16 @@ def test_a_kill_between_the_links_does_not_forget_the_version_before(
     class Killed(BaseException):
         pass
 
-    def link(place, target, whole=client._link):
+    def link(self, name, version, whole=Installation.link):
         if done:
             raise Killed
-        done.append(place)
-        whole(place, target)
+        done.append(name)
+        whole(self, name, version)
 
     done = []
     second = str(_another(unpacked, tmp_path, ranking))
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(client, "_link", link)
+        patch.setattr(Installation, "link", link)
         client.install(second, installed)
     client.install(second, installed)
     client.rollback(installed)
@@ -181,12 +172,12 @@ def test_a_kill_between_the_links_does_not_forget_the_version_before(
 def test_downloads_that_were_given_up_do_not_pile_up(published, server, unpacked, tmp_path, ranking):
     into = tmp_path / "phone"
     server.cut = 1000
-    for version in ("v2", "v3"):
+    for number, version in enumerate(("v2", "v3"), start=1):
         shutil.rmtree(tmp_path / "server")
         _another(unpacked, tmp_path, ranking, version).parent.rename(tmp_path / "server")
         with pytest.raises(DamagedFile):
             client.install(server.url, into)
-    assert [path.stat().st_size for path in (into / "downloads").iterdir()] == [1000]
+        assert [path.stat().st_size for path in (into / "downloads").iterdir()] == [1000] * number, "all are kept"
     server.cut = None
     client.install(server.url, into)
     assert not list((into / "downloads").iterdir())
@@ -219,7 +210,8 @@ def test_a_repair_keeps_the_version_before(installed, unpacked, tmp_path, rankin
 
 def test_what_a_killed_process_of_the_same_number_left_is_no_obstacle(published, tmp_path):
     described = archive.Descriptor.from_json(published.read_text())
-    files.partial(tmp_path / "phone" / "versions" / client._name(described)).mkdir(parents=True)
+    with installation.opened(tmp_path / "phone", print) as empty:
+        files.partial(empty.versions / installation.name(described)).mkdir()
     client.install(str(published), tmp_path / "phone")
     assert _version(tmp_path / "phone") == "v1"
 
@@ -388,6 +380,17 @@ def _link(name: str) -> zipfile.ZipInfo:
         ("a//b", b"x", "a file named"),
         ("./a", b"x", "a file named"),
         ("name.", b"x", "a file named"),
+        ("name ", b"x", "a file named"),
+        (" name", b"x", "a file named"),
+        (".name", b"x", "a file named '.name'"),
+        ("a/.name", b"x", "a file named"),
+        (f".partial-{files._machine()}-{'9' * 40}-x", b"x", "a file named '.partial"),
+        ("CON", b"x", "a file named 'CON'"),
+        ("a/aux.txt", b"x", "a file named"),
+        ("LPT1.tar.gz", b"x", "a file named"),
+        ("nul .txt", b"x", "a file named"),
+        ("model.json/x", b"x", "model.json twice"),
+        ("a\u0308", b"x", "a file named"),
         ("\u202egpj.exe", b"x", "a file named"),
         ("model.TFLITE", b"x", "twice"),
         ("extra.txt", b"x", "extra.txt is not listed in model.json"),
@@ -400,6 +403,49 @@ def test_hostile_names_and_sizes_are_refused(published, unpacked, tmp_path, name
     with pytest.raises(DamagedFile, match=message):
         client.install(str(published), tmp_path / "phone")
     assert client.current(tmp_path / "phone") is None and {path for path in tmp_path.parent.rglob("outside")} == before
+
+
+def test_folders_that_differ_by_case_are_refused(published, unpacked, tmp_path):
+    entries = [(zipfile.ZipInfo(name), b"x") for name in ("Docs/a.txt", "docs/b.txt")]
+    _replaced(published, _zip_with(tmp_path, unpacked, *entries))
+    with pytest.raises(DamagedFile, match="holds docs twice"):
+        client.install(str(published), tmp_path / "phone")
+
+
+def test_a_name_that_a_zero_byte_cuts_is_refused(published, unpacked, tmp_path):
+    content = _zip_with(tmp_path, unpacked, (zipfile.ZipInfo("noteA.txt"), b"x"))
+    _replaced(published, content.replace(b"noteA.txt", b"note\0.txt"))
+    with pytest.raises(DamagedFile, match=r"a file named 'note.x00.txt'"):
+        client.install(str(published), tmp_path / "phone")
+
+
+def _with_local(content: bytes, place: int, value: bytes) -> bytes:
+    """A zip with other bytes in the header before its last file."""
+    header = content.rfind(b"PK\x03\x04")
+    return content[: header + place] + value + content[header + place + len(value) :]
+
+
+LAYOUTS = {
+    "bytes before": lambda c: b"#!/bin/sh\n" + c,
+    "bytes after": lambda c: c + b"\0",
+    "a comment": lambda c: c[:-2] + b"\x05\0hello",
+    "another zip after": lambda c: c + c,
+    "bytes before the directory": lambda c: (
+        lambda at, end: c[:at] + b"??" + c[at:end] + c[end : end + 16] + (at + 2).to_bytes(4, "little") + c[-2:]
+    )(c.find(b"PK\x01\x02"), len(c) - 22),
+    "flags": lambda c: _with_local(c, 6, b"\x08"),
+    "method": lambda c: _with_local(c, 8, b"\0\0"),
+    "crc": lambda c: _with_local(c, 14, b"abcd"),
+    "packed size": lambda c: _with_local(c, 18, b"\x01\0\0\0"),
+    "size": lambda c: _with_local(c, 22, b"\x01\0\0\0"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_zip_that_readers_understand_differently_is_refused(published, tmp_path, layout):
+    _replaced(published, LAYOUTS[layout](published.with_suffix(".zip").read_bytes()))
+    with pytest.raises(DamagedFile, match="say different things|belong to no"):
+        client.install(str(published), tmp_path / "phone")
 
 
 def test_links_are_refused(published, unpacked, tmp_path):
@@ -436,7 +482,7 @@ def test_what_cannot_be_read_is_named(unpacked, tmp_path, monkeypatch):
         client.verify(tmp_path / "bundle")
     (tmp_path / "bundle" / "model.json").unlink()
     (tmp_path / "bundle" / "model.json").mkdir()
-    with pytest.raises(DamagedFile, match="model.json is damaged: IsADirectoryError"):
+    with pytest.raises(DamagedFile, match="model.json is damaged: .* no plain file"):
         client.verify(tmp_path / "bundle")
 
 

@@ -1,39 +1,42 @@
 """Install a bundle as an app should: download, check, score the golden cases, switch, keep the version before.
 
-    DIR/versions/<version>-<hash>/   unpacked bundles: the current one and the one before
-    DIR/current               link to the version in use; replaced in one step
-    DIR/previous              link to the version before, for `rollback`
-    DIR/downloads/            what has arrived of a zip; continued after an interruption
-
-Whatever is wrong with a bundle is found before `current` changes; a kill at any moment leaves the old or the new
-version whole.
+Whatever is wrong with a bundle is found before `current` changes; a kill or a power cut at any
+moment leaves the old or the new version whole. A version is an opaque id (also of an A/B test):
+which one a phone has is the server's decision, so an older one may follow a newer one.
+`helpers.bundle.installation` says what the folder holds.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from helpers import child, features, files
-from helpers.bundle import archive, fetch, golden, sessions
+from helpers.bundle import archive, fetch, golden, installation, sessions
+from helpers.bundle.installation import Installation
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What the golden cases said of each model file: how many were scored."""
+    """What the golden cases said of each model file: how many were scored.
+
+    `replaced` is the version that was in use before, if this is another one.
+    """
 
     version: str
     cases: dict[str, int]
+    replaced: str = ""
 
 
-def install(source: str, into: Path, *, switch: Callable[[Path], None] | None = None) -> Checked:
-    """Install the bundle that a descriptor announces.
+def install(
+    source: str, into: Path, *, switch: Callable[[Path], None] | None = None, echo: Callable[[str], None] = print
+) -> Checked:
+    """Install the bundle that a descriptor announces, whether its version is newer or older than the one in use.
 
     Parameters
     ----------
@@ -42,53 +45,55 @@ def install(source: str, into: Path, *, switch: Callable[[Path], None] | None = 
     into : folder of the installation; made if it is not there.
     switch : called with the new version's folder after it has become current, for an app's own check; if it raises, the
         version before is current again.
+    echo : is told when this has to wait for another process that changes the same installation.
 
     Raises
     ------
-    BadInput : the descriptor or the zip cannot be fetched.
+    BadInput : the descriptor or the zip cannot be fetched; `into` is neither empty nor an installation.
     DamagedFile : the bundle is not what was announced, is not safe to unpack, or does not score as it should. What was
         installed before is untouched.
     """
-    into = _real(into)
     place = fetch.descriptor_place(source)
     descriptor = archive.Descriptor.from_json(fetch.small(place))
-    files.make_folder(into / "versions")
-    files.make_folder(into / "downloads")
-    with _only_one(into):
-        files.clear_partial(into)
-        target, checked = _place(into, descriptor)
+    with installation.opened(_real(into), echo) as installed:
+        bundle = installation.name(descriptor)
+        version, checked = _place(installed, bundle)
         if checked is None:
-            zipped = into / "downloads" / f"{_name(descriptor)}.zip"
-            _prune(into / "downloads", kept={zipped.resolve()})
+            zipped = installed.downloads / f"{bundle}.zip"
             fetch.download(fetch.zip_place(place, descriptor), zipped, descriptor)
-            checked = _put(zipped, descriptor, target)
-        before, older = current(into), _linked(into / "previous")
-        target = target.resolve()  # `versions` may be a link
+            checked = _put(installed, zipped, descriptor, version)
+        before, older = installed.current, installed.previous
         try:
-            if before != target:
-                if before is not None and not before.name.startswith(_name(descriptor)):  # else a damaged copy of it
-                    _link(into / "previous", before)  # first: killed here, the version before is not forgotten
-                _link(into / "current", target)
+            if before != version:
+                if before is not None and not installation.is_of(before, bundle):  # else a damaged copy of it
+                    installed.link("previous", before)  # first: killed here, the version before is not forgotten
+                installed.link("current", version)
             if switch is not None:
-                switch(target)
+                switch(version)
         except BaseException:
-            if before != target:
-                _link(into / "current", before)
-                _link(into / "previous", older)
+            if before != version:
+                installed.link("current", before)
+                installed.link("previous", older)
             raise
         finally:
-            _prune(into / "versions", kept={current(into), _linked(into / "previous")})
-        _prune(into / "downloads")
-        return checked
+            installed.prune_versions()
+        installed.prune_downloads()
+        replaced = "" if before in (None, version) else installation.version_of(before)
+        return Checked(checked.version, checked.cases, replaced)
 
 
 def current(into: Path) -> Path | None:
-    """Folder of the version in use, or None."""
-    return _linked(_real(into) / "current")
+    """Folder of the version in use, or None.
+
+    Raises
+    ------
+    BadInput : `current` is not a link of an installation.
+    """
+    return installation.linked(_real(into) / "current")
 
 
-def rollback(into: Path) -> Path:
-    """Make the version before current again; returns its folder.
+def rollback(into: Path, *, echo: Callable[[str], None] = print) -> Path:
+    """Make the version before current again; returns its folder. Done twice, it is as before.
 
     Raises
     ------
@@ -96,16 +101,15 @@ def rollback(into: Path) -> Path:
     DamagedFile : it does not score as it should any more; the current one stays in use.
     """
     into = _real(into)
-    if not (into / "versions").is_dir():
-        raise BadInput(f"nothing is installed in {into}")
-    with _only_one(into):
-        older, now = _linked(into / "previous"), current(into)
+    with installation.opened(into, echo, make=False) as installed:
+        older, now = installed.previous, installed.current
         if older is None or older == now:
-            raise BadInput(f"{into} has no version before the current one to go back to")
+            only = f"only version {installation.version_of(now)}" if now else "nothing in use"
+            raise BadInput(f"{into} has {only} and no version before it to go back to: install another one first")
         verify_folder(older)
-        _link(into / "current", older)
+        installed.link("current", older)
         if now is not None:
-            _link(into / "previous", now)
+            installed.link("previous", now)
         return older
 
 
@@ -128,7 +132,7 @@ def verify(source: Path) -> Checked:
         raise BadInput(f"{source} is for engineers: give bundle.zip, which is in it")
     beside = source.with_suffix(".json")
     if beside.is_file():
-        archive.check_bytes(source, archive.Descriptor.from_json(beside.read_bytes()))
+        archive.check_bytes(source, archive.Descriptor.from_json(fetch.small(beside.resolve().as_uri())))
     with tempfile.TemporaryDirectory() as scratch:
         archive.unpack(source, Path(scratch) / "bundle")
         return verify_folder(Path(scratch) / "bundle")
@@ -141,30 +145,27 @@ def verify_folder(folder: Path, *, exact: bool = True) -> Checked:
     ------
     DamagedFile : a file that is not the listed one, a model that crashes its runtime or does not reproduce its cases.
     """
-    manifest = archive.check_files(folder, exact=exact)
+    archive.check_files(folder, exact=exact)
     try:
-        cases = child.run(f"score the bundle in {folder.name}", f"{__name__}:_score_here", folder=str(folder))
+        scored = child.run(f"score the bundle in {folder.name}", f"{__name__}:_score_here", folder=str(folder))
     except DamagedFile:
         raise
     except WorkbenchError as error:
         raise DamagedFile(f"the bundle cannot be scored: {error}") from error
-    return Checked(str(manifest.get("version", "")), cases)
+    return Checked(**scored)
 
 
-def _score_here(folder: str) -> dict[str, int]:
+def _score_here(folder: str) -> dict:
     """Score every golden case with every model file; runs in a child process."""
     from helpers.runtimes import open_model
 
-    manifest = archive.check_files(Path(folder), exact=False)  # the parent was exact where it must be
+    manifest = archive.manifest(Path(folder))  # the parent has compared every file with it
     schema = archive.schema(manifest)
-    cases = golden.from_bytes((Path(folder) / archive.GOLDEN).read_bytes())
-    own = [(tensor.name, tensor.width, tensor.dtype) for tensor in schema.inputs]
-    if list(cases.inputs) != own or cases.output != schema.output.name:
-        raise DamagedFile(f"the golden cases are of inputs {list(cases.inputs)}, the model takes {own}")
-    if set(cases.tolerance) != set(manifest["files"]):
-        raise DamagedFile(
-            f"the golden cases are of {sorted(cases.tolerance)}, the bundle has {sorted(manifest['files'])}"
-        )
+    cases = golden.read(Path(folder))
+    names = [(tensor.name, tensor.width, tensor.dtype) for tensor in schema.inputs]
+    if list(cases.inputs) != names or cases.output != schema.output.name:
+        raise DamagedFile(f"the golden cases are of inputs {list(cases.inputs)}, the model takes {names}")
+    _same_tolerance("golden cases", cases.tolerance, manifest)
     raw = _sessions(Path(folder), manifest)
     for file in cases.tolerance:
         model = open_model(Path(folder) / file, schema, trusted=True)  # this is the child process
@@ -175,7 +176,8 @@ def _score_here(folder: str) -> dict[str, int]:
             )
         if raw is not None and (wrong := sessions.failures(raw[1], file, raw[0], model.score)):
             raise DamagedFile(f"{file} does not make of raw sessions what it should, {len(wrong)} times: {wrong[0]}")
-    return dict.fromkeys(cases.tolerance, len(cases.cases) + (0 if raw is None else len(raw[1].cases)))
+    scored = len(cases.cases) + (0 if raw is None else len(raw[1].cases))
+    return {"version": str(manifest.get("version", "")), "cases": dict.fromkeys(cases.tolerance, scored)}
 
 
 def _sessions(folder: Path, manifest: Mapping) -> tuple[features.Encoding, sessions.Sessions] | None:
@@ -187,31 +189,43 @@ def _sessions(folder: Path, manifest: Mapping) -> tuple[features.Encoding, sessi
         raise DamagedFile(f"the bundle has {there.pop()} alone: {archive.FEATURES} and {sessions.FILE} belong together")
     encoding = features.load(folder / archive.FEATURES)
     cases = sessions.from_json((folder / sessions.FILE).read_bytes())
-    if set(cases.tolerance) != set(manifest["files"]):
-        raise DamagedFile(f"the sessions are of {sorted(cases.tolerance)}, the bundle has {sorted(manifest['files'])}")
+    _same_tolerance("sessions", cases.tolerance, manifest)
     return encoding, cases
 
 
-def _place(into: Path, descriptor: archive.Descriptor) -> tuple[Path, Checked | None]:
+def _same_tolerance(name: str, tolerance: Mapping[str, float], manifest: Mapping) -> None:
+    """Refuse cases that allow other differences than the manifest states: one of them is not of this bundle."""
+    models = manifest["files"].items()
+    stated = {file: said.get("tolerance") if isinstance(said, dict) else None for file, said in models}
+    if set(tolerance) != set(stated):
+        raise DamagedFile(f"the {name} are of {sorted(tolerance)}, the bundle has {sorted(stated)}")
+    for file, allowed in tolerance.items():
+        if type(stated[file]) not in (int, float) or stated[file] != allowed:
+            raise DamagedFile(
+                f"the {name} allow {file} differences of {allowed:g}, {archive.MANIFEST} says {stated[file]!r}"
+            )
+
+
+def _place(installed: Installation, bundle: str) -> tuple[Path, Checked | None]:
     """The folder for a bundle, and what its cases said if it is there already, whole.
 
     A folder that is there and damaged may be in use, so it is not touched: another takes its place.
     """
-    name, number = _name(descriptor), 1
+    number = 1
     while True:
-        folder = into / "versions" / (name if number == 1 else f"{name}-{number}")
-        if not folder.exists():
+        folder = installed.versions / (bundle if number == 1 else f"{bundle}-{number}")
+        if not os.path.lexists(folder):
             return folder, None
-        try:
-            return folder, verify_folder(folder)
-        except DamagedFile:
-            number += 1
+        if folder.is_dir() and not folder.is_symlink():
+            with suppress(DamagedFile):
+                return folder, verify_folder(folder)
+        number += 1
 
 
-def _put(zipped: Path, descriptor: archive.Descriptor, target: Path) -> Checked:
-    """Unpack beside `target`, check, and rename: a version folder is whole or not there."""
-    fresh = files.partial(target)
-    shutil.rmtree(fresh, ignore_errors=True)  # of a killed process that had the same number
+def _put(installed: Installation, zipped: Path, descriptor: archive.Descriptor, version: Path) -> Checked:
+    """Unpack beside `version`, check, and rename: a version's folder is whole or not there."""
+    fresh = files.partial(version)
+    files.remove(fresh)  # of a killed process that had the same number
     try:
         archive.unpack(zipped, fresh)
         checked = verify_folder(fresh)
@@ -219,49 +233,13 @@ def _put(zipped: Path, descriptor: archive.Descriptor, target: Path) -> Checked:
             raise DamagedFile(
                 f"the bundle says it is version {checked.version!r}, announced was {descriptor.version!r}"
             )
-        os.replace(fresh, target)
+        installed.put(fresh, version)
         return checked
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _name(descriptor: archive.Descriptor) -> str:
-    """Folder of a bundle, but for a number after it."""
-    return f"{descriptor.version}-{descriptor.sha256[:12]}"
+        with suppress(OSError):  # the error that led here says more
+            files.remove(fresh)
 
 
 def _real(folder: Path) -> Path:
     """A folder without links in its path: what is linked relative to it must not depend on how it is reached."""
     return Path(os.path.realpath(folder))
-
-
-def _linked(link: Path) -> Path | None:
-    """The folder that a link names; None without one."""
-    return link.resolve() if link.is_symlink() and link.exists() else None
-
-
-def _link(link: Path, target: Path | None) -> None:
-    """Point a link elsewhere in one step; remove it if `target` is None."""
-    if target is None:
-        return link.unlink(missing_ok=True)
-    fresh = files.partial(link)
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(os.path.relpath(target, link.parent))
-    os.replace(fresh, link)
-
-
-def _prune(folder: Path, kept: Collection[Path | None] = ()) -> None:
-    """Remove what is in a folder, but for `kept`."""
-    for path in folder.iterdir():
-        if path.resolve() not in kept:
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
-
-
-@contextmanager
-def _only_one(into: Path) -> Iterator[None]:
-    import fcntl
-
-    files.make_folder(into)
-    with files.writing(into), open(into / ".lock", "w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

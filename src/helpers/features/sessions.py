@@ -40,8 +40,9 @@ def read(raw: str | bytes | Mapping | Session) -> Session:
 
     Raises
     ------
-    BadInput : not JSON, or longer than `MOST_BYTES`; a field twice in one object; no ``last_click`` or ``resort_list``; a post that is no object
-        with an ``info_id`` (text) and a ``feature`` (object); an ``info_id`` that is there twice.
+    BadInput : not JSON, or longer than `MOST_BYTES`; a field twice in one object; no ``last_click`` or
+        ``resort_list``; a post that is no object with an ``info_id`` (text) and a ``feature`` (object); an
+        ``info_id`` that is there twice.
     """
     if isinstance(raw, Session):
         return raw
