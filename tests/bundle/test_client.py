@@ -519,14 +519,16 @@ def test_a_changed_weight_is_refused_although_every_hash_is_right(installed, unp
 def test_a_kill_at_any_moment_leaves_a_whole_version_in_use(unpacked, tmp_path, ranking, published):
     sources = [published, _another(unpacked, tmp_path, ranking)]
     into, rng = tmp_path / "phone", random.Random(3)
-    client.install(str(sources[0]), into)
     code = "import sys; from helpers.bundle import client; client.install(sys.argv[1], sys.argv[2])"
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-c", code, str(sources[0]), str(into)], check=True)
+    undisturbed = time.monotonic() - started  # on this machine, at this moment
     seen = set()
     for i in range(40):
         process = subprocess.Popen(
             [sys.executable, "-c", code, str(sources[(i + 1) % 2]), str(into)], stderr=subprocess.DEVNULL
         )
-        time.sleep(rng.uniform(0.1, 1.2))
+        time.sleep(rng.uniform(0.1, 1.6) * undisturbed)
         process.send_signal(signal.SIGKILL)
         process.wait()
         archive.check_files(client.current(into))
