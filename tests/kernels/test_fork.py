@@ -216,7 +216,7 @@ def test_kernels_end_with_a_killed_server_and_the_next_one_is_started(runtime):
 def test_many_who_ask_at_once_share_one_server(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("WORKBENCH_KERNEL_IDLE", "1")
-    code = "from helpers import forks; print(forks.server._peer(forks.connect('notebooks'))[0])"
+    code = "from helpers import forks; from helpers.forks import loop; print(loop._peer(forks.connect('notebooks'))[0])"
     askers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(4)]
     said = {int(asker.communicate()[0]) for asker in askers}
     assert said == {process.pid for process in servers(server.address("notebooks"))}

@@ -1,8 +1,9 @@
 """Processes forked from a server that has heavy imports done: ready in milliseconds, not seconds.
 
-`server` is the process that forks; there is one a user, environment and set of imports (`server.IMPORTS`). It is
-started by whoever needs it first, and ends when idle. A forked process ends when whoever asked for it does. `start`
-runs a fresh Python where forking is not possible, so that what is run never depends on it.
+There is a server for each user, environment, set of imports and whatever else its forks inherit,
+see `server`; `loop` is what it runs. It is started by whoever needs it first, and ends when idle.
+A forked process has what a child of its asker would have, and ends when whoever asked for it does.
+`start` runs a fresh Python where forking is not possible, so that what is run never depends on it.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from helpers.forks import server
+from helpers.forks import attributes, server
 
 START_SECONDS = 90.0
 """How long a server may take to import everything on a slow machine."""
-_STALE = "stale"
+_ANSWER_SECONDS = 30.0
 
 
 class Forked:
@@ -118,15 +119,17 @@ def fork(
     if sys.platform != "linux":
         raise RuntimeError(f"forking a process with imported libraries is not safe on {sys.platform}")
     request = {"module": module, "arguments": arguments, "env": dict(environment), "cwd": folder or os.getcwd()}
-    content = json.dumps({"fingerprint": server.fingerprint(), **request}).encode() + b"\n"
+    request |= {"fingerprint": server.fingerprint(), "attributes": attributes.settable()}
+    content = json.dumps(request).encode() + b"\n"
     reply = {}
     for _ in range(2):  # a server that has just gone stale is replaced
         connection = connect(imports)
         try:
-            connection.settimeout(30.0)
             sent = socket.send_fds(connection, [content], descriptors)
             connection.sendall(content[sent:])
             reply = read_reply(connection)
+        except ConnectionError as error:  # it stopped listening just now
+            reply = {"error": f"{server.STALE}: {error}"}
         except BaseException:
             connection.close()
             raise
@@ -134,7 +137,7 @@ def fork(
             connection.setblocking(True)
             return Forked(reply["pid"], connection)
         connection.close()
-        if not reply["error"].startswith(_STALE):
+        if not reply["error"].startswith(server.STALE):
             break
     raise RuntimeError(f"the fork server refused: {reply['error']}")
 
@@ -145,7 +148,7 @@ def read_reply(connection: socket.socket) -> dict:
     while not content.endswith(b"\n"):
         part = connection.recv(4096)
         if not part:
-            return {"error": f"{_STALE}: it ended"}
+            return {"error": f"{server.STALE}: it ended"}
         content += part
     return json.loads(content)
 
@@ -168,7 +171,7 @@ def _start_server(path: Path, imports: str) -> socket.socket:
     try:
         with open(path.with_suffix(".log"), "w", encoding="utf-8") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "helpers.forks.server", str(path), imports, str(signal_end)],
+                [sys.executable, "-m", "helpers.forks.loop", str(path), imports, str(signal_end)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -191,6 +194,7 @@ def _start_server(path: Path, imports: str) -> socket.socket:
 
 def _try_connect(path: Path) -> socket.socket | None:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(_ANSWER_SECONDS)  # a server that hangs lets nobody in
     try:
         with server.short(path) as name:
             connection.connect(name)
