@@ -22,10 +22,9 @@ LAST_STAGE = "06"
 """Notebooks 01 to 06 are the stages of a run; later numbers are read and run on their own."""
 KERNEL = {
     "KernelManager": {"transport_encryption": "auto", "client_class": "helpers.kernels.client.Client"},
-    "NotebookClient": {"shutdown_kernel": "immediate"},
+    "NotebookClient": {"kernel_manager_class": "helpers.kernels.manager.Manager"},
 }
-"""Traitlets configuration of the kernels: messages are encrypted, as ipykernel asks for; a kernel whose notebook is
-done is ended at once, because one that is interrupted first sometimes prints that on the terminal."""
+"""Traitlets configuration of the kernels: messages are encrypted, as ipykernel asks for."""
 _KINDS = {"int": int, "float": float, "bool": bool, "str": str, "list": list}
 
 
@@ -144,7 +143,7 @@ def refresh(echo: Callable[[str], None] = print) -> None:
             content = nbformat.read(notebook, as_version=4)
             resources = {"metadata": {"path": str(folder())}}
             options = {"timeout": None, "record_timing": False, "coalesce_streams": True, "config": Config(KERNEL)}
-            options["kernel_name"] = kernels.name()
+            options["kernel_name"] = kernels.NAME
             client = NotebookClient(content, resources=resources, **options)
             try:
                 client.execute()
@@ -194,10 +193,11 @@ def check(
         "--nbval-sanitize-with",
         str(folder() / "sanitize.cfg"),
     ]
-    command += ["--nbval-kernel-name", kernels.name()]
+    command += ["--nbval-kernel-name", kernels.NAME]
     command += ["-p", "no:cacheprovider", "-p", "no:xdist", "-c", os.devnull, "--rootdir", str(chosen[0].parent)]
     with (
         tempfile.TemporaryDirectory() as throw_away,
         environment(WORKBENCH_HOME=str(home or throw_away), TQDM_DISABLE="1"),
+        environment(JUPYTER_PATH=kernels.search_path(Path(throw_away) / "jupyter")),
     ):
         return subprocess.run([*command, *arguments, *map(str, chosen)], capture_output=True, text=True)

@@ -210,8 +210,10 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict) -> None:
     from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
 
+    from helpers.kernels import engine
     from helpers.kernels.client import NotStarted
 
+    kernels.warm_up()  # which may take seconds, and can be interrupted here
     logging.getLogger("papermill").setLevel(logging.ERROR)
     target = work.folder / "notebooks" / notebook.name
     failed = target.with_suffix(".failed.ipynb")
@@ -230,8 +232,8 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict) -> None:
                         parameters={"study": work.study, "run": work.name, **parameters},
                         progress_bar={"desc": notebook.stem, "leave": False} if terminal else False,
                         stderr_file=sys.stderr if terminal else None,
-                        kernel_name=kernels.name(),
-                        engine_name=_engine(),
+                        kernel_name=kernels.NAME,
+                        engine_name=engine.NAME,
                         config=Config(KERNEL),
                     )
                     break
@@ -252,22 +254,6 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict) -> None:
                 f"stage {notebook.stem} ran to its end but did not record itself: its last cell must call finish()"
             )
         stage["notebook_sha256"] = cells
-
-
-def _engine() -> str:
-    """The name of papermill's engine without its writing of the whole notebook before and after every cell.
-
-    papermill itself writes the notebook once, when it is done or a cell has failed.
-    """
-    from papermill.engines import NBClientEngine, papermill_engines
-
-    class Engine(NBClientEngine):
-        @classmethod
-        def execute_notebook(cls, nb, kernel_name, output_path=None, **options):
-            return super().execute_notebook(nb, kernel_name, None, **options)
-
-    papermill_engines.register("workbench", Engine)
-    return "workbench"
 
 
 def _mark_failed(work: runs.Run, stage: str) -> None:

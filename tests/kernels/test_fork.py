@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import nbformat
 import psutil
@@ -77,7 +78,9 @@ def _gone(pid: int, seconds: float = 5.0) -> bool:
 
 
 def test_it_is_installed_with_the_environment():
-    assert kernels.name() == kernels.NAME
+    installed = Path(sys.prefix, "share/jupyter/kernels", kernels.NAME, "kernel.json")
+    assert installed.read_text() == (kernels.SPECIFICATION / "kernel.json").read_text()
+    assert "kernel_provisioner" in kernels.specification().metadata
 
 
 def test_tensorflow_is_there_and_the_kernel_is_a_process_of_its_own(runtime):
@@ -144,7 +147,8 @@ def test_weights_are_those_of_the_ordinary_kernel(runtime):
 def test_no_output_is_lost_by_a_client_that_does_not_wait_for_silence(runtime, name, times):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("print('heard')\n1")])
     for _ in range(times):
-        client = NotebookClient(copy.deepcopy(notebook), kernel_name=name, config=Config(notebooks.KERNEL))
+        config = Config({"KernelManager": notebooks.KERNEL["KernelManager"]})
+        client = NotebookClient(copy.deepcopy(notebook), kernel_name=name, config=config)
         (cell,) = client.execute().cells
         assert [output.get("text") or output["data"]["text/plain"] for output in cell["outputs"]] == ["heard\n", "1"]
 
