@@ -4,6 +4,8 @@
 measured by ``tests/benchmarks/false_alarms.py`` and tested on fewer comparisons below.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 from support import replace_recorded
@@ -315,6 +317,24 @@ def test_a_file_of_another_run_that_was_recorded_is_broken(finished_copy, traine
     reference = parity.Reference.load(finished_copy.verified("02", "model/reference.npz"))
     result = parity.examine(runtimes.open_model(path, ranking.schema), reference)
     assert result.verdict != "same" and result.max_abs_error > 0.01
+
+
+@pytest.mark.parametrize("changed", ["labels", "requests", "user_features"])
+def test_a_reference_of_another_split_judges_nothing(finished_copy, changed):
+    """Every file would be judged same by it, whatever its AUC."""
+    reference = parity.Reference.load(finished_copy.verified("02", parity.FILE))
+    other = datasets.load(finished_copy.verified("01", "data.json")).arrays("train", limit=len(reference.labels))
+    values = {"labels": other[1], "requests": other[2] + 1, **other[0]}
+    if changed in reference.inputs:
+        wrong = dataclasses.replace(reference, inputs={**reference.inputs, changed: values[changed]})
+    else:
+        wrong = dataclasses.replace(reference, **{changed: values[changed]})
+    wrong.save(finished_copy.folder / "wrong.npz")
+    replace_recorded(finished_copy, parity.FILE, (finished_copy.folder / "wrong.npz").read_bytes())
+    stage = runs.Stage("05_accuracy_latency", study="ranking", run="default")
+    data = datasets.load(stage.input("01", "data.json"))
+    with pytest.raises(DamagedFile, match=f"its {changed} are others; run stage 02 again"):
+        parity.Reference.recorded(stage, data)
 
 
 def test_overwritten_anywhere_an_mnn_is_caught_or_scores_the_same(trained, ranking, tmp_path):

@@ -24,7 +24,7 @@ from helpers.child import Child
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
 from helpers.evaluation.parity import BATCH_ERROR, Reference
 from helpers.forks.server import TENSORFLOW_MB
-from helpers.runtimes import Steps, imports_of, open_model
+from helpers.runtimes import Steps, open_model, runtime_of
 from helpers.schema import Schema
 
 BLOCK_SECONDS = 0.004
@@ -97,7 +97,7 @@ def measure(
     for process in range(1, processes + 1):
         with ExitStack() as stack:
             children = {
-                variant: stack.enter_context(Child(f"time {path.name}", _limits(max(threads)), imports_of(path)))
+                variant: stack.enter_context(Child(f"time {path.name}", _limits(max(threads)), _imports(path)))
                 for variant, path in every.items()
             }
             with ThreadPoolExecutor(2) as pool:  # starting is not timed
@@ -137,6 +137,11 @@ def _alone() -> Iterator[None]:
         yield
     finally:
         os.close(folder)
+
+
+def _imports(path: Path) -> str:
+    """A phone runtime loads in milliseconds, and how much memory that takes is measured; TensorFlow takes seconds."""
+    return "notebooks" if runtime_of(path) == "keras" else "bare"
 
 
 def _limits(threads: int) -> dict[str, str]:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import datasets
 from helpers.errors import DamagedFile, ParityError
 from helpers.evaluation import metrics
 from helpers.runs import Stage
@@ -107,15 +106,19 @@ class Reference:
             return cls(inputs, file["scores"], file["labels"], file["requests"])
 
     @classmethod
-    def recorded(cls, stage: Stage) -> Reference:
-        """Load the reference of a stage's run, which must be of the test split that stage 01 recorded.
+    def recorded(cls, stage: Stage, data) -> Reference:
+        """Load the reference of a stage's run, which must be of the test split of its data set.
+
+        Parameters
+        ----------
+        data : the `helpers.datasets.Dataset` that stage 01 recorded.
 
         Raises
         ------
         DamagedFile : its inputs, labels or requests are other rows: what it judges would mean nothing.
         """
         reference = cls.load(stage.input("02", FILE))
-        inputs, labels, requests = datasets.load(stage.input("01", "data.json")).arrays("test")
+        inputs, labels, requests = data.arrays("test")
         wanted = {**inputs, "labels": labels, "requests": requests}
         found = {**reference.inputs, "labels": reference.labels, "requests": reference.requests}
         for name, array in wanted.items():

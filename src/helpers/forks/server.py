@@ -29,6 +29,7 @@ SERVER_FOLDER = "/"
 """Working folder of a server: it must not keep a folder of the user busy."""
 IMPORTS = {
     "bare": ("numpy", "psutil"),
+    "runtimes": ("numpy", "psutil", "ai_edge_litert.interpreter", "MNN"),
     "quantizer": ("numpy", "ai_edge_quantizer.quantizer"),
     "notebooks": (
         "numpy",
@@ -58,7 +59,7 @@ IMPORTS = {
     ),
 }
 """What a server has imported, by its kind: for processes that call a converter, which cannot live with TensorFlow, or
-whose memory is measured; and for notebooks. A module that is missing is left to whoever needs it. pyplot is not among
+whose memory is measured; that score files of the phones' runtimes; and for notebooks. A module that is missing is left to whoever needs it. pyplot is not among
 them: importing it chooses how figures are shown."""
 TENSORFLOW_MB = "WORKBENCH_TENSORFLOW_MB"
 """Variable of a fork: by how much importing TensorFlow made the server grow, which the fork cannot measure itself."""

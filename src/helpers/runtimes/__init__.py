@@ -94,16 +94,8 @@ def open_model(path: Path, schema: Schema, *, threads: int = 1, trusted: bool = 
     if not path.is_file():
         raise DamagedFile(f"there is no file {path}")
     if not trusted:
-        return guarded.Guarded(path, schema, threads, imports_of(path))
+        return guarded.Guarded(path, schema, threads, "notebooks" if name == "keras" else "runtimes")
     return importlib.import_module(f"{__name__}.{name}").Model(path, schema, threads)
-
-
-def imports_of(path: Path | str) -> str:
-    """What a child process for a file should have imported (`helpers.forks.server.IMPORTS`).
-
-    A phone runtime loads in milliseconds, and how much memory that takes is measured; TensorFlow takes seconds.
-    """
-    return "notebooks" if runtime_of(path) == "keras" else "bare"
 
 
 def batch_differences(model: Runtime, inputs: Mapping[str, np.ndarray], batches: Sequence[int]) -> list[float]:
