@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support import replace_recorded
 
-from helpers import datasets, leaks, runs, runtimes, simulation, training
+from helpers import datasets, overlap, runs, runtimes, simulation, training
 from helpers.convert import mnn, recipes, tflite, variants
 from helpers.errors import BadInput, ConversionFailed, DamagedFile, ParityError, WorkbenchError
 from helpers.evaluation import parity
@@ -232,7 +232,7 @@ def _(world):
     inputs, labels, requests = world.trained.splits["train"]
     rows = {split: np.random.default_rng(i).integers(0, 4200, 4200) for i, split in enumerate(("train", "test"))}
     drawn = {s: ({n: a[i] for n, a in inputs.items()}, labels[i], requests[i]) for s, i in rows.items()}
-    leaks.check_separate(drawn)
+    overlap.check_separate(drawn)
 
 
 @fault("train rows leaked into test", "02 training", BadInput, "420 of the 4,200 test rows are train rows too")
@@ -240,7 +240,7 @@ def _(world):
     leaked = {name: array.copy() for name, array in world.reference.inputs.items()}
     for name, array in leaked.items():
         array[100:520] = world.train[0][name][1000:1420]
-    leaks.check_separate({"train": world.train[0], "test": leaked})
+    overlap.check_separate({"train": world.train[0], "test": leaked})
 
 
 @fault("an input is the label", "02 training", BadInput, r"the label is told by item_design \(AUC 1.000\) alone")
@@ -356,11 +356,11 @@ def test_overwritten_anywhere_an_mnn_is_caught_or_scores_the_same(trained, ranki
 def test_sound_calibration_rows_and_splits_pass(trained, ranking):
     rows = {name: array[:512] for name, array in trained.splits["train"][0].items()}
     variants.check_calibration(rows, trained.reference.inputs)
-    leaks.check_separate({split: arrays[0] for split, arrays in trained.splits.items()})
+    overlap.check_separate({split: arrays[0] for split, arrays in trained.splits.items()})
     for scenario in ranking.scenarios:
         inputs = [ranking.schema.arrays(simulation.sample(ranking, scenario, rows=2000, seed=s)) for s in (1, 2)]
         variants.check_calibration({name: array[:512] for name, array in inputs[0].items()}, inputs[1])
-        leaks.check_separate({"train": inputs[0], "test": inputs[1]})
+        overlap.check_separate({"train": inputs[0], "test": inputs[1]})
 
 
 def test_an_undertrained_model_is_no_fault_of_the_labels(trained, ranking):

@@ -7,7 +7,8 @@ from helpers import simulation
 
 def test_best_possible_is_label_noise_and_the_distance_of_the_medians(ranking):
     train, validation = (
-        simulation.sample(ranking, "simple", rows=n, seed=5, split=s) for s, n in (("train", 5000), ("validation", 1000))
+        simulation.sample(ranking, "simple", rows=n, seed=5, split=s)
+        for s, n in (("train", 5000), ("validation", 1000))
     )
     total = {}
     for split, frame in (("train", train), ("validation", validation)):

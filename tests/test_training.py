@@ -107,7 +107,7 @@ def test_a_layer_that_is_active_outside_training_is_named(ranking, trained, kind
     }[kind]
 
     class Active(keras.layers.Layer):
-        """Keras itself lets ``training=False`` of the model's call win over a layer's; a layer within one it does not."""
+        """``training=False`` of the model's call wins over a layer's own, not over that of a layer in it."""
 
         def __init__(self):
             super().__init__()

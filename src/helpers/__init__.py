@@ -9,8 +9,9 @@ The modules stand on floors and import downwards only:
    made of raw behaviour, a kernel with TensorFlow imported, which stages of a run count
 4. ``runs``: the run folder
 5. ``studies``, ``runtimes``: what is ranked, and what scores it
-6. ``simulation``, ``evaluation``: rows of a study; metrics, parity, latency, the choice of what to ship
-7. ``leaks``: what gives a test away
+6. ``simulation``, ``evaluation``, ``overlap``: rows of a study; metrics, parity, latency, the choice of what to ship;
+   rows that splits share
+7. ``leaks``: inputs that hold the label
 8. ``datasets``: a study's data on disk
 9. ``training``, ``convert``: what makes model files, and is judged as it makes them
 10. ``plots``, ``results``, ``notebooks``, ``tracking``, ``bundle``: what is shown, logged elsewhere, given to a phone

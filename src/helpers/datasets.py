@@ -20,14 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import code, features, files, leaks, simulation
+from helpers import code, features, files, overlap, simulation
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
 from helpers.simulation import BAYES, CHUNK_ROWS, LABEL, REQUEST, SPLITS
 from helpers.studies import Scenario, Study, get
 
 # For the stored notebooks, which still ask for these here
-check_separate, sample, possible_table = leaks.check_separate, simulation.sample, simulation.possible_table
+check_separate, sample, possible_table = overlap.check_separate, simulation.sample, simulation.possible_table
 
 _TRIES = 100
 """How often a set is put in its place while something else keeps standing there."""

@@ -24,7 +24,7 @@ REASONS = {
     errno.EPERM: "this user may not write there: change that, or give another folder (WORKBENCH_HOME, or --into)",
     errno.EROFS: "it is on a read-only file system: give a folder that can be written (WORKBENCH_HOME, or --into)",
     errno.ENOTDIR: "a file stands where a folder is needed: move it away, or give another (WORKBENCH_HOME, or --into)",
-    errno.EMFILE: "too many files are open: close some, or raise the limit (`ulimit -n`), and run the same command again",
+    errno.EMFILE: "too many files are open: raise the limit (`ulimit -n`) and run the same command again",
     errno.EISDIR: "a folder stands where a file is needed: move it away",
 }
 """What to do about what the operating system refuses."""
