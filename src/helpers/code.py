@@ -16,6 +16,7 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ EDITED = "edited while it was used"
 _CALLED = re.compile(rf"({PACKAGE}(?:\.\w+)+):\w+")
 """How a function for a child process is named, see `helpers.child`."""
 
+_parsing = threading.Lock()
 _known: dict[str, dict[str, str]] | None = None
 _seen: dict[str, str] = {}
 _looked = time.time_ns()
@@ -187,7 +189,10 @@ def _imports(name: str, path: str, *version: int) -> tuple[str, ...]:
     """What one module imports, or names for a child; some are no modules but what is in one."""
     package = name if path.endswith("/__init__.py") else name.rpartition(".")[0]
     found: list[str] = []
-    for node in ast.walk(ast.parse(Path(path).read_text(encoding="utf-8"))):
+    text = Path(path).read_text(encoding="utf-8")
+    with _parsing:  # CPython 3.11 counts the depth of all threads together and gives up where they differ
+        tree = ast.parse(text)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
