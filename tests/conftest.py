@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from support import QUICKLY, servers, workbench
 
-from helpers import datasets, runs, studies
+from helpers import datasets, runs, simulation, studies
 from helpers.forks import server
 
 
@@ -42,7 +42,7 @@ def trained(ranking, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     splits = {}
     for split in datasets.SPLITS:
-        frame = datasets.sample(ranking, "simple", rows=4200, seed=7, split=split)
+        frame = simulation.sample(ranking, "simple", rows=4200, seed=7, split=split)
         splits[split] = (
             ranking.schema.arrays(frame),
             frame[datasets.LABEL].to_numpy(),

@@ -297,22 +297,6 @@ def test_ten_million_rows_in_bounded_memory_with_a_progress_bar(monkeypatch):
     assert memory < 1e9, f"{memory / 1e6:.0f} MB"
 
 
-def test_a_split_is_known_by_its_digest(ranking, tmp_path):
-    data = datasets.make(ranking, "simple", seed=1, **SMALL)
-    digests = {split: data.digest(split) for split in datasets.SPLITS}
-    assert len(set(digests.values())) == 3 and all(re.fullmatch("[0-9a-f]{64}", d) for d in digests.values())
-    data.save(tmp_path / "data.json")
-    shutil.rmtree(data.folder)  # known by its record, and again when it is made anew
-    assert {split: datasets.load(tmp_path / "data.json").digest(split) for split in datasets.SPLITS} == digests
-    assert datasets.make(ranking, "simple", seed=1, **SMALL).digest("test") == digests["test"]
-    for changed in ({"seed": 2, **SMALL}, {"seed": 1, **SMALL, "test_rows": 201}):
-        other = datasets.make(ranking, "simple", **changed)
-        assert other.digest("test") not in digests.values()
-    assert other.digest("train") == digests["train"], "the same rows"
-    with pytest.raises(BadInput, match="no split 'tset'"):
-        data.digest("tset")
-
-
 def test_home_moves_the_data(ranking, home):
     data = datasets.make(ranking, "simple", seed=1, **SMALL)
     assert data.folder.is_relative_to(home / "data" / "ranking") and files.home() == home.resolve()

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import datasets, plots, studies
+from helpers import plots, simulation, studies
 from helpers.bundle import native
 from helpers.evaluation import latency, metrics
 
@@ -21,7 +21,7 @@ def _points(line):
 
 
 def test_distributions_count_every_row_of_every_feature(ranking):
-    frame = datasets.sample(ranking, "personalised", rows=500, seed=0)
+    frame = simulation.sample(ranking, "personalised", rows=500, seed=0)
     axes = [ax for ax in plots.distributions(frame, ranking.schema, "title").axes if ax.axison]
     assert [ax.get_title(loc="left") for ax in axes] == ranking.schema.columns
     assert all(sum(patch.get_height() for patch in ax.patches) == 500 for ax in axes)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from helpers import training
@@ -14,16 +15,30 @@ from helpers.errors import BadInput
 
 FINGERPRINT = """
 import sys
-from helpers import datasets, studies, training
+from helpers import simulation, studies, training
 from pathlib import Path
 study = studies.get("ranking")
 splits = {}
 for split in ("train", "validation"):
-    frame = datasets.sample(study, "simple", rows=1000, seed=1, split=split)
+    frame = simulation.sample(study, "simple", rows=1000, seed=1, split=split)
     splits[split] = study.schema.arrays(frame), frame["label"].to_numpy()
 model, _ = training.train(study, splits["train"], splits["validation"], seed=1, epochs=2)
 training.save(model, Path(sys.argv[1]))
 """
+
+
+def test_the_conclusion_says_what_the_figures_say():
+    def table(ours: float):
+        aucs = {"popularity only": 0.6, "logistic regression": 0.8, "this model": ours, "best possible (Bayes)": 0.9}
+        return pd.DataFrame({name: {"auc": auc, "accuracy": auc - 0.1} for name, auc in aucs.items()}).T
+
+    history = pd.DataFrame({"val_accuracy": [0.7, 0.75]})
+    better = training.conclusion(table(0.85), history, published=(0.7, 0.8))
+    assert better.startswith("The model ranks better than logistic regression: AUC 0.850 against 0.800, accuracy 0.750")
+    assert "After 2 epochs it does not reach the published validation accuracy: 0.750, published 0.800." in better
+    worse = training.conclusion(table(0.79), history, published=None)
+    assert "ranks worse than logistic regression" in worse and "nothing needs the model" in worse
+    assert "ranks as well as" in training.conclusion(table(0.8), history, None) and "published" not in worse
 
 
 def _train(ranking, trained, **options):

@@ -75,16 +75,20 @@ class Child:
             as a plain WorkbenchError with the type's name.
         """
         request = json.dumps({"function": function, "arguments": arguments}) + "\n"
-        reply = {}
+        executed = None
         try:
             content = memoryview(request.encode())
             while content:
                 content = content[os.write(self._requests, content) :]
             reply = json.loads(self._line(timeout))
+            executed = reply.get("code", {})  # of what it had not executed before
         except BrokenPipeError:
             raise self._died() from None
-        finally:  # of a child that dies, nobody knows how far it got
-            code.add(reply.get("code") or code.sha256s(code.imported([function.partition(":")[0]])))
+        finally:
+            if executed is None:  # of a child that dies, nobody knows how far it got
+                executed = code.sha256s(code.imported([function.partition(":")[0]]))
+            if executed:
+                code.add(executed)
         if "error" in reply:
             kind = getattr(errors, reply["error"], None)
             if kind is None:
@@ -156,6 +160,7 @@ def _serve() -> None:
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever prints on stdout goes to the log
+    told: dict[str, str] = {}
     for line in sys.stdin:
         request = json.loads(line)
         module, _, name = request["function"].partition(":")
@@ -164,7 +169,8 @@ def _serve() -> None:
             reply = {"result": result}
         except Exception as error:
             reply = {"error": type(error).__name__, "message": str(error)}
-        reply["code"] = code.loaded()
+        if (loaded := code.loaded()) != told:
+            reply["code"] = told = loaded
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
 

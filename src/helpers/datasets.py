@@ -20,14 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import code, features, files, overlap, simulation
+from helpers import code, features, files, simulation
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
 from helpers.simulation import BAYES, CHUNK_ROWS, LABEL, REQUEST, SPLITS
 from helpers.studies import Scenario, Study, get
-
-# For the stored notebooks, which still ask for these here
-check_separate, sample, possible_table = overlap.check_separate, simulation.sample, simulation.possible_table
 
 _TRIES = 100
 """How often a set is put in its place while something else keeps standing there."""
@@ -135,14 +132,6 @@ class Dataset:
     def save(self, path: Path) -> None:
         """Write the record that `load` reads; it holds the SHA-256 of every part."""
         path.write_text(json.dumps(self.manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-    def digest(self, split: str) -> str:
-        """SHA-256 of a split, of its number of rows and its parts' SHA-256 in order; nothing is read for it.
-
-        What was computed from a split can keep it, to be refused beside rows or labels of another one.
-        """
-        content = [[part["sha256"] for part in self._parts(split)], self.rows(split)]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def files(self) -> dict[str, str]:
         """SHA-256 of every part by its path below `files.home`, for `Stage.share`."""
@@ -295,7 +284,7 @@ def _place(partial: Path, folder: Path) -> None:
     import fcntl
 
     damaged = partial.with_name(f"{partial.name}-damaged")
-    with open(folder.parent / ".lock", "w") as lock:
+    with open(folder.parent / ".lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for _ in range(_TRIES):
             if _existing(folder) is not None:

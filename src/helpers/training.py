@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +130,33 @@ def check_learnable(
                 f"nothing relates features to labels: learned from half of the {len(training[1]):,} training rows, the "
                 f"best baseline has an AUC of at most {high:.3f} on the other half; {why}"
             )
+
+
+def conclusion(table, history, published: Sequence[float] | None) -> str:
+    """Say in words whether a model beats what is simple, and whether it reaches what was published.
+
+    Parameters
+    ----------
+    table : metrics by scorer (`metrics.summary`), with ``this model``, its baselines and what is best possible.
+    history : of `train`.
+    published : validation accuracy by epoch, or None.
+    """
+    baselines = table.drop(index=["this model", *(name for name in table.index if name.startswith("best possible"))])
+    simple = baselines["auc"].idxmax()
+    ours, theirs = table.loc["this model"], baselines.loc[simple]
+    gain = round(ours["auc"], 3) - round(theirs["auc"], 3)
+    comparison = "ranks better than" if gain > 0 else "ranks worse than" if gain < 0 else "ranks as well as"
+    pairs = {"AUC": "auc", "accuracy": "accuracy"}
+    figures = ", ".join(f"{name} {ours[key]:.3f} against {theirs[key]:.3f}" for name, key in pairs.items())
+    lines = [f"The model {comparison} {simple}: {figures}."]
+    if gain <= 0:
+        lines.append(f"On this data nothing needs the model: {simple} is smaller.")
+    if published:
+        reached, wanted = history["val_accuracy"].iloc[-1], published[-1]
+        word = "reaches" if reached >= wanted else "does not reach"
+        said = f"{reached:.3f}, published {wanted:.3f}"
+        lines.append(f"After {len(history)} epochs it {word} the published validation accuracy: {said}.")
+    return "\n".join(lines)
 
 
 def _highest_auc(scores: np.ndarray, labels: np.ndarray, requests: np.ndarray) -> float:

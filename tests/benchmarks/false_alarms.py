@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import datasets, runs, studies, training
+from helpers import datasets, runs, simulation, studies, training
 from helpers.convert import recipes, tflite, variants
 from helpers.evaluation import latency, parity
 from helpers.runtimes import open_model
@@ -27,7 +27,7 @@ def parity_alarms(study, files: dict[str, Path], comparisons: int) -> int:
     alarms, names = 0, list(files)
     for number in range(comparisons):
         name, rng = names[number % len(names)], np.random.default_rng(number)
-        frame = datasets.sample(study, "simple", rows=2000, seed=1000 + number, split="test")
+        frame = simulation.sample(study, "simple", rows=2000, seed=1000 + number, split="test")
         inputs, labels = study.schema.arrays(frame), frame[datasets.LABEL].to_numpy()
         model, size = open_model(files[name], study.schema, trusted=True), int(rng.integers(1, 2000))
         parts = [model.score({n: a[i : i + size] for n, a in inputs.items()}) for i in range(0, 2000, size)]
@@ -62,7 +62,7 @@ def main() -> None:
     study = studies.get("ranking")
     splits = {}
     for split in datasets.SPLITS:
-        frame = datasets.sample(study, "simple", rows=5000, seed=0, split=split)
+        frame = simulation.sample(study, "simple", rows=5000, seed=0, split=split)
         labels, requests = frame[datasets.LABEL].to_numpy(), frame[datasets.REQUEST].to_numpy()
         splits[split] = study.schema.arrays(frame), labels, requests
     model, _ = training.train(study, splits["train"][:2], splits["validation"][:2], progress=False)

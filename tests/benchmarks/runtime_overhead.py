@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import datasets, studies, training
+from helpers import datasets, simulation, studies, training
 from helpers.convert import mnn, tflite
 from helpers.runtimes import open_model
 
@@ -86,7 +86,7 @@ def main() -> None:
     study = studies.get("ranking")
     splits = {}
     for split in ("train", "validation"):
-        frame = datasets.sample(study, "simple", rows=5000, seed=0, split=split)
+        frame = simulation.sample(study, "simple", rows=5000, seed=0, split=split)
         splits[split] = study.schema.arrays(frame), frame[datasets.LABEL].to_numpy()
     model, _ = training.train(study, splits["train"], splits["validation"], epochs=1, progress=False)
     print(f"{'file':<12} {'batch':>5} {'calls':<14} {'bare us':>9} {'steps / bare':>14} {'score / bare':>14}")

@@ -132,10 +132,10 @@ def test_output_of_native_code_goes_where_the_askers_does(runtime, capfd):
 
 def test_weights_are_those_of_the_ordinary_kernel(runtime):
     code = (
-        "import hashlib\nfrom helpers import datasets, studies, training\nstudy = studies.get('ranking')\nsplits = []\n"
+        "import hashlib\nfrom helpers import simulation, studies, training\nstudy = studies.get('ranking')\nsplits = []\n"
         "for split in ('train', 'validation'):\n"
-        "    frame = datasets.sample(study, 'simple', rows=2000, seed=3, split=split)\n"
-        "    splits.append((study.schema.arrays(frame), frame[datasets.LABEL].to_numpy()))\n"
+        "    frame = simulation.sample(study, 'simple', rows=2000, seed=3, split=split)\n"
+        "    splits.append((study.schema.arrays(frame), frame[simulation.LABEL].to_numpy()))\n"
         "model, _ = training.train(study, *splits, epochs=2, seed=3, progress=False)\n"
         "print(hashlib.sha256(b''.join(w.tobytes() for w in model.get_weights())).hexdigest())"
     )

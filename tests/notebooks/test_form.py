@@ -8,9 +8,11 @@ import subprocess
 import sys
 
 import nbformat
+import pytest
 from support import code_cells
 
-from helpers import notebooks, parameters
+from helpers import notebooks, parameters, runs
+from helpers.errors import StageFailed
 
 
 def test_every_code_cell_was_executed_in_order_without_an_error(notebook):
@@ -68,6 +70,16 @@ def test_one_name_has_one_default_and_one_meaning():
     for notebook in notebooks.stages().values():
         for name, parameter in notebooks.declared(notebook).items():
             assert seen.setdefault(name, (parameter.default, parameter.help)) == (parameter.default, parameter.help)
+
+
+def test_what_was_timed_in_a_noisy_moment_is_not_stored(home):
+    for run, floor in (("quiet", 0.05), ("noisy", 0.86)):
+        runs.Stage("05_accuracy_latency", study="ranking", run=run).finish(noise_floor=floor)
+        if run == "quiet":
+            notebooks._require_quiet("05_accuracy_latency", home)
+    notebooks._require_quiet("03_tflite_conversion", home)
+    with pytest.raises(StageFailed, match=r"noise floor of 0.86, at most 0.2 is stored; try again"):
+        notebooks._require_quiet("05_accuracy_latency", home)
 
 
 def test_only_training_and_tflite_conversion_import_tensorflow(notebook, finished_copy):

@@ -116,7 +116,7 @@ def _finish(process: child.Child, path: Path, schema: Schema, function: str, **a
 
 
 def interface(path: Path, schema: Schema):
-    """Shapes that an ``.mnn`` file has before it is resized, by the names an app asks for: DataFrame of tensor and shape.
+    """Tell the shapes of an ``.mnn`` file before it is resized: DataFrame of tensor, kind and shape, as an app asks.
 
     Raises
     ------

@@ -214,6 +214,12 @@ def summarise(blocks, *, reference: str, seed: int = 0):
     return table.set_index(["variant", *way]).sort_index()
 
 
+def noise_floor(summary) -> float:
+    """The largest noise floor of a call with the copies and the fewest threads, over the batch sizes."""
+    part = summary.xs("copy_and_run", level="mode")
+    return float(part.xs(min(part.index.unique("threads")), level="threads")["floor"].max())
+
+
 def variants(summary) -> list[str]:
     """The files of a summary, without the reference's further processes."""
     return [variant for variant in summary.index.unique("variant") if variant not in AGAIN]
@@ -363,7 +369,7 @@ def check_steps(steps: Steps, inputs: Mapping[str, np.ndarray], expected: np.nda
         raise DamagedFile(f"what is timed is not the scoring: {scores.size} scores for {len(expected)} rows")
     difference = np.abs(scores - expected).max()
     if not difference <= BATCH_ERROR and np.isfinite(expected).all():
-        raise DamagedFile(f"what is timed is not the scoring: the scores of {len(expected)} rows differ by {difference:.1e}")
+        raise DamagedFile(f"what is timed is not the scoring: {len(expected)} rows score differently, by {difference:.1e}")
 
 
 def _block(batch: int, mode: str, threads: int, calls: int | None) -> tuple[int, float]:

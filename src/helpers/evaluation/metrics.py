@@ -208,8 +208,8 @@ def logit_slope(scores: np.ndarray, reference: np.ndarray) -> float:
     Both are clipped to what eight bits can tell from 0 and 1, which keeps a saturated score from deciding it alone. NaN
     if the reference's logits are all alike.
     """
-    clipped = (np.clip(np.asarray(s, np.float64).reshape(-1), _EIGHT_BITS, 1 - _EIGHT_BITS) for s in (scores, reference))
-    y, x = (np.log(p / (1 - p)) for p in clipped)
+    pair = (np.asarray(s, np.float64).reshape(-1).clip(_EIGHT_BITS, 1 - _EIGHT_BITS) for s in (scores, reference))
+    y, x = (np.log(p / (1 - p)) for p in pair)
     x = x - x.mean()
     return float(x @ y / (x @ x)) if x.any() else float("nan")
 

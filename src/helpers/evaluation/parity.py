@@ -376,4 +376,5 @@ def check_batches(
         check_repeats(model, inputs, model.score(inputs))
         batch, difference = batches[wrong[0]], differences[wrong[0]]
         others = f", and so do {len(wrong) - 1} other batch sizes of {len(batches)}" if len(wrong) > 1 else ""
-        raise ParityError(f"batches disagree: in batches of {batch} rows score differently, by {difference:.1e}{others}")
+        reason = f"in batches of {batch} rows score differently, by {difference:.1e}{others}"
+        raise ParityError(f"batches disagree: {reason}")

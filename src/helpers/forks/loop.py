@@ -89,7 +89,7 @@ def _import(modules: tuple[str, ...]) -> None:
 
 def _resident_mb() -> float:
     """Memory of this process in MB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 

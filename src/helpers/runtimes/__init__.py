@@ -26,8 +26,8 @@ MODULES = {".keras": "keras", ".tflite": "litert", ".mnn": "mnn"}
 class Steps(NamedTuple):
     """Timers over the bare runtime calls for one batch; ``.timeit(calls)`` makes them and returns the seconds.
 
-    `timeit` compiles the calls into the loop itself, so that no function call of ours is timed with them. `scores` makes
-    the calls of `copy_and_run` once, the same lines, and returns what they scored: ``(n_rows, 1)``.
+    `timeit` compiles the calls into the loop itself, so that no function call of ours is timed with them.
+    `scores` makes the calls of `copy_and_run` once, the same lines, and returns what they scored: ``(n_rows, 1)``.
     """
 
     copy_and_run: timeit.Timer
