@@ -78,10 +78,8 @@ def test_the_command_can_be_pasted_into_a_shell(home):
     stage.finish()
     with stage.run.edit() as record:
         record["requested"] = {"variant": "mnn fp16", "model_url": "https://a.example/?b=1&c=2", "learning_rate": 3e-5}
-    command = re.search(r"<pre>(.*?)\n(?:.*\n)*?workbench run", report.render(stage.run), re.DOTALL)
-    lines = html.unescape(command[0]).splitlines()
-    (line,) = [line for line in lines if "-p" in line]
-    assert shlex.split(line.removeprefix("<pre>"))[5:] == [
+    (line,) = re.findall(r"^(?:<pre>)?(workbench run .* -p .*)$", report.render(stage.run), re.MULTILINE)
+    assert shlex.split(html.unescape(line))[5:] == [
         *("-p", "variant=mnn fp16", "-p", "model_url=https://a.example/?b=1&c=2", "-p", "learning_rate=3e-05")
     ]
 

@@ -75,6 +75,7 @@ def test_figures_of_stale_stages_are_not_shown_beside_others(home):
     )
 
 
+@pytest.mark.slow
 def test_a_folder_with_an_odd_name_breaks_nothing_and_is_told(home):
     run = _run("default", epochs=3)
     shutil.copytree(run.folder, run.folder.with_name("default (copy)"))

@@ -265,14 +265,15 @@ def list_studies(study: str | None) -> None:
 
 @main.command("notebooks")
 @click.option("--check", is_flag=True, help="Compare with the stored outputs (nbval) and change nothing.")
-def refresh_notebooks(check: bool) -> None:
-    """Execute all notebooks in a throw-away home and store their normalised outputs in place."""
+@click.option("--stages", "chosen", metavar="01-06", help="Only these stages, from the first on. [default: all notebooks]")
+def refresh_notebooks(check: bool, chosen: str | None) -> None:
+    """Execute notebooks in a throw-away home and store their normalised outputs in place."""
     from helpers import notebooks
 
     if not check:
-        notebooks.refresh(echo=click.echo)
+        notebooks.refresh(chosen, echo=click.echo)
         return
-    done = notebooks.check()
+    done = notebooks.check(None if chosen is None else list(notebooks.stages(chosen).values()))
     click.echo(done.stdout + done.stderr)
     sys.exit(1 if done.returncode else 0)
 

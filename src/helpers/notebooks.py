@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import json
 import os
 import re
 import subprocess
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers import files, kernels
+from helpers import files, kernels, quiet
 from helpers.errors import BadInput, StageFailed
 
 LAST_STAGE = "06"
@@ -25,6 +26,9 @@ KERNEL = {
     "NotebookClient": {"kernel_manager_class": "helpers.kernels.manager.Manager"},
 }
 """Traitlets configuration of the kernels: messages are encrypted, as ipykernel asks for."""
+STORED_SECONDS = 120.0
+"""How long latency is timed for stored outputs."""
+_SECONDS = re.compile(r"^(latency_seconds: float = )[\d.]+", re.MULTILINE)
 MOST_NOISE = 0.2
 """Noise floor of latency above which outputs are not stored."""
 _KINDS = {"int": int, "float": float, "bool": bool, "str": str, "list": list}
@@ -89,7 +93,8 @@ def declared(notebook: Path) -> dict[str, Declared]:
 
 @functools.cache
 def _declared(notebook: Path, changed: int) -> dict[str, Declared]:
-    import papermill
+    with quiet.without_uri_grammar():
+        import papermill
 
     try:
         found = papermill.inspect_notebook(str(notebook))
@@ -127,23 +132,34 @@ def environment(**values: str):
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
-def refresh(echo: Callable[[str], None] = print) -> None:
-    """Execute every notebook in a throw-away home and store its normalised outputs in place.
+def refresh(chosen: str | None = None, echo: Callable[[str], None] = print) -> None:
+    """Execute notebooks in a throw-away home and store their normalised outputs in place.
+
+    Latency is timed for `STORED_SECONDS` then, which is longer than the notebook's default: its noise is stored too.
+
+    Parameters
+    ----------
+    chosen : which stages, from the first on as ``"01-05"``; default all notebooks.
 
     Raises
     ------
     StageFailed : a notebook raised an error, or timed in a noisy moment (`MOST_NOISE`); it is left as it was, as are
         those after it.
     """
-    import nbformat
+    with quiet.without_uri_grammar():
+        import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, DeadKernelError
     from traitlets.config import Config
 
     with tempfile.TemporaryDirectory() as home, environment(WORKBENCH_HOME=home, TQDM_DISABLE="1"):
-        for notebook in numbered().values():
+        for notebook in (numbered() if chosen is None else stages(chosen)).values():
             started = time.monotonic()
             content = nbformat.read(notebook, as_version=4)
+            sources = [cell.source for cell in content.cells]
+            for cell in content.cells:
+                if "parameters" in cell.metadata.get("tags", []):
+                    cell.source = _SECONDS.sub(rf"\g<1>{STORED_SECONDS}", cell.source)
             resources = {"metadata": {"path": str(folder())}}
             options = {"timeout": None, "record_timing": False, "coalesce_streams": True, "config": Config(KERNEL)}
             options["kernel_name"] = kernels.NAME
@@ -153,6 +169,8 @@ def refresh(echo: Callable[[str], None] = print) -> None:
             except (CellExecutionError, DeadKernelError) as error:
                 raise StageFailed(f"{notebook.name} failed and was left as it was: {error}") from error
             _require_quiet(notebook.stem, Path(home))
+            for cell, source in zip(content.cells, sources, strict=True):
+                cell.source = source
             with files.atomic(notebook) as temporary:
                 nbformat.write(normalised(content), temporary)
             echo(f"{notebook.stem}  stored in {time.monotonic() - started:.1f} s")

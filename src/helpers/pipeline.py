@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from helpers import code, files, kernels, notebooks, records, report, runs, studies
+from helpers import code, files, kernels, notebooks, quiet, records, report, runs, studies
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, KernelDied, StageFailed, WorkbenchError, meant
 from helpers.notebooks import KERNEL, declared, environment, stages
@@ -206,7 +206,8 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict) -> None:
     """One stage through papermill, in a kernel of its own; the notebook in notebooks/ is only read."""
     import logging
 
-    import papermill
+    with quiet.without_uri_grammar():
+        import papermill
     from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
 

@@ -47,6 +47,23 @@ def native_output():
                 sys.stderr.write(read())
 
 
+@contextmanager
+def without_uri_grammar():
+    """Let the body import jsonschema without the grammar of URIs, which takes a second and a half to build.
+
+    The schema of notebooks has no URIs to check, and jsonschema does without the package where it is not there.
+    """
+    name = "rfc3987_syntax"
+    missing = name not in sys.modules
+    if missing:
+        sys.modules[name] = None
+    try:
+        yield
+    finally:
+        if missing:
+            del sys.modules[name]
+
+
 def tensorflow(*, first_operation: bool = True):
     """Import TensorFlow, on the CPU and with the same kernels on every processor.
 

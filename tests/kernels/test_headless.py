@@ -167,6 +167,7 @@ def _start(home: Path, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen(command, env=environment, start_new_session=True, **streams)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_the_temporary_folder_as_it_was(temporary, home):
     process = _start(home, "-p", "rows=400", "-p", "epochs=1", "--stages", "01-03")
     _, errors = process.communicate()
@@ -190,6 +191,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.slow
 def test_an_interruption_is_one_line_at_any_moment(temporary, home):
     """As by Ctrl-C on a terminal, which interrupts all of the process group."""
     for moment, after in [

@@ -9,6 +9,7 @@ from sweeping import FIRST_STAGE, TWO_WIDTHS, check_whole, records
 from helpers import runs
 
 
+@pytest.mark.slow
 def test_a_sweep_makes_what_single_runs_make_and_shares_what_is_the_same(file, home, tmp_path):
     file.write_text(TWO_WIDTHS)
     done = workbench("sweep", str(file), "--workers", "2", home=home)

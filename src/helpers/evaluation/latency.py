@@ -215,8 +215,8 @@ def summarise(blocks, *, reference: str, seed: int = 0):
 
 
 def noise_floor(summary) -> float:
-    """The largest noise floor of a call with the copies and the fewest threads, over the batch sizes."""
-    part = summary.xs("copy_and_run", level="mode")
+    """The noise floor of what ``comparison.csv`` takes: a call at batch 1 with the copies and the fewest threads."""
+    part = summary.xs((1, "copy_and_run"), level=("batch", "mode"))
     return float(part.xs(min(part.index.unique("threads")), level="threads")["floor"].max())
 
 
