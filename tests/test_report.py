@@ -144,6 +144,8 @@ def test_only_times_and_their_ratios_are_masked():
         assert _masked(f"a {ratio} b") == "aRATIO b"
     assert _masked("  186x (174-197x)") == _masked("0.77x (0.75-0.77x)") == "RATIO"
     assert _masked("  1.48 us    1.05x slower") == "TIMERATIO"
+    for row in ("2.25 us 1.05x   +-4 %  no difference", "62.25 us 237x +-140 %     is slower"):
+        assert _masked(row) == "TIMERATIOFLOORCLAIM"
 
 
 def test_cells_with_times_have_one_width():

@@ -14,6 +14,7 @@ from helpers.schema import Schema
 COLOURS = ("#33658a", "#d1603d", "#5b8c5a", "#8e6c8a", "#c2a13e", "#5f6b73")
 RUNTIME_COLOURS = {"keras": COLOURS[5], "litert": COLOURS[0], "mnn": COLOURS[1]}
 MOST_POINTS = 2000
+MOST_ROUNDS = 20
 _STYLE = {
     "figure.dpi": 100,
     "savefig.dpi": 100,
@@ -307,12 +308,12 @@ def latency(summary, mode: str = "copy_and_run", threads: int = 1) -> Figure:
 
 
 def warm_up(blocks, batch: int = 1, mode: str = "copy_and_run", threads: int = 1) -> Figure:
-    """Time of each round by the file's own median, a line a file; round 0 is the warm-up, which is not counted.
+    """Time of the first rounds by the file's own median, a line a file; round 0 is the warm-up, which is not counted.
 
     Lines that move together are the machine changing its speed; ratios within a round do not see it.
     """
     chosen = (blocks["batch"] == batch) & (blocks["mode"] == mode) & (blocks["threads"] == threads)
-    part = blocks[chosen & (blocks["process"] == 1)]
+    part = blocks[chosen & (blocks["process"] == 1) & (blocks["round"] <= MOST_ROUNDS)]
     figure, axes = _axes(size=(7.5, 2.8))
     ax = axes[0, 0]
     for variant, own in part.groupby("variant"):
