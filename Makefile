@@ -12,7 +12,7 @@ LAB ?=
 
 help:
 	@echo "make run        environment, then notebooks 01-06 headless; prints the comparison table"
-	@echo "make test       pytest and nbval, under five minutes"
+	@echo "make test       pytest and nbval"
 	@echo "make test-slow  the tests that take longer"
 	@echo "make lab        JupyterLab on localhost, with its token"
 	@echo "make notebooks  execute the notebooks in place and normalise their stored outputs"
