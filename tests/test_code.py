@@ -68,10 +68,7 @@ def test_files_that_a_module_copies_count_as_it_does(package, monkeypatch):
     (package / "headers" / "c" / "a.h").write_text("int a;")
     record = code.sha256s(["helpers.native", "helpers.low"])
     (package / "headers" / ".a.h.swp").write_text("of an editor")
-    assert (
-        list(record) == ["helpers.low", "helpers.native", "headers/c/a.h"]
-        and code.changed(record) is None
-    )
+    assert list(record) == ["helpers.low", "helpers.native", "headers/c/a.h"] and code.changed(record) is None
     (package / "headers" / "b.h").write_text("int b;")
     assert code.changed(record) == "headers/b.h has changed since"
     (package / "headers" / "b.h").unlink()
@@ -89,9 +86,7 @@ def test_every_folder_of_data_is_there_and_the_package_holds_nothing_but_its_ver
 def _python(script: str, source: str = str(code.FOLDER.parent)) -> dict:
     """What a script in a fresh process prints as JSON, with the package of another place."""
     environment = {**os.environ, "PYTHONPATH": source}
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -166,14 +161,10 @@ def test_what_is_no_notebook_is_named(tmp_path, content):
 
 def test_all_modules_are_found(package):
     parts = ["part", "part.leaf"]
-    assert code.modules() == [
-        f"helpers.{name}" for name in ("high", "late", "low", "native", "other", *parts)
-    ]
+    assert code.modules() == [f"helpers.{name}" for name in ("high", "late", "low", "native", "other", *parts)]
 
 
-def test_what_a_fork_server_executes_of_the_package_replaces_it_when_it_is_edited(
-    tmp_path, monkeypatch
-):
+def test_what_a_fork_server_executes_of_the_package_replaces_it_when_it_is_edited(tmp_path, monkeypatch):
     for name in ("forks/server.py", "quiet.py", "files.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(code.FOLDER / name, tmp_path / name)

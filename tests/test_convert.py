@@ -277,7 +277,9 @@ def test_an_operator_that_mnn_does_not_have_is_named_with_its_cure(tmp_path):
     from helpers.layers import Lookup
 
     schema = Schema(
-        "ids", (Tensor("user", "user", (Dimension("id", "", 0, 9),), "int32"),), Tensor("score", "score", (Dimension("s", ""),))
+        "ids",
+        (Tensor("user", "user", (Dimension("id", "", 0, 9),), "int32"),),
+        Tensor("score", "score", (Dimension("s", ""),)),
     )
 
     def convert(layer, name):
@@ -287,7 +289,9 @@ def test_an_operator_that_mnn_does_not_have_is_named_with_its_cure(tmp_path):
         mnn.convert(tmp_path / f"{name}.tflite", schema, tmp_path / f"{name}.mnn")
         return model
 
-    with pytest.raises(ConversionFailed, match=r"does not have the operator SELECT_V2 \(a Keras Embedding .*layers.Lookup"):
+    with pytest.raises(
+        ConversionFailed, match=r"does not have the operator SELECT_V2 \(a Keras Embedding .*layers.Lookup"
+    ):
         convert(keras.layers.Embedding(10, 4), "embedding")
     model = convert(Lookup(10, 4), "lookup")
     ids = {"user": np.arange(10, dtype=np.int32).reshape(-1, 1)}

@@ -174,18 +174,16 @@ def maker(barrier, rounds, failures):
     for number in range(rounds):
         barrier.wait(60)
         try:
-            make().verify()
+            made = make()
+            for _ in range(20):
+                datasets.Dataset(made.folder, made.manifest).verify()
         except BaseException as error:
             failures.put(f"round {number}: {error!r}")
         barrier.wait(60)
 
 def intrude(folder, stop):
     while not stop.is_set():
-        try:
-            folder.mkdir()
-            (folder / "dataset.json").write_text("half {")
-        except OSError:
-            pass
+        (folder / "dataset.json").write_text("half {")
 
 if __name__ == "__main__":
     rounds, processes = 25, 3
@@ -199,6 +197,8 @@ if __name__ == "__main__":
         child.start()
     for number in range(rounds):
         (folder / "dataset.json").write_text("half {")
+        if number % 2:
+            (folder / "test-00000.parquet").unlink()
         barrier.wait(60)
         barrier.wait(60)
         datasets.Dataset(folder, make().manifest).verify()

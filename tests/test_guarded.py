@@ -9,8 +9,8 @@ from helpers import runtimes
 from helpers.convert import mnn, tflite
 from helpers.errors import BadInput, DamagedFile
 from helpers.evaluation import comparison, latency, parity
-from helpers.runtimes import guarded
 from helpers.quiet import tensorflow
+from helpers.runtimes import guarded
 from helpers.schema import Dimension, Schema, Tensor
 
 SCORE = Tensor("score", "score", (Dimension("score", ""),))
@@ -177,7 +177,19 @@ def test_the_comparison_goes_on_without_what_could_not_be_made_or_scored(crashin
     judged = {"litert fp32": trained.reference.judge(trained.reference.scores)}
     judged |= parity.examine_files({"mnn fp32": crashing}, IDS, _reference(far))[0]
     rows = [("litert fp32", 1, mode, 1, 10.0, 12.0, 1.0, 1.0, 1.0, 0.1, "no difference") for mode in latency.MODES]
-    names = "variant batch mode threads microseconds p90 ratio ratio_low ratio_high floor verdict".split()
+    names = [
+        "variant",
+        "batch",
+        "mode",
+        "threads",
+        "microseconds",
+        "p90",
+        "ratio",
+        "ratio_low",
+        "ratio_high",
+        "floor",
+        "verdict",
+    ]
     summary = pd.DataFrame(rows, columns=names).set_index(["variant", "batch", "mode", "threads"])
     missing = pd.DataFrame({"reason": ["MNN does not have X"]}, index=["mnn fp16"])
     table = comparison.build(files, judged, summary, pd.Series({"litert fp32": 5.0}), missing)
@@ -185,5 +197,9 @@ def test_the_comparison_goes_on_without_what_could_not_be_made_or_scored(crashin
     assert table["latency_us"].notna().tolist() == [True, False, False]
     assert table["reason"].iloc[2] == "MNN does not have X" and comparison.latency_label(table) == "LiteRT fp32"
     assert comparison.latency_reference(judged) == "litert fp32"
-    without = {"keras fp32": judged["litert fp32"], "litert fp32": judged["mnn fp32"], "mnn fp32": judged["litert fp32"]}
+    without = {
+        "keras fp32": judged["litert fp32"],
+        "litert fp32": judged["mnn fp32"],
+        "mnn fp32": judged["litert fp32"],
+    }
     assert comparison.latency_reference(without) == "mnn fp32"

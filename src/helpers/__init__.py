@@ -4,7 +4,8 @@ The modules stand on floors and import downwards only:
 
 1. ``errors``, ``layers``, ``quiet``: what can go wrong, Keras layers, and imports without noise
 2. ``code``, ``files``, ``forks``, ``parameters``, ``schema``, ``strict_json``: which sources made a result, files
-   written whole, processes that are ready, what a parameter and a model's inputs may be, JSON that all devices read alike
+   written whole, processes that are ready, what a parameter and a model's inputs may be, JSON that all devices read
+   alike
 3. ``child``, ``environment``, ``features``, ``kernels``, ``records``: a process to crash in, packages and host, inputs
    made of raw behaviour, a kernel with TensorFlow imported, which stages of a run count
 4. ``runs``: the run folder

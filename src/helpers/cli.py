@@ -265,7 +265,9 @@ def list_studies(study: str | None) -> None:
 
 @main.command("notebooks")
 @click.option("--check", is_flag=True, help="Compare with the stored outputs (nbval) and change nothing.")
-@click.option("--stages", "chosen", metavar="01-06", help="Only these stages, from the first on. [default: all notebooks]")
+@click.option(
+    "--stages", "chosen", metavar="01-06", help="Only these stages, from the first on. [default: all notebooks]"
+)
 def refresh_notebooks(check: bool, chosen: str | None) -> None:
     """Execute notebooks in a throw-away home and store their normalised outputs in place."""
     from helpers import notebooks

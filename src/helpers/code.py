@@ -48,13 +48,9 @@ def loaded() -> dict[str, str]:
     """
     global _looked
     before, _looked = _looked, time.time_ns()
-    main = getattr(
-        sys.modules.get("__main__"), "__spec__", None
-    )  # as in ``python -m helpers.child``
+    main = getattr(sys.modules.get("__main__"), "__spec__", None)  # as in ``python -m helpers.child``
     names = [*list(sys.modules), *([main.name] if main else [])]
-    for name, digest in sha256s(
-        name for name in names if _is_module(name) and name not in _seen
-    ).items():
+    for name, digest in sha256s(name for name in names if _is_module(name) and name not in _seen).items():
         modified = os.stat(_source(name) or FOLDER / name).st_mtime_ns
         edited = before < modified <= time.time_ns()
         _seen.setdefault(name, EDITED if edited else digest)
@@ -199,9 +195,7 @@ def _imports(name: str, path: str, *version: int) -> tuple[str, ...]:
             module = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
             found += [module, *(f"{module}.{alias.name}" for alias in node.names)]
         elif (
-            isinstance(node, ast.Constant)
-            and isinstance(node.value, str)
-            and (match := _CALLED.fullmatch(node.value))
+            isinstance(node, ast.Constant) and isinstance(node.value, str) and (match := _CALLED.fullmatch(node.value))
         ):
             found.append(match[1])
     return tuple(found)

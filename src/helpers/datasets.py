@@ -6,7 +6,6 @@ for the same one. Its rows come from `helpers.simulation` in chunks, so a set of
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import inspect
 import json
@@ -14,7 +13,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,9 +24,6 @@ from helpers import parameters as parameter_table
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
 from helpers.simulation import BAYES, CHUNK_ROWS, LABEL, REQUEST, SPLITS
 from helpers.studies import Scenario, Study, get
-
-_TRIES = 100
-"""How often a set is put in its place while something else keeps standing there."""
 
 
 @dataclass(frozen=True)
@@ -277,30 +273,23 @@ def _existing(folder: Path) -> Dataset | None:
 
 
 def _place(partial: Path, folder: Path) -> None:
-    """Rename a whole set into its place, unless there is a whole one by now; a damaged one makes way.
+    """Move a whole set into its place part by part, its record last, unless a whole one stands there by now.
 
-    Makers wait for each other. What else may put something there meanwhile is met by trying again.
+    Makers wait for each other. The parts of a set are the same bytes whoever made them, so that a set which others
+    read meanwhile stays readable while its damaged files are replaced.
     """
     import fcntl
 
-    damaged = partial.with_name(f"{partial.name}-damaged")
+    record = "dataset.json"
     with open(folder.parent / ".lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for _ in range(_TRIES):
-            if _existing(folder) is not None:
-                return
-            try:
-                with suppress(FileNotFoundError):
-                    if folder.is_dir():
-                        os.rename(folder, damaged)
-                os.rename(partial, folder)
-                return
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-            finally:
-                shutil.rmtree(damaged, ignore_errors=True)
-    raise WorkbenchError(f"another process keeps writing to {files.shown(folder)}: end it, then run the command again")
+        if _existing(folder) is not None:
+            return
+        files.make_folder(folder)
+        for name in [*sorted(name for name in os.listdir(partial) if name != record), record]:
+            if (folder / name).is_dir():
+                files.remove(folder / name)
+            os.replace(partial / name, folder / name)
 
 
 @contextmanager

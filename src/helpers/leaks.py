@@ -43,10 +43,7 @@ def check_inputs(schema: Schema, training: Split, test: Split) -> None:
         training[1][:half],
         np.concatenate([training[1][half : 2 * half], test[1][:LEAK_ROWS]]),
     )
-    rest, others = (
-        np.unique(requests, return_inverse=True)[1]
-        for requests in (training[2][half : 2 * half], test[2])
-    )
+    rest, others = (np.unique(requests, return_inverse=True)[1] for requests in (training[2][half : 2 * half], test[2]))
     requests = np.concatenate([rest, others[:LEAK_ROWS] + len(rest)])
     found = []
     for name, column, other in _columns(schema, training[0], test[0]):
@@ -57,15 +54,10 @@ def check_inputs(schema: Schema, training: Split, test: Split) -> None:
         if auc >= LEAK_AUC and 1 - poisson_high(n * (1 - auc)) / max(n, 1) > SURE_AUC:
             found.append(f"{name} (AUC {auc:.3f})")
     if found:
-        raise BadInput(
-            f"the label is told by {', '.join(found)} alone: "
-            "leave out what is known only after the label"
-        )
+        raise BadInput(f"the label is told by {', '.join(found)} alone: leave out what is known only after the label")
 
 
-def check_possible(
-    schema: Schema, test: Split, scores: Mapping[str, np.ndarray], best: np.ndarray
-) -> None:
+def check_possible(schema: Schema, test: Split, scores: Mapping[str, np.ndarray], best: np.ndarray) -> None:
     """Refuse scores that rank test rows better than the true probability: inputs hold the label.
 
     How much better a sound score can be by luck is known: labels are drawn anew from the true
@@ -94,10 +86,7 @@ def check_possible(
     if found:
         noise = labels - best
         with np.errstate(invalid="ignore"):  # a constant column
-            goes = {
-                name: abs(np.corrcoef(column, noise)[0, 1])
-                for name, column in _columns(schema, inputs)
-            }
+            goes = {name: abs(np.corrcoef(column, noise)[0, 1]) for name, column in _columns(schema, inputs)}
         first = max(goes, key=lambda name: np.nan_to_num(goes[name]))
         raise BadInput(
             f"{', '.join(found)} rank better than the best possible (AUC {possible:.3f}): an input "

@@ -38,9 +38,7 @@ def stale(record: dict, *, any_code: bool = False) -> dict[str, str]:
     any_code : leave out that the code which a stage executed has changed since.
     """
     maker_of, reasons = makers(record), {}
-    for name, entry in sorted(
-        record["stages"].items()
-    ):  # inputs come from stages with lower numbers
+    for name, entry in sorted(record["stages"].items()):  # inputs come from stages with lower numbers
         reason = None if entry["status"] == "done" else "was started and did not finish"
         if reason is None and not any_code:
             reason = outdated(name, entry)

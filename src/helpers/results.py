@@ -57,11 +57,7 @@ def rows(
 
 def _row(run: runs.Run, record: dict) -> Row:
     stale = records.stale(record)
-    counting = [
-        (stage[:2], entry)
-        for stage, entry in sorted(record["stages"].items())
-        if stage not in stale
-    ]
+    counting = [(stage[:2], entry) for stage, entry in sorted(record["stages"].items()) if stage not in stale]
     return Row(
         run.study,
         run.name,
@@ -69,11 +65,7 @@ def _row(run: runs.Run, record: dict) -> Row:
         stale,
         record.get("commit"),
         {key: value for key, value in record["parameters"].items() if key not in _RUN_COLUMNS},
-        {
-            f"{number} {key}": value
-            for number, entry in counting
-            for key, value in entry["metrics"].items()
-        },
+        {f"{number} {key}": value for number, entry in counting for key, value in entry["metrics"].items()},
     )
 
 
@@ -94,9 +86,7 @@ def table(study: str | None = None, names: Collection[str] | None = None):
     metrics = sorted({name for row in found for name in row.metrics})
     columns = {name: _column([row.parameters.get(name) for row in found]) for name in parameters}
     columns |= {name: np.array([row.metrics.get(name) for row in found], float) for name in metrics}
-    return pd.DataFrame(
-        {name: [_about(row)[name] for row in found] for name in _RUN_COLUMNS} | columns
-    )
+    return pd.DataFrame({name: [_about(row)[name] for row in found] for name in _RUN_COLUMNS} | columns)
 
 
 def _column(values: list):
@@ -109,11 +99,7 @@ def _column(values: list):
 
 def _about(row: Row) -> dict[str, object]:
     stale = " ".join(stage[:2] for stage in row.stale)
-    return dict(
-        zip(
-            _RUN_COLUMNS, (row.study, row.run, " ".join(row.stages), stale, row.commit), strict=True
-        )
-    )
+    return dict(zip(_RUN_COLUMNS, (row.study, row.run, " ".join(row.stages), stale, row.commit), strict=True))
 
 
 def _runs(
@@ -160,8 +146,7 @@ def _files(study: str, names: Collection[str] | None, file: str):
 def settings(given: Mapping[str, Mapping[str, object]], without: str = "seed") -> dict[str, str]:
     """What the runs of a sweep (``Plan.runs``) set besides one parameter, by run: ``"epochs=20"``, or "defaults"."""
     return {
-        run: ", ".join(f"{name}={value}" for name, value in parameters.items() if name != without)
-        or "defaults"
+        run: ", ".join(f"{name}={value}" for name, value in parameters.items() if name != without) or "defaults"
         for run, parameters in given.items()
     }
 
@@ -197,9 +182,7 @@ def readable(found: Sequence[Row]):
     every = list(dict.fromkeys(name for row in found for name in row.parameters))
     parameters = {name: [_exact(row.parameters.get(name)) for row in found] for name in every}
     metrics = sorted({name for row in found for name in row.metrics if name[:2] >= "02"})
-    about = {
-        name: [_about(row)[name] for row in found] for name in ("study", "run", "stages", "stale")
-    }
+    about = {name: [_about(row)[name] for row in found] for name in ("study", "run", "stages", "stale")}
     if not any(about["stale"]):
         del about["stale"]
     return pd.DataFrame(
@@ -218,10 +201,7 @@ def _exact(value: object) -> str:
 def _texts(values: Sequence[float | str | None]) -> list[str]:
     """A column of one metric; text stands for itself."""
     numbers = [value for value in values if isinstance(value, float | int)]
-    return [
-        value if isinstance(value, str) else rounded(value, fraction=not _whole(numbers))
-        for value in values
-    ]
+    return [value if isinstance(value, str) else rounded(value, fraction=not _whole(numbers)) for value in values]
 
 
 def rounded(value: float | None, *, fraction: bool | None = None) -> str:

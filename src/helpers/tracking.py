@@ -38,23 +38,17 @@ def log(run: Run) -> list[str]:
         return []
     record = run.record()
     stale = records.stale(record)
-    counting = [
-        (stage, entry) for stage, entry in sorted(record["stages"].items()) if stage not in stale
-    ]
+    counting = [(stage, entry) for stage, entry in sorted(record["stages"].items()) if stage not in stale]
     if not counting:
         return []
-    parameters = {
-        name: str(value) for _, entry in counting for name, value in entry["parameters"].items()
-    }
+    parameters = {name: str(value) for _, entry in counting for name, value in entry["parameters"].items()}
     metrics = {
         f"{stage[:2]}/{name}": value
         for stage, entry in counting
         for name, value in entry["metrics"].items()
         if value is not None
     }
-    state = hashlib.sha256(
-        json.dumps([address, parameters, metrics], allow_nan=False).encode()
-    ).hexdigest()
+    state = hashlib.sha256(json.dumps([address, parameters, metrics], allow_nan=False).encode()).hexdigest()
     before = record.get("mlflow", {})
     if before.get("state") == state and before.get("whole"):
         return []
@@ -83,20 +77,14 @@ def log(run: Run) -> list[str]:
             number = client.create_run(place, run_name=run.name, tags=tags).info.run_id
             note(whole=False)
         values = [Metric(name, value, 0, 0) for name, value in metrics.items()]
-        client.log_batch(
-            number, metrics=values, params=[Param(*item) for item in parameters.items()]
-        )
+        client.log_batch(number, metrics=values, params=[Param(*item) for item in parameters.items()])
         for file in _counting_files(run):
             client.log_artifact(number, str(file))
         client.set_terminated(number)
-    except (
-        Exception
-    ) as error:  # whatever the tracking server answers: the run itself is not touched by it
+    except Exception as error:  # whatever the tracking server answers: the run itself is not touched by it
         with suppress(Exception):
             client.set_terminated(number, "FAILED")
-        return [
-            f"run {run.name!r} was not logged to MLflow ({address}): {' '.join(str(error).split())[:300]}"
-        ]
+        return [f"run {run.name!r} was not logged to MLflow ({address}): {' '.join(str(error).split())[:300]}"]
     note(whole=True)
     return []
 

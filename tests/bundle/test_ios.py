@@ -268,7 +268,9 @@ def test_an_id_outside_its_table_fails_its_case_only(run_many, many, tmp_path, w
     outside = replace(first, inputs={**first.inputs, "f220003": np.array([[wrong]])})
     _write_cases(tmp_path / "golden.bin", [outside, *whole.cases[1:]])
     done = run_many(many / "model.mnn", tmp_path / "golden.bin")
-    assert done.returncode == 1 and f"f220003 is {wrong} in row 0, column 0: it takes 0 to 99" in done.stdout, done.stdout
+    assert done.returncode == 1 and f"f220003 is {wrong} in row 0, column 0: it takes 0 to 99" in done.stdout, (
+        done.stdout
+    )
     assert done.stdout.count("FAIL") == 1
 
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from support import random_inputs
 
-from helpers.errors import BadInput, DamagedFile
 from helpers import runtimes
+from helpers.errors import BadInput, DamagedFile
 from helpers.evaluation import comparison, latency
 
 

@@ -92,14 +92,16 @@ def test_a_lost_sigmoid_ranks_the_same_and_is_broken(trained, judge):
 
 
 def test_a_second_sigmoid_near_its_fixed_point_is_broken():
-    """Scores around 0.66 keep their order and nearly their mean: AUC, Kendall tau and calibration say that all is well."""
+    """Scores around 0.66 keep their order and nearly their mean: AUC, Kendall tau and calibration see nothing."""
     rng = np.random.default_rng(0)
     scores = 1 / (1 + np.exp(-(0.66 + 0.3 * rng.standard_normal(5000))))
     labels, requests = (rng.random(5000) < scores).astype(np.int8), np.arange(5000) // 20
     doubled = parity.compare(1 / (1 + np.exp(-scores)), scores, labels, requests)
     assert doubled.kendall_tau == 1 and doubled.auc_delta == 0
     assert doubled.calibration_error < metrics.calibration_error(scores, labels) + parity.SHIP_CALIBRATION
-    assert doubled.verdict == "broken" and doubled.reason.startswith("scores are squeezed together: its logits grow by 0.2")
+    assert doubled.verdict == "broken" and doubled.reason.startswith(
+        "scores are squeezed together: its logits grow by 0.2"
+    )
 
 
 def test_logit_slope_against_a_regression():

@@ -132,7 +132,8 @@ def test_output_of_native_code_goes_where_the_askers_does(runtime, capfd):
 
 def test_weights_are_those_of_the_ordinary_kernel(runtime):
     code = (
-        "import hashlib\nfrom helpers import simulation, studies, training\nstudy = studies.get('ranking')\nsplits = []\n"
+        "import hashlib\nfrom helpers import simulation, studies, training\n"
+        "study = studies.get('ranking')\nsplits = []\n"
         "for split in ('train', 'validation'):\n"
         "    frame = simulation.sample(study, 'simple', rows=2000, seed=3, split=split)\n"
         "    splits.append((study.schema.arrays(frame), frame[simulation.LABEL].to_numpy()))\n"

@@ -81,9 +81,7 @@ print(first)
 """
 
 
-@pytest.mark.parametrize(
-    "change", ["a package is installed", "the environment is removed", "the socket is removed"]
-)
+@pytest.mark.parametrize("change", ["a package is installed", "the environment is removed", "the socket is removed"])
 def test_a_stale_server_waits_for_its_forks_however_often_it_looks(folder, environment, change):
     (packages,) = environment.glob("lib/python*/site-packages")
     command = [str(environment / "bin/python"), "-c", STALE, change, str(packages)]

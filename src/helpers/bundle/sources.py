@@ -91,8 +91,8 @@ def _check_32_bits(tensor: Mapping) -> None:
     for dimension in tensor["dimensions"]:
         if dimension["low"] < low or dimension["high"] > high:
             raise BadInput(
-                f"{tensor['name']} takes integers from {dimension['low']:.0f} to {dimension['high']:.0f}, MNN has 32 bits: "
-                "narrow its range in the schema, or make the bundle without model.mnn"
+                f"{tensor['name']} takes integers from {dimension['low']:.0f} to {dimension['high']:.0f}, "
+                "MNN has 32 bits: narrow its range in the schema, or make the bundle without model.mnn"
             )
 
 

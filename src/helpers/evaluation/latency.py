@@ -369,7 +369,9 @@ def check_steps(steps: Steps, inputs: Mapping[str, np.ndarray], expected: np.nda
         raise DamagedFile(f"what is timed is not the scoring: {scores.size} scores for {len(expected)} rows")
     difference = np.abs(scores - expected).max()
     if not difference <= BATCH_ERROR and np.isfinite(expected).all():
-        raise DamagedFile(f"what is timed is not the scoring: {len(expected)} rows score differently, by {difference:.1e}")
+        raise DamagedFile(
+            f"what is timed is not the scoring: {len(expected)} rows score differently, by {difference:.1e}"
+        )
 
 
 def _block(batch: int, mode: str, threads: int, calls: int | None) -> tuple[int, float]:

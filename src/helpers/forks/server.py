@@ -59,8 +59,8 @@ IMPORTS = {
     ),
 }
 """What a server has imported, by its kind: for processes that call a converter, which cannot live with TensorFlow, or
-whose memory is measured; that score files of the phones' runtimes; and for notebooks. A module that is missing is left to whoever needs it. pyplot is not among
-them: importing it chooses how figures are shown."""
+whose memory is measured; that score files of the phones' runtimes; and for notebooks. A module that is missing is left
+to whoever needs it. pyplot is not among them: importing it chooses how figures are shown."""
 TENSORFLOW_MB = "WORKBENCH_TENSORFLOW_MB"
 """Variable of a fork: by how much importing TensorFlow made the server grow, which the fork cannot measure itself."""
 STALE = "stale"

@@ -33,9 +33,7 @@ class Engine(NBClientEngine):
         return super().execute_notebook(nb, kernel_name, None, **options)
 
     @classmethod
-    def execute_managed_notebook(
-        cls, nb_man, kernel_name, start_timeout=60, execution_timeout=None, **options
-    ):
+    def execute_managed_notebook(cls, nb_man, kernel_name, start_timeout=60, execution_timeout=None, **options):
         options.pop("input_path", None)
         client = _NotebookClient(
             nb_man,
