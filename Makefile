@@ -31,7 +31,7 @@ run: $(READY)
 	$(BIN)/workbench run ranking
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 4 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

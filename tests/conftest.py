@@ -1,22 +1,41 @@
 """Fixtures: a home of its own for every test, one small trained model, one finished run."""
 
+import contextlib
 import fcntl
+import functools
 import os
 import re
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from support import QUICKLY, servers, workbench
 
-from helpers import datasets, runs, simulation, studies
+from helpers import datasets, quiet, runs, simulation, studies
 from helpers.forks import server
+
+LONGEST = (
+    "test_run",
+    "test_stored_outputs",
+    "test_fork",
+    "test_headless",
+    "test_feed",
+    "test_latency",
+    "test_tracking",
+)
+"""Modules that `make test` begins with, so that no worker is left with one of them at the end."""
 
 
 def pytest_configure() -> None:
-    os.environ.setdefault("WORKBENCH_KERNEL_IDLE", "20")  # fork servers end soon after the tests
+    os.environ.setdefault("WORKBENCH_KERNEL_IDLE", "120")  # fork servers end soon after the tests
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(autouse=True)
@@ -32,14 +51,47 @@ def ranking():
     return studies.get("ranking")
 
 
+@contextlib.contextmanager
+def _once(tmp_path_factory, name: str):
+    """A folder that all pytest-xdist workers share, locked for the body; and whether it is the first to be here."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder, not (folder / "made").exists()
+        (folder / "made").touch()
+
+
+@dataclass
+class Trained:
+    """The published model after two epochs as files, its reference and history, and the splits it was made of."""
+
+    folder: Path
+    reference: object
+    history: pd.DataFrame
+    splits: dict[str, tuple]
+
+    @property
+    def files(self) -> dict[str, Path]:
+        return {name: self.folder / name for name in ("model.keras", "fp32.tflite", "fp32.mnn", "reference.npz")}
+
+    @functools.cached_property
+    def model(self):
+        """The Keras model itself; asking for it imports TensorFlow."""
+        quiet.tensorflow()
+        import keras
+
+        return keras.models.load_model(self.files["model.keras"])
+
+
 @pytest.fixture(scope="session")
-def trained(ranking, tmp_path_factory):
-    """The published model after two epochs, as Keras, TFLite and MNN files, with its reference scores."""
+def trained(ranking, tmp_path_factory) -> Trained:
+    """A small trained model, made once also for several pytest-xdist workers. Tests must not change its files."""
     from helpers import training
     from helpers.convert import mnn, tflite
     from helpers.evaluation import parity
 
-    folder = tmp_path_factory.mktemp("trained")
     splits = {}
     for split in datasets.SPLITS:
         frame = simulation.sample(ranking, "simple", rows=4200, seed=7, split=split)
@@ -48,15 +100,20 @@ def trained(ranking, tmp_path_factory):
             frame[datasets.LABEL].to_numpy(),
             frame[datasets.REQUEST].to_numpy(),
         )
-    model, history = training.train(ranking, splits["train"][:2], splits["validation"][:2], seed=7, epochs=2)
-    files = {name: folder / name for name in ("model.keras", "fp32.tflite", "fp32.mnn", "reference.npz")}
-    training.save(model, files["model.keras"])
-    tflite.convert(model, ranking.schema, files["fp32.tflite"])
-    mnn.convert(files["fp32.tflite"], ranking.schema, files["fp32.mnn"])
-    inputs, labels, requests = splits["test"]
-    reference = parity.Reference(inputs, training.scores(model, inputs), labels, requests)
-    reference.save(files["reference.npz"])
-    return SimpleNamespace(model=model, history=history, reference=reference, splits=splits, folder=folder, files=files)
+    with _once(tmp_path_factory, "trained") as (folder, first):
+        small = Trained(folder, None, None, splits)
+        if first:
+            model, history = training.train(ranking, splits["train"][:2], splits["validation"][:2], seed=7, epochs=2)
+            training.save(model, small.files["model.keras"])
+            tflite.convert(model, ranking.schema, small.files["fp32.tflite"])
+            mnn.convert(small.files["fp32.tflite"], ranking.schema, small.files["fp32.mnn"])
+            inputs, labels, requests = splits["test"]
+            reference = parity.Reference(inputs, training.scores(model, inputs), labels, requests)
+            reference.save(small.files["reference.npz"])
+            history.to_pickle(folder / "history.pickle")
+        small.history = pd.read_pickle(folder / "history.pickle")
+        small.reference = parity.Reference.load(small.files["reference.npz"])
+    return small
 
 
 @pytest.fixture(scope="session")
@@ -65,13 +122,9 @@ def finished(tmp_path_factory):
 
     Made once, also for several pytest-xdist workers. Tests must not change it: see `finished_copy`.
     """
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
-    folder.mkdir(exist_ok=True)
-    made = SimpleNamespace(home=folder / "home", output=folder / "output.txt")
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not made.output.exists():
+    with _once(tmp_path_factory, "finished") as (folder, first):
+        made = SimpleNamespace(home=folder / "home", output=folder / "output.txt")
+        if first:
             done = workbench("run", "ranking", "--run", "default", *QUICKLY, home=made.home)
             assert done.returncode == 0, done.stdout + done.stderr
             made.output.write_text(done.stdout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import io
 import json
 import os
 import re
@@ -11,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+import tokenize
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,20 +95,28 @@ def declared(notebook: Path) -> dict[str, Declared]:
 
 @functools.cache
 def _declared(notebook: Path, changed: int) -> dict[str, Declared]:
-    with quiet.without_uri_grammar():
-        import papermill
-
     try:
-        found = papermill.inspect_notebook(str(notebook))
-        return {
-            name: Declared(
-                name, _KINDS.get(entry["inferred_type_name"], str), ast.literal_eval(entry["default"]), entry["help"]
-            )
-            for name, entry in found.items()
-        }
-    except Exception as error:  # of nbformat, jsonschema, papermill: whatever they make of a file that is no notebook
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        cell = next((cell for cell in cells if "parameters" in cell["metadata"].get("tags", ())), {"source": ""})
+        return {found.name: found for found in _assignments("".join(cell["source"]))}
+    except Exception as error:  # whatever a file that is no notebook, or a cell that is no Python, makes of this
         said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise BadInput(f"{notebook} is not a notebook with parameters that can be read ({said})") from error
+
+
+def _assignments(source: str) -> Iterator[Declared]:
+    """Yield what each line ``name: kind = value  # help`` of a parameters cell declares."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.AnnAssign):
+            target, kind = statement.target, _KINDS[ast.unparse(statement.annotation)]
+        elif isinstance(statement, ast.Assign):
+            target, kind = statement.targets[0], None
+        else:
+            continue
+        value = ast.literal_eval(statement.value)
+        yield Declared(target.id, kind or type(value), value, comments.get(statement.end_lineno, ""))
 
 
 def parameters() -> dict[str, Declared]:

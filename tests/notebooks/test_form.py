@@ -82,6 +82,7 @@ def test_what_was_timed_in_a_noisy_moment_is_not_stored(home):
         notebooks._require_quiet("05_accuracy_latency", home)
 
 
+@pytest.mark.slow
 def test_only_training_and_tflite_conversion_import_tensorflow(notebook, finished_copy):
     """Every code cell of a stage that should not need TensorFlow, run as a script where importing it is an error."""
     if notebook.name[:2] in ("02", "03") or notebook not in notebooks.stages().values():
@@ -92,7 +93,7 @@ def test_only_training_and_tflite_conversion_import_tensorflow(notebook, finishe
         "import pandas as pd\nfrom helpers import runs\nfrom helpers.evaluation import latency\n"
         "made = runs.Run('ranking', 'default').folder\nblocks = pd.read_csv(made / 'latency.csv')\n"
         "memory = dict.fromkeys(blocks['variant'], 1.0)\n"
-        "latency.measure = lambda *files, **how: (blocks, memory, {})  # timed by processes of its own, one of them Keras\n"
+        "latency.measure = lambda *files, **how: (blocks, memory, {})  # timed in processes of its own, one of Keras\n"
     )
     done = subprocess.run([sys.executable, "-c", blocked + source], capture_output=True, text=True, cwd=notebook.parent)
     assert done.returncode == 0, done.stderr

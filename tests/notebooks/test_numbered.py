@@ -1,7 +1,9 @@
 """Which notebooks are stages, and what is said of a folder that is not in order."""
 
+import ast
 import shutil
 
+import papermill
 import pytest
 from support import PROJECT
 
@@ -19,9 +21,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_two_notebooks_of_one_number_are_refused_by_name(folder):
     shutil.copy(folder / "03_tflite_conversion.ipynb", folder / "03_zzz.ipynb")
-    with pytest.raises(
-        BadInput, match=r"^03_tflite_conversion.ipynb and 03_zzz.ipynb in .* have one number"
-    ):
+    with pytest.raises(BadInput, match=r"^03_tflite_conversion.ipynb and 03_zzz.ipynb in .* have one number"):
         pipeline.run("ranking")
 
 
@@ -54,14 +54,20 @@ def test_a_broken_notebook_is_one_line_that_names_it(folder, content, home):
     assert "\n" not in str(caught.value) and not home.exists()
 
 
+def test_declared_parameters_are_those_that_papermill_finds():
+    for notebook in notebooks.numbered().values():
+        found = papermill.inspect_notebook(str(notebook))
+        declared = notebooks.declared(notebook)
+        assert list(declared) == list(found)
+        for name, entry in found.items():
+            assert declared[name].kind.__name__ == entry["inferred_type_name"] and declared[name].help == entry["help"]
+            assert repr(declared[name].default) == repr(ast.literal_eval(entry["default"]))
+
+
 def test_a_default_that_is_no_value_is_named(folder):
     notebook = folder / "03_tflite_conversion.ipynb"
     text = notebook.read_text(encoding="utf-8")
     assert 'run: str = \\"default\\"' in text
-    notebook.write_text(
-        text.replace('run: str = \\"default\\"', "run: str = max(1, 2)"), encoding="utf-8"
-    )
-    with pytest.raises(
-        BadInput, match="03_tflite_conversion.ipynb is not a notebook with parameters"
-    ):
+    notebook.write_text(text.replace('run: str = \\"default\\"', "run: str = max(1, 2)"), encoding="utf-8")
+    with pytest.raises(BadInput, match="03_tflite_conversion.ipynb is not a notebook with parameters"):
         pipeline.run("ranking", given={"rows": 200})

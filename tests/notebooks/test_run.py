@@ -16,9 +16,9 @@ import pytest
 from support import PROJECT, QUICK, QUICKLY, STRACE, workbench
 
 from helpers import code, files, notebooks, pipeline, records, runs
+from helpers.convert import recipes
 from helpers.datasets import load
 from helpers.errors import DamagedFile
-from helpers.convert import recipes
 from helpers.evaluation import comparison
 
 CONTRACT = [
@@ -66,7 +66,9 @@ def test_a_finished_run_is_the_folder_of_the_contract(finished):
 
 def test_it_prints_the_table_and_where_things_are(finished):
     assert re.search(r"mnn +fp32 .* same", finished.output.read_text())
-    assert "\nShip litert fp32: of the 16 files within the budget (at most 0.01 AUC lost)" in finished.output.read_text()
+    assert (
+        "\nShip litert fp32: of the 16 files within the budget (at most 0.01 AUC lost)" in finished.output.read_text()
+    )
     assert f"run folder  {finished.home}/artifacts/ranking/default" in finished.output.read_text()
     assert "report.html" in finished.output.read_text()
 
@@ -102,7 +104,9 @@ def test_the_trace_reader_knows_the_difference():
 
 
 def test_a_second_run_does_nothing_and_says_so(finished_copy, home):
-    files = [path for path in finished_copy.folder.rglob("*.*") if path.name != "run.json" and not path.name.startswith(".")]
+    files = [
+        path for path in finished_copy.folder.rglob("*.*") if path.name != "run.json" and not path.name.startswith(".")
+    ]
     before = {path: path.stat().st_mtime_ns for path in files}
     done = workbench("run", "ranking", "--run", "default", home=home)
     assert done.returncode == 0 and done.stdout.count("finished before, nothing to do") == 6
@@ -181,7 +185,10 @@ def test_a_table_that_no_longer_counts_is_not_shown(finished_copy, home):
     edited = finished_copy.folder / "comparison.csv"
     edited.write_text(edited.read_text().replace("0.99", "0.98"))
     done = workbench("run", "ranking", "--run", "default", "--stages", "01", home=home)
-    assert done.returncode == 0 and "no comparison: artifacts/ranking/default/comparison.csv is not the file" in done.stdout
+    assert (
+        done.returncode == 0
+        and "no comparison: artifacts/ranking/default/comparison.csv is not the file" in done.stdout
+    )
     assert "verdict" not in done.stdout
     assert "No comparison" in (finished_copy.folder / "report.html").read_text()
 
@@ -230,7 +237,9 @@ def test_names_of_other_parameters_are_other_names():
 def test_plain_papermill_from_any_folder(finished_copy, home, tmp_path):
     papermill = [sys.executable, "-m", "papermill", str(PROJECT / "notebooks/02_keras_training.ipynb"), "out.ipynb"]
     environment = {**os.environ, "WORKBENCH_HOME": str(home)}
-    done = subprocess.run([*papermill, "-p", "epochs", "3"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [*papermill, "-p", "epochs", "3"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out.ipynb").exists()
     assert len(pd.read_csv(finished_copy.folder / "model/history.csv")) == 3
@@ -240,7 +249,16 @@ def test_plain_papermill_from_any_folder(finished_copy, home, tmp_path):
 
 
 def test_plain_papermill_refuses_the_same_values(tmp_path, home):
-    papermill = [sys.executable, "-m", "papermill", str(PROJECT / "notebooks/01_synthetic_data.ipynb"), "out.ipynb", "-p", "rows", "0"]
+    papermill = [
+        sys.executable,
+        "-m",
+        "papermill",
+        str(PROJECT / "notebooks/01_synthetic_data.ipynb"),
+        "out.ipynb",
+        "-p",
+        "rows",
+        "0",
+    ]
     done = subprocess.run(papermill, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode != 0 and "rows must be between 20" in done.stderr
     assert not list(home.rglob("*.parquet"))
@@ -311,7 +329,9 @@ def test_a_run_killed_again_and_again_finishes(finished, home):
 
 @pytest.mark.slow
 def test_other_parameters_all_the_way(home):
-    done = workbench("run", "ranking", "-p", "scenario=personalised", *QUICKLY, "-p", "rows=20000", "-p", "epochs=10", home=home)
+    done = workbench(
+        "run", "ranking", "-p", "scenario=personalised", *QUICKLY, "-p", "rows=20000", "-p", "epochs=10", home=home
+    )
     assert done.returncode == 0, done.stderr
     (folder,) = (path for path in (home / "artifacts/ranking").iterdir() if path.is_dir())
     assert folder.name == "epochs=10,latency_seconds=1.0,rows=20000,scenario=personalised"
@@ -361,7 +381,9 @@ def test_an_edit_makes_stale_what_used_the_module_what_was_made_of_that_and_noth
     edit(file)
     stale = records.stale(record)
     name = file if file.startswith("templates") else "helpers." + file.removesuffix(".py").replace("/", ".")
-    executed = [stage[:2] for stage in stale if stale[stage] == f"was executed with other code: {name} has changed since"]
+    executed = [
+        stage[:2] for stage in stale if stale[stage] == f"was executed with other code: {name} has changed since"
+    ]
     assert executed == direct.split()
     assert [stage[:2] for stage in stale if stage[:2] not in executed] == after.split()
     assert all(f"which was executed with other code: {name}" in stale[stage] for stage in stale if stage[:2] in after)

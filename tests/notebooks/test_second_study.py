@@ -39,7 +39,8 @@ def build_model(hidden_units=8):
     return keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid", name="click")(hidden), name="clicks_model")
 
 
-STUDY = Study("clicks", "Clicks", SCHEMA, {"plain": Scenario("plain", "a dot product", draw, utility, 0.0, 0.5, 10)}, build_model)
+PLAIN = Scenario("plain", "a dot product", draw, utility, 0.0, 0.5, 10)
+STUDY = Study("clicks", "Clicks", SCHEMA, {"plain": PLAIN}, build_model)
 '''
 EMBEDDING = '''
 """`topics`: a topic's id against a document, with Keras' own Embedding, which MNN does not take."""
@@ -73,7 +74,8 @@ def build_model(hidden_units=8):
     return keras.Model([topic, document], score, name="topics_model")
 
 
-STUDY = Study("topics", "Topics", SCHEMA, {"plain": Scenario("plain", "a place of a row", draw, utility, 0.0, 0.5, 10)}, build_model)
+PLAIN = Scenario("plain", "a place of a row", draw, utility, 0.0, 0.5, 10)
+STUDY = Study("topics", "Topics", SCHEMA, {"plain": PLAIN}, build_model)
 '''
 
 
@@ -103,7 +105,9 @@ def test_what_one_tool_refuses_is_a_row_and_the_run_goes_on(workbench_with, home
     table = pd.read_csv(folder / "comparison.csv").set_index(["runtime", "precision"])
     refused = table.loc["mnn"]
     assert (refused["verdict"] == "not made").all() and refused["file"].isna().all()
-    assert refused.loc["fp32", "reason"].startswith("MNN does not have the operator SELECT_V2 (a Keras Embedding becomes")
+    assert refused.loc["fp32", "reason"].startswith(
+        "MNN does not have the operator SELECT_V2 (a Keras Embedding becomes"
+    )
     assert "helpers.layers.Lookup" in refused.loc["fp32", "reason"]
     assert table.loc[("litert", "fp32"), "verdict"] == "same" and table.loc[("litert", "fp32"), "latency_ratio"] == 1
     assert json.loads((folder / "recommendation.json").read_text())["file"].startswith("tflite/")
