@@ -148,6 +148,7 @@ def test_bootstrap_of_a_score_against_itself_is_exactly_nothing(case):
     assert metrics.bootstrap_auc_delta(scores, scores, labels, requests, draws=50) == (0, 0)
 
 
+@pytest.mark.slow
 def test_bootstrap_interval_covers_the_difference_as_often_as_it_says():
     """Many samples of one population: the 95 % interval holds the true difference about 95 % of the time."""
     rng = np.random.default_rng(0)

@@ -130,6 +130,7 @@ def test_output_of_native_code_goes_where_the_askers_does(runtime, capfd):
     assert "from a child process" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_weights_are_those_of_the_ordinary_kernel(runtime):
     code = (
         "import hashlib\nfrom helpers import simulation, studies, training\n"
@@ -221,14 +222,14 @@ def test_kernels_end_with_a_killed_server_and_the_next_one_is_started(runtime):
 def test_many_who_ask_at_once_share_one_server(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("WORKBENCH_KERNEL_IDLE", "1")
-    code = "from helpers import forks; from helpers.forks import loop; print(loop._peer(forks.connect('notebooks'))[0])"
+    code = "from helpers import forks; from helpers.forks import loop; print(loop._peer(forks.connect('bare'))[0])"
     askers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(4)]
     said = {int(asker.communicate()[0]) for asker in askers}
-    assert said == {process.pid for process in servers(server.address("notebooks"))}
-    started = servers(server.address("notebooks"))
+    assert said == {process.pid for process in servers(server.address("bare"))}
+    started = servers(server.address("bare"))
     assert len(started) == 1
     assert _gone(started[0].pid, seconds=15), "ended by itself when idle"
-    assert not server.address("notebooks").exists()
+    assert not server.address("bare").exists()
 
 
 def test_a_changed_environment_replaces_the_server(runtime, monkeypatch):

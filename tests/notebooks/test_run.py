@@ -234,6 +234,7 @@ def test_names_of_other_parameters_are_other_names():
     assert len(set(names)) == len(names) and all(runs.Run("ranking", name) for name in names)
 
 
+@pytest.mark.slow
 def test_plain_papermill_from_any_folder(finished_copy, home, tmp_path):
     papermill = [sys.executable, "-m", "papermill", str(PROJECT / "notebooks/02_keras_training.ipynb"), "out.ipynb"]
     environment = {**os.environ, "WORKBENCH_HOME": str(home)}

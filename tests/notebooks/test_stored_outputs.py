@@ -81,6 +81,7 @@ def test_two_swapped_inputs_are_noticed_where_the_file_is_made(tmp_path, finishe
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["04", "05"])
 def test_two_swapped_inputs_are_noticed_downstream(finished_copy, home, stage):
     file = "tflite/fp32.tflite"
@@ -92,6 +93,7 @@ def test_two_swapped_inputs_are_noticed_downstream(finished_copy, home, stage):
     assert "wrong order" in output if stage == "04" else "broken" in output
 
 
+@pytest.mark.slow
 def test_a_quantised_file_in_place_of_fp32_is_noticed(finished_copy, home, tmp_path, ranking):
     quantised = tmp_path / "quantised.mnn"
     options = recipes.get("mnn", "weight_int8").options
