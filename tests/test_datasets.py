@@ -153,6 +153,18 @@ def test_another_plan_of_features_is_another_data_set(home):
     assert first.folder != second.folder and first.encoding != second.encoding
 
 
+def test_users_with_several_requests_are_a_column(ranking, home):
+    scenario = dataclasses.replace(ranking.scenario("simple"), requests_a_user=5)
+    several = dataclasses.replace(ranking, scenarios={**ranking.scenarios, "simple": scenario})
+    data = datasets.make(several, "simple", seed=1, **SMALL)
+    frame = data.read("train", [simulation.USER, datasets.REQUEST])
+    assert (frame[simulation.USER] == frame[datasets.REQUEST] // 5).all()
+    np.testing.assert_array_equal(data.users("train"), frame[simulation.USER])
+    assert data.raw_columns == []
+    plain = datasets.make(ranking, "simple", seed=1, **SMALL)
+    assert plain.folder != data.folder and plain.users("train") is None
+
+
 def test_full_disk_is_an_error_and_leaves_nothing(ranking, small_tmpfs, monkeypatch):
     monkeypatch.setenv("WORKBENCH_HOME", str(small_tmpfs))
     with pytest.raises(WorkbenchError, match="disk is full"):

@@ -22,7 +22,7 @@ import numpy as np
 from helpers import code, features, files, simulation
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
-from helpers.simulation import BAYES, CHUNK_ROWS, LABEL, REQUEST, SPLITS
+from helpers.simulation import BAYES, CHUNK_ROWS, LABEL, REQUEST, SPLITS, USER
 from helpers.studies import Scenario, Study, get
 
 
@@ -54,8 +54,12 @@ class Dataset:
 
     @property
     def _known(self) -> list[str]:
-        """Columns that every data set of the study has."""
-        return [*self.study.schema.columns, LABEL, REQUEST, BAYES]
+        """Columns that every data set of the scenario has."""
+        return [*self.study.schema.columns, LABEL, REQUEST, BAYES, *([USER] if self._has_users else [])]
+
+    @property
+    def _has_users(self) -> bool:
+        return "requests_a_user" in self.manifest
 
     def rows(self, split: str) -> int:
         return self.manifest["rows"][split]
@@ -90,6 +94,10 @@ class Dataset:
         schema = self.study.schema
         frame = self.read(split, [*schema.columns, LABEL, REQUEST], limit)
         return schema.arrays(frame), frame[LABEL].to_numpy(), frame[REQUEST].to_numpy()
+
+    def users(self, split: str, limit: int | None = None) -> np.ndarray | None:
+        """Whose request each row is of, ``(n_rows,) int64``; None if every request is another user's."""
+        return self.read(split, [USER], limit)[USER].to_numpy() if self._has_users else None
 
     def sessions(self, split: str, limit: int) -> list[dict]:
         """The first sessions of a split in the published raw form, see `helpers.features.read`."""
@@ -206,6 +214,8 @@ def make(
 
     rows_of = dict(zip(SPLITS, counts.values(), strict=True))
     manifest = {"folder": files.shown(folder), "parameters": parameters, "rows": rows_of, "threshold": {}, "parts": {}}
+    if chosen.requests_a_user > 1:
+        manifest["requests_a_user"] = chosen.requests_a_user
     files.make_folder(folder.parent)
     partial = files.partial(folder.with_name(f"{folder.name}-{secrets.token_hex(4)}"))  # threads share a process id
     with files.writing(folder):
@@ -249,7 +259,8 @@ def _fingerprint(study: Study, scenario: Scenario) -> str:
     executed = code.loaded()
     digests |= {n: executed[n] for n in digests if executed.get(n, code.EDITED) != code.EDITED}
     columns = [(tensor.name, tensor.columns) for tensor in study.schema.inputs]
-    values = [scenario.threshold, scenario.noise, scenario.candidates, columns, repr(study.features)]
+    sizes = [scenario.candidates, scenario.requests_a_user]
+    values = [scenario.threshold, scenario.noise, *sizes, columns, repr(study.features)]
     return hashlib.sha256(json.dumps([digests, sources, values], sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -333,8 +333,8 @@ def pareto(table, chosen: str | None, limits: Mapping[str, float | None]) -> Fig
     """What each file costs in bytes, AUC and latency, a row a file from the smallest to the largest; `table` is
     `choice.Choice.table`.
 
-    Filled: no other file is better in one of the three and as good in the others. Crosses are broken. The star is the
-    recommended file, the dashed lines and the shade beyond them are the budget (`limits` as in `choice.Budget`).
+    Filled: no other file is better in one of the three and as good in the others. Crosses may not be shipped. The star is
+    the recommended file, the dashed lines and the shade beyond them are the budget (`limits` as in `choice.Budget`).
     """
     titles = {
         "bytes": "bytes of the file",
@@ -346,7 +346,7 @@ def pareto(table, chosen: str | None, limits: Mapping[str, float | None]) -> Fig
     for ax, (measure, title) in zip(axes.flat, titles.items(), strict=True):
         for place, (name, row) in enumerate(rows.iterrows()):
             colour, recommended = _colour(name), row["file"] == chosen
-            marker = "x" if row["verdict"] == "broken" else "*" if recommended else "o"
+            marker = "x" if row["verdict"] in ("broken", "too few rows") else "*" if recommended else "o"
             face = colour if row["pareto"] else "white"
             size = 13 if recommended else 6
             ax.plot(row[measure], place, marker, color=colour, markerfacecolor=face, markersize=size, clip_on=False)

@@ -20,8 +20,9 @@ from helpers.studies import Scenario, Study
 CHUNK_ROWS = 100_000
 """Rows a chunk: whole requests of 20, about 10 MB, some 40 MB while it is being made."""
 SPLITS = ("train", "validation", "test")
-LABEL, REQUEST, BAYES = "label", "request", "bayes_probability"
-"""Columns beside the features: 0 or 1; which rows are ranked together; P(label = 1), never a feature."""
+LABEL, REQUEST, BAYES, USER = "label", "request", "bayes_probability", "user"
+"""Columns beside the features: 0 or 1; which rows are ranked together; P(label = 1), never a feature; and, where users
+have several requests, whose each is."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class Split:
         columns[LABEL] = (uniform < probability).astype(np.int8)
         columns[REQUEST] = np.arange(first, first + len(probability)) // self.scenario.candidates
         columns[BAYES] = probability
+        if self.scenario.requests_a_user > 1:
+            columns[USER] = columns[REQUEST] // self.scenario.requests_a_user
         return pa.table(columns)
 
     def map(self, step: str, work: Callable[[int], object]) -> Iterator:

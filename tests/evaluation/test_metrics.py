@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import scipy.stats
 from scipy.stats import kendalltau
 from sklearn.metrics import accuracy_score, log_loss, ndcg_score, roc_auc_score
 
@@ -89,18 +90,70 @@ def test_kendall_tau(case):
     other = np.where(rng.random(len(scores)) < 0.7, scores, rng.integers(0, 4, len(scores)) / 4)
     for value, request in zip(metrics.kendall_tau(scores, other, requests), np.unique(requests), strict=True):
         mask = requests == request
-        expected = kendalltau(scores[mask], other[mask], variant="b").statistic if mask.sum() > 1 else np.nan
+        constant = [len(set(score[mask])) == 1 for score in (scores, other)]
+        expected = kendalltau(scores[mask], other[mask], variant="b").statistic if not any(constant) else 0.0
+        expected = np.nan if all(constant) else expected
         np.testing.assert_allclose(value, expected, **TIGHT)
 
 
 @pytest.mark.parametrize("k", [1, 10])
 def test_top_overlap(case, k):
     scores, _, requests, rng = case
+    scores = scores + 1e-9 * rng.permutation(len(scores))  # no ties
     other = rng.permutation(scores)
     for value, request in zip(metrics.top_overlap(scores, other, requests, k), np.unique(requests), strict=True):
         rows = np.flatnonzero(requests == request)
         tops = [set(sorted(rows, key=lambda row: -s[row])[:k]) for s in (scores, other)]  # noqa: B023
         assert value == len(tops[0] & tops[1]) / min(k, len(rows))
+
+
+def test_top_overlap_of_ties_is_what_random_orders_have_on_average():
+    rng = np.random.default_rng(0)
+    scores, other = np.array([3.0, 2, 2, 2, 1, 1]), np.array([1.0, 5, 5, 0, 0, 2])
+    found = []
+    for _ in range(4000):
+        tops = [set(np.lexsort((rng.random(6), -score))[:3]) for score in (scores, other)]
+        found.append(len(tops[0] & tops[1]) / 3)
+    deviation = np.std(found) / np.sqrt(len(found))
+    (value,) = metrics.top_overlap(scores, other, np.zeros(6, int), 3)
+    assert abs(value - np.mean(found)) < 4 * deviation
+
+
+def test_a_constant_score_agrees_by_chance_whatever_the_order_of_rows():
+    order = np.tile(np.arange(20.0)[::-1], 30)  # rows stand in the reference's order
+    requests = np.repeat(np.arange(30), 20)
+    assert metrics.top_overlap(np.zeros(600), order, requests).mean() == pytest.approx(0.5)
+    assert metrics.top_overlap(np.zeros(600), order, requests, 1).mean() == pytest.approx(1 / 20)
+    mostly = np.where(requests < 28, 0.0, order)
+    assert metrics.mean_defined(metrics.kendall_tau(mostly, order, requests)) == pytest.approx(2 / 30)
+    assert np.isnan(metrics.kendall_tau(np.zeros(600), np.zeros(600), requests)).all()
+
+
+def test_nothing_depends_on_the_order_of_rows():
+    rng = np.random.default_rng(1)
+    scores, reference = (rng.integers(0, 5, 400) / 5 for _ in range(2))
+    labels, requests = (rng.random(400) < 0.3).astype(int), np.repeat(np.arange(20), 20)
+    turned = rng.permutation(400)
+    for metric in (
+        lambda p: metrics.calibration_error(scores[p], labels[p]),
+        lambda p: metrics.calibration_shift(scores[p], reference[p]),
+        lambda p: metrics.mean_defined(metrics.ndcg(scores[p], labels[p], requests[p])),
+        lambda p: metrics.mean_defined(metrics.kendall_tau(scores[p], reference[p], requests[p])),
+        lambda p: metrics.mean_defined(metrics.top_overlap(scores[p], reference[p], requests[p])),
+        lambda p: metrics.auc_interval(metrics.placements(scores[p], labels[p]), labels[p], requests[p])[0],
+    ):
+        assert metric(np.arange(400)) == pytest.approx(metric(turned), abs=1e-12)
+
+
+def test_calibration_shift_by_a_loop():
+    rng = np.random.default_rng(2)
+    reference = rng.random(1000)
+    scores = reference + 0.06 + 0.2 * (reference > 0.5) * (rng.random(1000) - 0.5)
+    ranked = sorted(range(1000), key=lambda row: reference[row])
+    parts = [ranked[i : i + 100] for i in range(0, 1000, 100)]
+    expected = sum(abs(sum(scores[row] - reference[row] for row in part) / 100) for part in parts) / 10
+    assert metrics.calibration_shift(scores, reference) == pytest.approx(expected, abs=1e-12)
+    assert metrics.calibration_shift(reference, reference) == 0
 
 
 def test_calibration_error_of_known_tables():
@@ -111,7 +164,8 @@ def test_calibration_error_of_known_tables():
     exact = np.concatenate([np.arange(50) < 5, np.arange(50) < 45]).astype(int)
     assert metrics.calibration_error(scores, exact, bins=2) == pytest.approx(0, abs=1e-12)
     assert metrics.calibration(scores, exact, bins=2)["rows"].tolist() == [50, 50]
-    assert len(metrics.calibration(scores[:3], exact[:3], bins=10)) == 3, "no empty bins"
+    assert len(metrics.calibration(np.arange(3), exact[:3], bins=10)) == 3, "no empty bins"
+    assert len(metrics.calibration(scores, exact, bins=10)) == 2, "tied rows are in one bin"
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -120,7 +174,7 @@ def test_one_class_has_no_auc(label):
     requests = np.zeros(6, int)
     assert np.isnan(metrics.auc(np.arange(6.0), labels))
     assert np.isnan(metrics.summary(np.linspace(0.1, 0.9, 6), labels, requests)["request_auc"])
-    assert all(np.isnan(metrics.bootstrap_auc_delta(np.arange(6.0), np.arange(6.0), labels, requests, draws=10)))
+    assert all(np.isnan(metrics.auc_interval(metrics.placements(np.arange(6.0), labels), labels, np.arange(6))))
 
 
 def test_perfect_reversed_and_constant_rankings():
@@ -143,26 +197,78 @@ def test_monotone_transform_changes_no_order_metric(case):
     np.testing.assert_array_equal(metrics.ndcg(moved, labels, requests), metrics.ndcg(scores, labels, requests))
 
 
-def test_bootstrap_of_a_score_against_itself_is_exactly_nothing(case):
-    scores, labels, requests, _ = case
-    assert metrics.bootstrap_auc_delta(scores, scores, labels, requests, draws=50) == (0, 0)
+def test_placements_are_shares_of_the_other_class(case):
+    scores, labels, _, _ = case
+    placed = metrics.placements(scores, labels)
+    for row in range(0, len(scores), 7):
+        others = scores[labels != labels[row]]
+        above = others < scores[row] if labels[row] == 1 else others > scores[row]
+        np.testing.assert_allclose(placed[row], above.mean() + 0.5 * (others == scores[row]).mean(), **TIGHT)
+    for label in (0, 1):
+        np.testing.assert_allclose(placed[labels == label].mean(), roc_auc_score(labels, scores), **TIGHT)
 
 
-@pytest.mark.slow
-def test_bootstrap_interval_covers_the_difference_as_often_as_it_says():
-    """Many samples of one population: the 95 % interval holds the true difference about 95 % of the time."""
-    rng = np.random.default_rng(0)
+def test_auc_interval_of_rows_by_themselves_is_that_of_delong():
+    """Their covariance matrix, by scipy, of a paired difference; it divides by class, ours by cluster."""
+    rng = np.random.default_rng(3)
+    labels = (rng.random(3000) < 0.4).astype(int)
+    first = labels + rng.normal(0, 1, 3000)
+    second = first + rng.normal(0, 0.5, 3000)
+    placed = metrics.placements(second, labels) - metrics.placements(first, labels)
+    low, high = metrics.auc_interval(placed, labels, np.arange(3000))
+    error = np.sqrt(sum(placed[labels == label].var(ddof=1) / (labels == label).sum() for label in (0, 1)))
+    assert (high - low) / 2 == pytest.approx(scipy.stats.t.ppf(0.975, labels.sum() - 1) * error, rel=2e-3)
 
-    def draw(requests: int):
-        labels = rng.integers(0, 2, requests * 10)
-        good = labels + rng.normal(0, 1, len(labels))
-        return good + rng.normal(0, 1, len(labels)), good, labels, np.repeat(np.arange(requests), 10)
 
-    worse, good, labels, _ = draw(200_000)
-    true = metrics.auc(worse, labels) - metrics.auc(good, labels)
-    intervals = [metrics.bootstrap_auc_delta(*draw(60), draws=200, seed=i) for i in range(200)]
-    covered = np.mean([low <= true <= high for low, high in intervals])
-    assert 0.88 <= covered <= 0.99  # binomial, 200 trials: sd 0.015, and 60 requests are few for a percentile interval
+def test_auc_interval_of_clusters_is_that_of_leaving_each_out():
+    """The jackknife takes a cluster away for real; the interval in closed form is its linear part."""
+    rng = np.random.default_rng(4)
+    user = np.repeat(np.arange(60), 30)
+    labels = (rng.random(1800) < 0.3).astype(int)
+    first = labels + rng.normal(0, 1, 1800)
+    second = first + rng.normal(0, 1, 60)[user] + rng.normal(0, 0.3, 1800)
+    placed = metrics.placements(second, labels) - metrics.placements(first, labels)
+    low, high = metrics.auc_interval(placed, labels, user)
+    without = [
+        metrics.auc(second[user != u], labels[user != u]) - metrics.auc(first[user != u], labels[user != u])
+        for u in range(60)
+    ]
+    error = np.sqrt(59 / 60 * ((without - np.mean(without)) ** 2).sum())
+    assert (high - low) / 2 == pytest.approx(scipy.stats.t.ppf(0.975, 59) * error, rel=0.02)
+    alone = metrics.auc_interval(placed, labels, np.arange(1800))
+    assert high - low > 1.4 * (alone[1] - alone[0]), "rows of one user that err together count as fewer"
+
+
+def test_mean_interval_is_students_and_hall_moves_it_to_the_longer_side():
+    rng = np.random.default_rng(5)
+    values = 1 - rng.exponential(0.1, 40)
+    expected = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    np.testing.assert_allclose(metrics.mean_interval(values, np.arange(40)), expected, **TIGHT)
+    with_undefined = np.r_[values, np.nan]
+    assert metrics.mean_interval(with_undefined, np.arange(41)) == metrics.mean_interval(values, np.arange(40))
+    low, high = metrics.mean_interval(values, np.arange(40), skewed=True)
+    assert low < expected.low and high < expected.high
+    by_user = metrics.mean_interval(values.repeat(4), np.arange(40).repeat(4))
+    np.testing.assert_allclose(by_user, expected, **TIGHT, err_msg="a value given four times tells no more")
+    assert metrics.mean_interval(np.zeros(9), np.arange(9)) == (0, 0)
+    assert np.isnan(metrics.mean_interval(values[:4], np.arange(4))).all()
+
+
+def test_share_interval_is_wilsons():
+    values = (np.arange(200) < 170).astype(float)
+    expected = scipy.stats.binomtest(170, 200).proportion_ci(method="wilson")
+    np.testing.assert_allclose(metrics.share_interval(values, np.arange(200)), expected, atol=1e-3)
+    low, high = metrics.share_interval(np.ones(10), np.arange(10))
+    assert high == 1 and 0.6 < low < 0.75, "ten of ten are not certainty"
+    users = metrics.share_interval(values, np.arange(200) // 10)
+    assert users[1] - users[0] > 2 * (expected.high - expected.low), "users who agree or not as a whole"
+
+
+def test_a_cluster_holds_whole_requests():
+    requests = np.repeat(np.arange(4), 3)
+    np.testing.assert_array_equal(metrics.clusters_of_requests(requests, requests // 2), [0, 0, 1, 1])
+    with pytest.raises(BadInput, match="request 1 is in several clusters"):
+        metrics.clusters_of_requests(requests, np.arange(12) // 4)
 
 
 def test_shapes_that_numpy_would_broadcast_are_taken_or_refused():

@@ -39,6 +39,14 @@ COLUMNS = (
     "open_ms",
     "memory_mb",
     "logit_slope",
+    "kendall_tau_low",
+    "kendall_tau_high",
+    "top10_overlap_low",
+    "top10_overlap_high",
+    "top1_agreement",
+    "top1_agreement_low",
+    "top1_agreement_high",
+    "calibration_shift",
 )
 LATENCY_REFERENCES = {"litert fp32": "LiteRT fp32", "mnn fp32": "MNN fp32", "keras fp32": "Keras"}
 """What latency ratios are taken to, the first that there is: a plain file that an app would ship, before the training

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,17 @@ from helpers.runs import Stage
 from helpers.runtimes import Runtime, batch_differences, open_model, runtime_of
 from helpers.schema import Schema
 
+ENDS = ("low", "high")
+MOST_REQUESTS = 1_000_000
+"""More requests are not asked for: a limit that is so near is not reached by counting."""
+_NINE_IN_TEN = (1.96 + 1.28) / 1.96
+"""How much shorter an interval of 95 % must be to keep a limit nine times in ten, not every second time."""
 FILE = "model/reference.npz"
 """Where a run keeps its `Reference`."""
 SHIPS = ("same", "ships with loss")
 """Verdicts of files that may be shipped."""
+TOO_FEW = "too few rows"
+"""Verdict of a file that keeps a limit on one side of an interval and breaks it on the other: more rows would tell."""
 SAME_ERROR = 1e-5
 """Largest score difference of a file that counts as the same: 60 float32 roundings at a score of 1, where
 float32 conversions measure 2e-7 and the mildest reduced precision (fp16) 4e-4."""
@@ -27,11 +34,13 @@ SHIP_LOSS = 0.01
 SHIP_KENDALL_TAU = 0.9
 SHIP_CALIBRATION = 0.05
 SHIP_LOGIT_SLOPE = (0.5, 2.0)
-"""A reduced file ships with loss while the lower ends of the intervals of its AUC and NDCG@10 changes are above -0.01,
-its order within requests agrees with the reference to a Kendall tau of at least 0.9, its calibration error is at
-most 0.05 above the reference's (a file that lost its sigmoid still ranks), and its logits grow by 0.5 to 2 where the
-reference's grow by 1 (scores that lie around 0.66 keep their mean in a second sigmoid, but not their distances: 0.2);
-below it is broken."""
+"""A reduced file ships with loss while the changes of its AUC and NDCG@10 are above -0.01 and its order within requests
+agrees with the reference to a Kendall tau of at least 0.9, each with the whole of its 95 % interval; its probabilities
+move by at most 0.05 (a file that lost its sigmoid still ranks); and its logits grow by 0.5 to 2 where the reference's
+grow by 1 (scores that lie around 0.66 keep their mean in a second sigmoid, but not their distances: 0.2). If the whole
+interval is beyond a limit, or one of the other two is, it is broken; if an interval only reaches beyond a limit, there
+are too few rows to tell. Probabilities that move are refused even where they come to lie nearer to the labels: what an
+app does with a score was chosen on the reference's, and a model is calibrated by training, not by converting it."""
 BATCH_ERROR = 1 / 256
 """By how much a row of a reduced file may score differently in another batch: a sum that is added up in another order
 can be rounded to the next step of an eight-bit output. Rows of another batch differ by far more."""
@@ -46,13 +55,16 @@ class Parity:
     Attributes
     ----------
     max_abs_error, mean_abs_error : differences of scores, row by row.
-    auc_delta_low, auc_delta_high, ndcg_delta_low, ndcg_delta_high : 95 % intervals, paired bootstrap over requests.
+    auc_delta, ndcg_delta : changes of AUC and of the mean NDCG@10.
     request_auc : mean AUC within a request, that is for one user.
-    kendall_tau, top10_overlap : means over requests of tau-b and of the share of the ten best in common.
+    kendall_tau, top10_overlap, top1_agreement : means over requests of tau-b, of the share of the ten best in common,
+        and of having the same first item.
+    ..._low, ..._high : 95 % intervals, paired where it is a change, over requests, or over clusters of them.
     distinct_scores : how many different values; few mean ties, which an app breaks in whatever order it has.
-    calibration_error : mean distance of score and observed rate over ten equally filled bins.
+    calibration_error : mean distance of score and observed rate over ten about equally filled bins.
+    calibration_shift : mean distance of the file's and the reference's mean score over such bins of the reference.
     logit_slope : by how much the file's logits grow where the reference's grow by 1.
-    verdict, reason : ``same``, ``ships with loss`` or ``broken``, and why, in words.
+    verdict, reason : ``same``, ``ships with loss``, ``too few rows`` or ``broken``, and why, in words.
     """
 
     max_abs_error: float
@@ -69,9 +81,17 @@ class Parity:
     ndcg_delta_low: float
     ndcg_delta_high: float
     kendall_tau: float
+    kendall_tau_low: float
+    kendall_tau_high: float
     top10_overlap: float
+    top10_overlap_low: float
+    top10_overlap_high: float
+    top1_agreement: float
+    top1_agreement_low: float
+    top1_agreement_high: float
     distinct_scores: int
     calibration_error: float
+    calibration_shift: float
     logit_slope: float
     verdict: str
     reason: str
@@ -85,16 +105,22 @@ class Parity:
 
 @dataclass(frozen=True)
 class Reference:
-    """The set that files are judged on, and what the trained model scored on it (``reference.npz``)."""
+    """The set that files are judged on, and what the trained model scored on it (``reference.npz``).
+
+    `clusters` are ids ``(n_rows,)`` of what was drawn independently, users for example, where that is not the request.
+    """
 
     inputs: Mapping[str, np.ndarray]
     scores: np.ndarray
     labels: np.ndarray
     requests: np.ndarray
+    clusters: np.ndarray | None = None
 
     def save(self, path: Path) -> None:
         """Write as ``.npz``; the same content gives the same bytes."""
         fields = {"scores": self.scores, "labels": self.labels, "requests": self.requests}
+        if self.clusters is not None:
+            fields["clusters"] = self.clusters
         with open(path, "wb") as file:
             np.savez(file, **fields, **{f"input:{name}": array for name, array in self.inputs.items()})
 
@@ -103,7 +129,8 @@ class Reference:
         """Read what `save` wrote; nothing is unpickled."""
         with np.load(path, allow_pickle=False) as file:
             inputs = {name.removeprefix("input:"): file[name] for name in file.files if name.startswith("input:")}
-            return cls(inputs, file["scores"], file["labels"], file["requests"])
+            clusters = file["clusters"] if "clusters" in file.files else None
+            return cls(inputs, file["scores"], file["labels"], file["requests"], clusters)
 
     @classmethod
     def recorded(cls, stage: Stage, data) -> Reference:
@@ -121,8 +148,10 @@ class Reference:
         inputs, labels, requests = data.arrays("test")
         wanted = {**inputs, "labels": labels, "requests": requests}
         found = {**reference.inputs, "labels": reference.labels, "requests": reference.requests}
+        if (users := data.users("test")) is not None:
+            wanted["users"], found["users"] = users, reference.clusters
         for name, array in wanted.items():
-            if name not in found or found[name].shape != array.shape or (found[name] != array).any():
+            if found.get(name) is None or found[name].shape != array.shape or (found[name] != array).any():
                 raise DamagedFile(
                     f"{FILE} is not of the test split of this run's data set: its {name} are others; run stage 02 again"
                 )
@@ -130,11 +159,7 @@ class Reference:
 
     def judge(self, scores: np.ndarray) -> Parity:
         """Compare a file's scores with the reference; see `compare`."""
-        return compare(scores, self.scores, self.labels, self.requests, reference_aucs=self._aucs)
-
-    @cached_property
-    def _aucs(self) -> np.ndarray:
-        return metrics.bootstrap_aucs(self.scores.reshape(-1).astype(np.float64), self.labels, self.requests)
+        return compare(scores, self.scores, self.labels, self.requests, self.clusters)
 
 
 def error_text(error: float) -> str:
@@ -152,6 +177,11 @@ def change_text(delta: float, low: float, high: float) -> str:
     return f"{delta:+.4f} ({low:+.4f} to {high:+.4f})".replace("-0.0000", "+0.0000")
 
 
+def agreement_text(value: float, low: float, high: float) -> str:
+    """An agreement with its 95 % interval to read; without it where all requests agree alike."""
+    return f"{value:.3f}" if low == high else f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
 def table(parities: Mapping[str, Parity]):
     """Parities by name as a DataFrame of text to read: order and quality against the reference, and the verdict."""
     import pandas as pd
@@ -164,7 +194,7 @@ def table(parities: Mapping[str, Parity]):
             "change of AUC": change_text(p.auc_delta, p.auc_delta_low, p.auc_delta_high),
             "NDCG@10": f"{p.ndcg_at_10:.4f}",
             "change of NDCG": change_text(p.ndcg_delta, p.ndcg_delta_low, p.ndcg_delta_high),
-            "Kendall tau": f"{p.kendall_tau:.3f}",
+            "Kendall tau": agreement_text(p.kendall_tau, p.kendall_tau_low, p.kendall_tau_high),
             "top-10 overlap": f"{p.top10_overlap:.3f}",
             "verdict": p.verdict,
         }
@@ -173,7 +203,7 @@ def table(parities: Mapping[str, Parity]):
 
 
 def score_table(parities: Mapping[str, Parity]):
-    """What scores are worth as numbers, DataFrame of text: distinct values, log loss, calibration, AUC by request."""
+    """What scores are worth as numbers, and the first item, which is what a user sees: DataFrame of text."""
     import pandas as pd
 
     def row(p: Parity) -> dict[str, str]:
@@ -182,7 +212,9 @@ def score_table(parities: Mapping[str, Parity]):
             "distinct scores": distinct_text(p.distinct_scores),
             "log loss": f"{p.log_loss:.4f}",
             "calibration error": f"{p.calibration_error:.4f}",
+            "moved by": f"{p.calibration_shift:.4f}",
             "AUC within a request": f"{p.request_auc:.4f}",
+            "same first item": agreement_text(p.top1_agreement, p.top1_agreement_low, p.top1_agreement_high),
             "why": p.reason,
         }
 
@@ -194,16 +226,18 @@ def compare(
     reference: np.ndarray,
     labels: np.ndarray,
     requests: np.ndarray,
-    *,
-    reference_aucs: np.ndarray | None = None,
+    clusters: np.ndarray | None = None,
 ) -> Parity:
     """Hold `scores` against `reference`, both ``(n_rows,)`` or ``(n_rows, 1)``, and give a verdict.
 
-    `reference_aucs` is what `metrics.bootstrap_aucs` gives for the reference, where it is known already.
+    Parameters
+    ----------
+    clusters : ids ``(n_rows,)`` of what was drawn independently, each of whole requests; default the requests.
 
     Raises
     ------
     ParityError : not one score a row.
+    BadInput : a request is in several clusters.
     """
     scores, reference = (np.asarray(s, np.float64).reshape(-1) for s in (scores, reference))
     if scores.shape != reference.shape:
@@ -214,52 +248,94 @@ def compare(
     if not finite.all():
         reason = f"non-finite: {np.count_nonzero(~finite)} of {len(scores)} scores"
         return Parity.broken(reason, distinct_scores=len(np.unique(scores)))
+    clusters = requests if clusters is None else clusters
+    groups = metrics.clusters_of_requests(requests, clusters)
     error = np.abs(scores - reference)
-    auc_low, auc_high = metrics.bootstrap_auc_delta(scores, reference, labels, requests, reference_aucs=reference_aucs)
-    ndcg, before = (metrics.ndcg(s, labels, requests) for s in (scores, reference))
-    spread = float(reference.std())
-    ndcg_low, ndcg_high = metrics.bootstrap_mean_delta(ndcg, before)
+    placed = metrics.placements(scores, labels) - metrics.placements(reference, labels)
+    ndcg = metrics.ndcg(scores, labels, requests) - metrics.ndcg(reference, labels, requests)
+    tau = metrics.kendall_tau(scores, reference, requests)
+    top10, top1 = (metrics.top_overlap(scores, reference, requests, k) for k in (10, 1))
+    intervals = {
+        "auc_delta": metrics.auc_interval(placed, labels, clusters),
+        "ndcg_delta": metrics.mean_interval(ndcg, groups),
+        "kendall_tau": metrics.mean_interval(tau, groups, skewed=True),
+        "top10_overlap": metrics.mean_interval(top10, groups, skewed=True),
+        "top1_agreement": metrics.share_interval(top1, groups),
+    }
     values = {
         **metrics.summary(scores, labels, requests),
         "max_abs_error": float(error.max()),
         "mean_abs_error": float(error.mean()),
         "auc_delta": metrics.auc(scores, labels) - metrics.auc(reference, labels),
-        "auc_delta_low": auc_low,
-        "auc_delta_high": auc_high,
-        "ndcg_delta": metrics.mean_defined(ndcg - before),
-        "ndcg_delta_low": ndcg_low,
-        "ndcg_delta_high": ndcg_high,
-        "kendall_tau": metrics.mean_defined(metrics.kendall_tau(scores, reference, requests)),
-        "top10_overlap": metrics.mean_defined(metrics.top_overlap(scores, reference, requests)),
+        "ndcg_delta": metrics.mean_defined(ndcg),
+        "kendall_tau": metrics.mean_defined(tau),
+        "top10_overlap": metrics.mean_defined(top10),
+        "top1_agreement": metrics.mean_defined(top1),
+        **{f"{name}_{end}": value for name, ends in intervals.items() for end, value in zip(ENDS, ends, strict=True)},
         "distinct_scores": len(np.unique(scores)),
+        "calibration_shift": metrics.calibration_shift(scores, reference),
         "logit_slope": metrics.logit_slope(scores, reference),
     }
+    spread = float(reference.std())
     same = min(SAME_ERROR, spread / 100) if spread else SAME_ERROR
-    verdict, reason = _verdict(values, same, metrics.calibration_error(reference, labels))
+    verdict, reason = _verdict(values, same, len(groups))
+    if verdict == "broken" and scores.min() < 0 <= reference.min() and reference.max() <= 1 < scores.max():
+        reason += "; its scores leave 0 to 1, as if the last sigmoid were missing"
     return Parity(**values, verdict=verdict, reason=reason)
 
 
-def _verdict(values: Mapping[str, float], same: float, calibration_before: float) -> tuple[str, str]:
+def _verdict(values: Mapping[str, float], same: float, requests: int) -> tuple[str, str]:
     """Verdict and reason; `same` is what counts as no difference: below `SAME_ERROR` if all scores are that close."""
     error, tau = values["max_abs_error"], values["kendall_tau"]
     if error <= same:
         return "same", f"no score moves by more than {same:.0e}"
     if values["distinct_scores"] == 1:
         return "broken", "constant: every row gets the same score"
-    if not tau >= SHIP_KENDALL_TAU:
-        return "broken", f"wrong order: Kendall tau {tau:.3f} is below {SHIP_KENDALL_TAU}"
-    for measure, low in (("AUC", values["auc_delta_low"]), ("NDCG@10", values["ndcg_delta_low"])):
-        if not low >= -SHIP_LOSS:
-            return "broken", f"below threshold: it may lose {-low:.4f} {measure}, more than {SHIP_LOSS}"
-    worse = values["calibration_error"] - calibration_before
-    if not worse <= SHIP_CALIBRATION:
-        return "broken", f"below threshold: its calibration error grows by {worse:.3f}, more than {SHIP_CALIBRATION}"
+    limits = {"kendall_tau": SHIP_KENDALL_TAU, "auc_delta": -SHIP_LOSS, "ndcg_delta": -SHIP_LOSS}
+    said = {
+        "kendall_tau": f"wrong order: Kendall tau {tau:.3f} is below {SHIP_KENDALL_TAU}",
+        "auc_delta": f"below threshold: it loses {-values['auc_delta']:.4f} AUC, more than {SHIP_LOSS}",
+        "ndcg_delta": f"below threshold: it loses {-values['ndcg_delta']:.4f} NDCG@10, more than {SHIP_LOSS}",
+    }
+    for name, limit in limits.items():
+        if values[name] < limit and not values[f"{name}_high"] >= limit:  # NaN: the estimate decides
+            return "broken", said[name]
+    shift = values["calibration_shift"]
+    if not shift <= SHIP_CALIBRATION:
+        return "broken", f"shifted: its probabilities move by {shift:.3f} on average, more than {SHIP_CALIBRATION}"
     slope, (least, most) = values["logit_slope"], SHIP_LOGIT_SLOPE
     if not least <= slope <= most:
         change = "squeezed together" if slope < least else "pulled apart"
         reason = f"its logits grow by {slope:.2f} where the model's grow by 1 ({least:g} to {most:g} is allowed)"
         return "broken", f"scores are {change}: {reason}"
+    if open_limits := {name: limit for name, limit in limits.items() if not values[f"{name}_low"] >= limit}:
+        return TOO_FEW, _too_few(values, open_limits, requests)
     return "ships with loss", f"scores move by up to {error:.0e}, Kendall tau {tau:.3f}"
+
+
+def _too_few(values: Mapping[str, float], limits: Mapping[str, float], requests: int) -> str:
+    """Say which limit cannot be told to hold, and how many requests would tell; of several, the one that takes most.
+
+    An interval shrinks with the square root of the number of requests. It is asked for as many that its end would keep
+    the limit, or miss it, nine times in ten if the estimate were true.
+    """
+    names = {"kendall_tau": "Kendall tau", "auc_delta": "change of AUC", "ndcg_delta": "change of NDCG@10"}
+
+    def needed(name: str) -> float:
+        estimate, low, high = (values[name + end] for end in ("", "_low", "_high"))
+        reach = estimate - low if estimate >= limits[name] else high - estimate
+        gap = abs(estimate - limits[name])
+        return requests * (_NINE_IN_TEN * reach / gap) ** 2 if gap and low <= high else math.inf
+
+    name = max(limits, key=needed)
+    low, high, told = values[f"{name}_low"], values[f"{name}_high"], needed(name)
+    if not low <= high:
+        return f"too few rows to tell: the {names[name]} has no interval with what {requests:,} requests tell of it"
+    form = f"too few rows to tell: {names[name]} is {low:.3f} to {high:.3f} and must be at least {limits[name]:g}"
+    if told > MOST_REQUESTS:
+        return f"{form}; it lies so near that {MOST_REQUESTS:,} requests may not tell"
+    digits = 10 ** max(0, len(str(int(told))) - 2)
+    return f"{form}; about {math.ceil(told / digits) * digits:,} requests would tell, there are {requests:,}"
 
 
 def examine(model: Runtime, reference: Reference) -> Parity:

@@ -37,6 +37,8 @@ class Scenario:
         test each have their own).
     noise : scale of the logistic noise; 0 makes the label a function of the features.
     candidates : rows a request.
+    requests_a_user : requests in a row that are one user's. Above 1 the data has a column of users, and intervals are
+        taken over users: what a model gets wrong for one of them it gets wrong again.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Scenario:
     threshold: float | None
     noise: float
     candidates: int = 20
+    requests_a_user: int = 1
 
     def probability(self, utility: np.ndarray, threshold: float) -> np.ndarray:
         """P(label = 1) of rows with this utility, ``(n_rows,) float64``: the score no model can beat."""
