@@ -333,8 +333,8 @@ def pareto(table, chosen: str | None, limits: Mapping[str, float | None]) -> Fig
     """What each file costs in bytes, AUC and latency, a row a file from the smallest to the largest; `table` is
     `choice.Choice.table`.
 
-    Filled: no other file is better in one of the three and as good in the others. Crosses may not be shipped. The star is
-    the recommended file, the dashed lines and the shade beyond them are the budget (`limits` as in `choice.Budget`).
+    Filled: no other file is better in one of the three and as good in the others. Crosses may not be shipped. The star
+    is the recommended file, the dashed lines and the shade beyond them are the budget (`limits` as in `choice.Budget`).
     """
     titles = {
         "bytes": "bytes of the file",
