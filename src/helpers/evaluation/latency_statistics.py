@@ -29,15 +29,15 @@ def process_values(blocks):
 
     Returns
     -------
-    DataFrame indexed by (batch, mode, threads, process), a column a variant: `QUANTILE` over rounds of the log time
-    less the drift of that round, which is the median over variants of how far each is from its own median.
+    DataFrame indexed by (batch, mode, threads, process), a column a variant: the `QUANTILE` over rounds of the log
+    time less the drift of that round, which is the median over variants of how far each is from its own median.
     """
     blocks = blocks.assign(log=np.log(blocks["microseconds"]))
     process = [*WAY, "process"]
     stray = blocks["log"] - blocks.groupby([*process, "variant"])["log"].transform("median")
     drift = stray.groupby([blocks[name] for name in (*process, "round")]).transform("median")
     blocks["log"] -= drift
-    return blocks.groupby([*process, "variant"])["log"].quantile(QUANTILE).unstack("variant")
+    return blocks.groupby([*process, "variant"])["log"].quantile(QUANTILE, interpolation="nearest").unstack("variant")
 
 
 def compare(values: np.ndarray, is_reference: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
