@@ -236,9 +236,10 @@ def warning(summary) -> str:
         return ""
     batch, mode, threads = floors.idxmax()
     return (
-        f"Timed too briefly for this machine: a true difference of 10 % may go unseen in {above} of {len(floors)} ways "
-        f"of timing, where the noise floor is above {LARGEST_FLOOR:.0%} (largest: {floors.max():.0%}, batch {batch}, "
-        f"{mode}, threads {threads}). Let nothing else run, and time longer: a larger latency_seconds, or thorough."
+        f"Too noisy, or timed too briefly: a true difference of 10 % may go unseen in {above} of {len(floors)} ways of "
+        f"timing, whose noise floor is above {100 * LARGEST_FLOOR:.0f} % (largest: {100 * floors.max():.0f} %, batch "
+        f"{batch}, {mode}, threads {threads}). Let nothing else run, and time longer: a larger latency_seconds, or "
+        "thorough."
     )
 
 

@@ -90,7 +90,8 @@ def process_deviation(values: np.ndarray, is_reference: np.ndarray) -> tuple[np.
     level = values.mean(axis=1)
     level[:, is_reference] = level[:, is_reference].mean(axis=1, keepdims=True)
     rest = values - level[:, None, :]
-    squares = ((rest - rest.mean(axis=2, keepdims=True)) ** 2).sum(axis=1)
+    shift = np.median(rest, axis=2, keepdims=True)  # of a set; a mean would follow a wild file
+    squares = ((rest - shift) ** 2).sum(axis=1)
     squares = np.column_stack([squares[:, is_reference].sum(axis=1), squares[:, ~is_reference]])  # (n_ways, n_files)
     freedom = np.array([references * sets - 1] + [sets - 1] * (files - 1))
     known = freedom > 0
