@@ -66,9 +66,12 @@ def _by_hand(blocks: pd.DataFrame, reference: str) -> dict[str, tuple[float, flo
     for (name, one), value in rest.items():
         squares[file_of[name]] += (value - shift[one]) ** 2
         freedom[file_of[name]] += 1
-    typical = statistics.median(squares[f] / freedom[f] for f in level)
     total = len(names) * len(sets) - len(level) - len(sets) + 1
-    variance = sum(min(squares[f], 20 * typical * freedom[f]) for f in level) / total
+    wildest = max(level, key=lambda f: squares[f] / freedom[f])
+    others = [f for f in level if f != wildest]
+    usual = sum(squares[f] for f in others) / sum(freedom[f] for f in others)
+    squares[wildest] = min(squares[wildest], 12 * usual * freedom[wildest])
+    variance = sum(squares.values()) / total
 
     student, found = stats.t.ppf(0.98, total), {}
     for name in names:

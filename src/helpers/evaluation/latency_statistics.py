@@ -16,8 +16,8 @@ CONFIDENCE = 0.96
 """Of the intervals, which are shown as 95 %: the rest is for noise with longer tails than the normal distribution's."""
 QUANTILE = 0.25
 """Of a process's blocks: whatever disturbs a block makes it slower, so the quicker ones tell more of the file."""
-WILDEST = 20.0
-"""How many times the median file's variance one file's may count in the pool: a usual file exceeds it once in 400."""
+WILDEST = 12.0
+"""How many times the variance of the other files the wildest file's may count in the pool."""
 
 
 def process_values(blocks):
@@ -94,8 +94,11 @@ def process_deviation(values: np.ndarray, is_reference: np.ndarray) -> tuple[np.
     squares = ((rest - shift) ** 2).sum(axis=1)
     squares = np.column_stack([squares[:, is_reference].sum(axis=1), squares[:, ~is_reference]])  # (n_ways, n_files)
     freedom = np.array([references * sets - 1] + [sets - 1] * (files - 1))
-    known = freedom > 0
-    typical = np.median(squares[:, known] / freedom[known], axis=1, keepdims=True)
-    capped = np.minimum(squares, WILDEST * typical * freedom)
+    variances = np.divide(squares, freedom, out=np.zeros_like(squares), where=freedom > 0)
+    wildest = variances.argmax(axis=1)
+    own, own_freedom = np.take_along_axis(squares, wildest[:, None], axis=1)[:, 0], freedom[wildest]
+    others, others_freedom = squares.sum(axis=1) - own, freedom.sum() - own_freedom
+    limit = np.full(len(own), np.inf)
+    np.divide(WILDEST * own_freedom * others, others_freedom, out=limit, where=others_freedom > 0)
     total = sets * variants - files - (sets - 1)
-    return np.sqrt(capped.sum(axis=1) / total), total
+    return np.sqrt((others + np.minimum(own, limit)) / total), total
