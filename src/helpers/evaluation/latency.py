@@ -2,9 +2,11 @@
 
 A single call is shorter than the timer's step, and a machine drifts between speeds up to a factor of two
 apart. So calls are timed in blocks of at least 4 ms; every file is open in a process of its own, and in each
-round every file is timed once in every way, in random order, one process at a time. What is compared is the
-ratio of two files within a round, where the drift cancels. The reference is also timed against other processes of
-itself: how far their ratios stray from 1 is the noise floor, and no smaller difference is claimed.
+round every file is timed once in every way, one process at a time, all files in one way after each other and in random
+order. What is compared is the difference within a round, where the drift cancels. Processes of one file differ for as
+long as they live: so each file is timed in several sets of fresh processes, one after another, and the reference in
+several processes of a set. How far processes of one file stray is the noise floor, and no smaller difference is
+claimed; `helpers.evaluation.latency_statistics` says how.
 
 What is timed is the runtime: `timeit` compiles the runtime's own calls into its loop (`helpers.runtimes.Steps`).
 """
@@ -22,6 +24,7 @@ import numpy as np
 
 from helpers.child import Child
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
+from helpers.evaluation import latency_statistics
 from helpers.evaluation.parity import BATCH_ERROR, Reference
 from helpers.forks.server import TENSORFLOW_MB
 from helpers.runtimes import Steps, open_model, runtime_of
@@ -29,12 +32,16 @@ from helpers.schema import Schema
 
 BLOCK_SECONDS = 0.004
 """Shortest block: 100,000 timer steps of 40 ns."""
-LEAST_ROUNDS = 5
-"""Rounds that are made whatever they take: the interval of a median of five is from its smallest to its largest."""
+PROCESSES = 2
+"""Sets of fresh processes that share the time of a measurement."""
+LEAST_ROUNDS = 2
+"""Rounds that are made in each set whatever they take."""
 THOROUGH_PROCESSES, THOROUGH_TIMES = 3, 10
-"""A thorough measurement: fresh sets of processes, because memory layout differs, and how much longer each is timed."""
+"""A thorough measurement: sets of processes, and how many times the whole of a usual measurement each is timed."""
 AGAIN = ("reference again", "reference a third time")
-"""Names of the further processes of the reference file, that the noise floor is measured with."""
+"""Names of the further processes of the reference file in each set."""
+LARGEST_FLOOR = 0.06
+"""Noise floor up to which a true difference of 10 % is claimed nine times in ten."""
 BATCHES = (1, 8, 64, 512, 4096)
 THREADS = (1, 2)
 MODES = ("copy_and_run", "run", "open")
@@ -65,8 +72,9 @@ def measure(
     inputs_file : ``reference.npz`` of the run; batches are taken from its first rows, repeated if need be.
     reference : the name in `files` that is timed several times, for ratios and the noise floor.
     threads : numbers of threads a runtime may use.
-    seconds : how long rounds go on; starting the processes and the warm-up round come on top.
-    thorough : `THOROUGH_PROCESSES` sets of processes in place of one, each timed `THOROUGH_TIMES` as long.
+    seconds : how long rounds go on, in all `PROCESSES` sets together; starting the processes and the warm-up rounds
+        come on top.
+    thorough : `THOROUGH_PROCESSES` sets of processes, each timed `THOROUGH_TIMES` these seconds.
     seed : of the random order.
 
     Returns
@@ -90,15 +98,15 @@ def measure(
     first, *others = threads
     ways = [(batch, mode, first) for batch in batches for mode in MODES[:2]] + [(1, "open", first)]
     ways += [(batch, "copy_and_run", count) for count in others for batch in batches]
-    cells = [(variant, *way) for variant in every for way in ways]
-    processes, seconds = (THOROUGH_PROCESSES, THOROUGH_TIMES * seconds) if thorough else (1, seconds)
+    processes, each = (THOROUGH_PROCESSES, THOROUGH_TIMES * seconds) if thorough else (PROCESSES, seconds / PROCESSES)
     rng = np.random.default_rng(seed)
-    rows, grown, failed = [], [], {}
+    rows, grown, calls, failed = [], [], {}, {}
     for process in range(1, processes + 1):
         with ExitStack() as stack:
             children = {
                 variant: stack.enter_context(Child(f"time {path.name}", _limits(max(threads)), _imports(path)))
                 for variant, path in every.items()
+                if variant not in failed
             }
             with ThreadPoolExecutor(2) as pool:  # starting is not timed
 
@@ -109,12 +117,12 @@ def measure(
                     except WorkbenchError as error:
                         failed[variant] = str(error)
 
-                grown += zip(every, pool.map(start, every), strict=True)
+                grown += zip(children, pool.map(start, children), strict=True)
             with _alone():
-                rows += _rounds(children, cells, process, processes, seconds, rng, failed)
-    for variant in (reference, *AGAIN):
-        if variant in failed:
-            raise DamagedFile(f"{reference}, which all others are held against, cannot be timed: {failed[variant]}")
+                rows += _rounds(children, ways, process, processes, each, rng, calls, failed)
+        for variant in (reference, *AGAIN):
+            if variant in failed:
+                raise DamagedFile(f"{reference}, which all others are held against, cannot be timed: {failed[variant]}")
     blocks = pd.DataFrame(rows, columns=_COLUMNS)
     blocks = blocks[~blocks["variant"].isin(list(failed))].reset_index(drop=True)
     blocks["microseconds"] = blocks["seconds"] / blocks["calls"] * 1e6
@@ -149,69 +157,90 @@ def _limits(threads: int) -> dict[str, str]:
 
 
 def _rounds(
-    children: Mapping[str, Child], cells: list, process: int, processes: int, seconds: float, rng, failed: dict
-) -> list[tuple]:
-    """A warm-up round and then rounds until `seconds` are over, at least `LEAST_ROUNDS`; without what has `failed`."""
+    children: Mapping[str, Child],
+    ways: list,
+    process: int,
+    processes: int,
+    seconds: float,
+    rng,
+    calls: dict,
+    failed: dict,
+) -> Iterator[tuple]:
+    """Yield the blocks of a warm-up round and of rounds until `seconds` are over, at least `LEAST_ROUNDS`.
+
+    `calls` of a block, by variant and way, and what has `failed` are added to.
+    """
     from tqdm import tqdm
 
-    rows, calls, number = [], {}, 0
-    started = time.monotonic()
-    label = f"timing, processes {process} of {processes}" if processes > 1 else "timing"
+    number, started, variants = 0, time.monotonic(), list(children)
     form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
+    label = f"timing, processes {process} of {processes}"
     with tqdm(total=100, desc=label, bar_format=form, delay=2, leave=False) as bar:
         while number <= LEAST_ROUNDS or time.monotonic() - started < seconds:
-            for i in rng.permutation(len(cells)):
-                variant, batch, mode, threads = cell = cells[i]
+            cells = [(variants[i], ways[j]) for j in rng.permutation(len(ways)) for i in rng.permutation(len(variants))]
+            for variant, way in cells:
                 if variant in failed:
                     continue
-                request = {"batch": batch, "mode": mode, "threads": threads, "calls": calls.get(cell)}
+                request = dict(zip(("batch", "mode", "threads"), way, strict=True), calls=calls.get((variant, way)))
                 try:
-                    calls[cell], block = children[variant].call(f"{__name__}:_block", **request)
+                    count, block = children[variant].call(f"{__name__}:_block", **request)
                 except WorkbenchError as error:
                     failed[variant] = str(error)
                 else:
-                    rows.append((*cell, process, number, calls[cell], block))
+                    calls[variant, way] = count
+                    yield variant, *way, process, number, count, block
             if number == 0:
                 started = time.monotonic()
             number += 1
             done = min((time.monotonic() - started) / seconds, number / (LEAST_ROUNDS + 1))
             bar.update(min(100, int(100 * done)) - bar.n)
-    return rows
 
 
-def summarise(blocks, *, reference: str, seed: int = 0):
-    """Medians and paired ratios of measured blocks.
+def summarise(blocks, *, reference: str):
+    """Medians, and ratios to the reference with what can be claimed of them.
 
     Returns
     -------
-    DataFrame indexed by (variant, batch, mode, threads): microseconds (median a call), p90, ratio (median over rounds
-    of this file's time by the reference's in the same round), ratio_low, ratio_high (95 % percentile bootstrap of that
-    median), floor (the noise floor of this batch, mode and number of threads: the farthest that an interval of the
-    reference's further processes strays from 1), verdict (``faster``, ``slower`` or ``no difference``: the interval
-    holds 1, or the ratio is within the floor).
+    DataFrame indexed by (variant, batch, mode, threads): microseconds (median a call), p90, ratio (of this file's time
+    to the reference's, by processes, see `latency_statistics`; of the reference's further processes to its other ones),
+    ratio_low, ratio_high (its 95 % interval), floor (the noise floor of this batch, mode and number of threads: the
+    smallest change, 0.05 for 5 %, that the interval of any file can leave 1 with), verdict (``faster``, ``slower`` or
+    ``no difference``: the interval holds 1).
     """
     import pandas as pd
 
-    rng = np.random.default_rng(seed)
-    way = ["batch", "mode", "threads"]
     timed = blocks[blocks["round"] > 0]
-    rows = []
-    for key, part in timed.groupby(way):
-        here = part.pivot_table(index=["process", "round"], columns="variant", values="microseconds")
-        base = here[reference].to_numpy()
-        draws = rng.integers(0, len(base), (1000, len(base)))
-        ratios = here.to_numpy() / base[:, None]
-        lows, highs = np.quantile(np.median(ratios[draws], axis=1), [0.025, 0.975], axis=0)
-        figures = (here.median(), here.quantile(0.9), np.median(ratios, axis=0), lows, highs)
-        rows += [(variant, *key, *values) for variant, *values in zip(here.columns, *figures, strict=True)]
-    names = ["variant", *way, "microseconds", "p90", "ratio", "ratio_low", "ratio_high"]
-    table = pd.DataFrame(rows, columns=names)
-    strays = table[["ratio_low", "ratio_high"]].sub(1).abs().max(axis=1).where(table["variant"].isin(AGAIN))
-    table["floor"] = strays.groupby([table[name] for name in way]).transform("max")
-    same = table["ratio_low"].le(1) & table["ratio_high"].ge(1) | table["ratio"].sub(1).abs().le(table["floor"])
-    faster = np.where(table["ratio"] < 1, "faster", "slower")
-    table["verdict"] = np.where(same, "no difference", faster)
-    return table.set_index(["variant", *way]).sort_index()
+    values = latency_statistics.process_values(timed)
+    ways = values.index.droplevel("process").unique()
+    names = values.columns
+    array = values.to_numpy().reshape(len(ways), -1, len(names))
+    ratio, low, high, half = latency_statistics.compare(array, names.isin([reference, *AGAIN]))
+    keys = [(variant, *way) for way in ways for variant in names]
+    table = pd.DataFrame(index=pd.MultiIndex.from_tuples(keys, names=["variant", *ways.names]))
+    times = timed.groupby(table.index.names)["microseconds"]
+    table["microseconds"], table["p90"] = times.median(), times.quantile(0.9)
+    for name, logs in (("ratio", ratio), ("ratio_low", low), ("ratio_high", high)):
+        logs[:, names == reference] = 0.0
+        table[name] = np.exp(logs).ravel()
+    table["floor"] = np.repeat(np.expm1(half), len(names))
+    same = table["ratio_low"].le(1) & table["ratio_high"].ge(1)
+    table["verdict"] = np.where(same, "no difference", np.where(table["ratio"] < 1, "faster", "slower"))
+    return table.sort_index()
+
+
+def warning(summary) -> str:
+    """Say where the measurement is too noisy, or too short, to see a difference of 10 %; empty if nowhere."""
+    floors = summary["floor"].groupby(level=latency_statistics.WAY).first()
+    above = int((floors > LARGEST_FLOOR).sum())
+    if not above:
+        return ""
+    batch, mode, threads = floors.idxmax()
+    return (
+        f"Too noisy, or timed too briefly: a true difference of 10 % may go unseen in {above} of {len(floors)} ways of "
+        f"timing, whose noise floor is above {100 * LARGEST_FLOOR:.0f} % (largest: {100 * floors.max():.0f} %, batch "
+        f"{batch}, {mode}, threads {threads}). Let nothing else run, and time longer: a larger latency_seconds, or "
+        "thorough."
+    )
 
 
 def noise_floor(summary) -> float:
