@@ -42,7 +42,7 @@ TABLE: dict[str, Parameter] = {
     "batch_size": Parameter(int, "rows a training step", 1, 1_000_000),
     "learning_rate": Parameter(float, "step size of Adam", 1e-9, 10.0),
     "latency_seconds": Parameter(
-        float, "how long to time model files, besides starting their processes", 0.1, 86_400.0
+        float, "how long to time model files in all, besides starting their processes and warming up", 0.1, 86_400.0
     ),
     "thorough": Parameter(bool, "time in three sets of processes, each ten times as long"),
     "threads": Parameter(int, "threads of the second timing; the first has one", 1, 256),
