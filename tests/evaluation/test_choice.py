@@ -188,6 +188,18 @@ def test_what_is_recommended_is_whole_within_the_budget_and_never_dominated(tabl
             assert other == own or any(theirs > ours for theirs, ours in zip(other, own, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("measure", "better"), [("latency_ratio", 0.99), ("kendall_tau", 0.9998), ("auc_delta_low", 0.0)]
+)
+@pytest.mark.parametrize("prefer", choice.PREFERENCES)
+def test_of_files_that_steps_do_not_tell_apart_the_better_is_chosen(comparison, measure, better, prefer):
+    both = comparison[comparison["file"].isin(["litert/fp16", "mnn/fp32"])].copy()
+    both = both.assign(bytes=3000, auc_delta_low=-0.001, latency_ratio=1.0, kendall_tau=0.9995)
+    both["verdict"] = "ships with loss"
+    both.loc[both["file"] == "mnn/fp32", measure] = better
+    assert choice.recommend(both, Budget(), prefer).file == "mnn/fp32"
+
+
 @RANDOM
 @given(table=tables(), budget=BUDGETS, prefer=PREFERENCES, random=st.randoms(use_true_random=False))
 def test_the_order_of_rows_and_files_that_are_not_chosen_change_nothing(table, budget, prefer, random):
