@@ -49,6 +49,9 @@ bench: $(READY)
 	$(BIN)/python tests/benchmarks/runtime_overhead.py
 	$(BIN)/python tests/benchmarks/encoding.py
 	$(BIN)/python tests/benchmarks/false_alarms.py
+	$(BIN)/python tests/benchmarks/coverage.py
+	$(BIN)/python tests/benchmarks/latency_claims.py
+	$(BIN)/python tests/benchmarks/sense_checks.py
 	$(BIN)/python tests/benchmarks/run_time.py
 	$(BIN)/python tests/benchmarks/single_process.py
 	$(BIN)/python tests/benchmarks/sweep_throughput.py

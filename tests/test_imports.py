@@ -65,6 +65,7 @@ def test_importing_helpers_takes_under_three_tenths_of_a_second():
         "convert.mnn",
         "evaluation.parity",
         "evaluation.latency",
+        "evaluation.latency_statistics",
         "notebooks",
         "pipeline",
         "cli",

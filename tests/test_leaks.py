@@ -2,23 +2,13 @@
 
 import numpy as np
 import pytest
+from benchmarks.sense_checks import split
 
 from helpers import leaks, overlap, simulation, training
 from helpers.errors import BadInput
 from helpers.schema import Dimension, Schema, Tensor
 
 SCORE = Tensor("score", "score", (Dimension("score", ""),))
-
-
-def _split(x, rng, positives=0.3, labels=None) -> overlap.Split:
-    """Rows with labels that are noise, in requests of 20."""
-    inputs = x if isinstance(x, dict) else {"x": x}
-    rows = len(next(iter(inputs.values())))
-    return (
-        inputs,
-        (rng.random(rows) < positives).astype(np.int8) if labels is None else labels,
-        np.arange(rows) // 20,
-    )
 
 
 def _schema(columns: int, dtype: str = "float32") -> Schema:
@@ -44,9 +34,9 @@ def test_an_input_that_tells_the_label_is_named(kind, positives):
     for seed in range(3):
         rng, splits = np.random.default_rng(seed), []
         for _ in range(2):
-            split = _split(rng.normal(size=(5000, 6)).astype(np.float32), rng, positives)
-            split[0]["x"][:, 3] = LEAKS[kind](split[1], rng)
-            splits.append(split)
+            rows = split(rng.normal(size=(5000, 6)).astype(np.float32), rng, positives)
+            rows[0]["x"][:, 3] = LEAKS[kind](rows[1], rng)
+            splits.append(rows)
         with pytest.raises(BadInput, match=r"the label is told by item_c3 \(AUC (1.000|0.99\d)\) alone"):
             leaks.check_inputs(_schema(6), *splits)
 
@@ -57,7 +47,7 @@ def test_good_inputs_and_few_rows_are_no_leak(rows, test_rows, positives):
     for seed in range(20):
         rng, splits = np.random.default_rng(seed), []
         for size in (rows, test_rows):
-            inputs, labels, requests = _split(rng.normal(size=(size, 25)).astype(np.float32), rng, positives)
+            inputs, labels, requests = split(rng.normal(size=(size, 25)).astype(np.float32), rng, positives)
             inputs["x"][:, 0] += 2.3 * labels
             inputs["x"][:, 1] = rng.normal(size=size)[requests]
             splits.append((inputs, labels, requests))
@@ -70,7 +60,7 @@ def test_what_is_best_possible_is_passed_by_luck_once_in_a_thousand():
     for seed in range(25):
         rng = np.random.default_rng(seed)
         best = 1 / (1 + np.exp(-rng.normal(-3.5, 1.0, 200)))
-        test = _split(rng.normal(size=(200, 2)), rng, labels=(rng.random(200) < best).astype(np.int8))
+        test = split(rng.normal(size=(200, 2)), rng, labels=(rng.random(200) < best).astype(np.int8))
         near = np.log(best / (1 - best)) + rng.normal(0, 0.1, 200)
         better += leaks.metrics.auc(near, test[1]) > leaks.metrics.auc(best, test[1])
         leaks.check_possible(schema, test, {"near": near, "chance": rng.random(200)}, best)

@@ -1,34 +1,15 @@
 """Splits that share rows with training are refused; rows that repeat by chance are not."""
 
-import warnings
-
 import numpy as np
 import pytest
+from benchmarks.sense_checks import outcome, sessions, split
 
 from helpers import overlap, simulation
 from helpers.errors import BadInput
 
 
-def _split(x, rng, positives=0.3, labels=None) -> overlap.Split:
-    """Rows with labels that are noise, in requests of 20."""
-    inputs = x if isinstance(x, dict) else {"x": x}
-    rows = len(next(iter(inputs.values())))
-    return (
-        inputs,
-        (rng.random(rows) < positives).astype(np.int8) if labels is None else labels,
-        np.arange(rows) // 20,
-    )
-
-
 def _outcome(splits) -> str:
-    """What the check says: passes, warns or refuses."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            overlap.check_separate(splits)
-        except BadInput:
-            return "refuses"
-    return "warns" if caught else "passes"
+    return outcome(lambda: overlap.check_separate(splits))
 
 
 def _with_replacement(rng, table: np.ndarray, share: float, sizes=(5000, 5000), positives=0.3) -> dict:
@@ -36,7 +17,7 @@ def _with_replacement(rng, table: np.ndarray, share: float, sizes=(5000, 5000), 
     rows = int(-sizes[0] / np.log(1 - share))
     labels = (rng.random(rows) < positives).astype(np.int8)
     drawn = [rng.integers(0, rows, size) for size in sizes]
-    return {n: _split(table[i], rng, labels=labels[i]) for n, i in zip(("train", "test"), drawn, strict=True)}
+    return {n: split(table[i], rng, labels=labels[i]) for n, i in zip(("train", "test"), drawn, strict=True)}
 
 
 @pytest.mark.parametrize("share", [0.5, 0.2, 0.05])
@@ -72,33 +53,20 @@ def test_sessions_drawn_with_replacement_are_refused(ranking, by):
     assert _outcome(splits) == "refuses"
 
 
-def _sessions(rng, users: int, items: int, requests: int, kind: str) -> overlap.Split:
-    """A user and 20 items each: as ids, as what is known of them in two inputs, or in one."""
-    world = np.random.default_rng(99)
-    of_user, of_item = (world.normal(size=(n, 4)).astype(np.float32) for n in (users, items))
-    user = np.repeat(rng.integers(0, users, requests), 20)
-    item = np.concatenate([rng.permutation(items)[:20] for _ in range(requests)])
-    if kind == "ids":
-        return _split(np.stack([user, item], 1), rng, 0.2)
-    if kind == "one input":
-        return _split(np.hstack([of_user[user], of_item[item]]), rng, 0.2)
-    return _split({"user": of_user[user], "item": of_item[item]}, rng, 0.2)
-
-
 @pytest.mark.parametrize("kind", ["ids", "two inputs", "one input"])
 @pytest.mark.parametrize(("users", "items", "requests"), [(5, 20, 10), (20, 50, 10), (20, 50, 50), (100, 100, 10)])
 def test_users_who_meet_items_again_are_sound(users, items, requests, kind):
     said = []
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        said.append(_outcome({name: _sessions(rng, users, items, requests, kind) for name in ("train", "test")}))
+        said.append(_outcome({name: sessions(rng, users, items, requests, kind) for name in ("train", "test")}))
     assert "refuses" not in said and said.count("warns") <= 2, said
 
 
 def test_whole_requests_are_compared_where_single_rows_repeat_by_chance():
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        splits = {name: _sessions(rng, 20, 50, 250, "ids") for name in ("train", "test")}
+        splits = {name: sessions(rng, 20, 50, 250, "ids") for name in ("train", "test")}
         assert _outcome(splits) == "passes"
         (seen, train_labels, _), (found, test_labels, _) = splits.values()
         for train, test in ((seen["x"], found["x"]), (train_labels, test_labels)):
@@ -123,7 +91,7 @@ def test_coarse_rows_may_repeat_by_chance(values, columns, sizes):
         rng = np.random.default_rng(seed)
         drawn = {n: rng.integers(0, values, (s, columns)) for n, s in zip(("train", "test"), sizes, strict=True)}
         said.append(_outcome({name: {"x": x.astype(np.float32)} for name, x in drawn.items()}))
-        said.append(_outcome({name: _split(x, rng) for name, x in drawn.items()}))
+        said.append(_outcome({name: split(x, rng) for name, x in drawn.items()}))
     assert said.count("passes") >= 19 and "refuses" not in said, said
 
 
@@ -136,7 +104,7 @@ def test_a_catalogue_that_is_seen_again_is_at_most_warned_of(patterns, columns, 
     for seed in range(10):
         rng = np.random.default_rng(seed)
         drawn = {name: rng.integers(0, patterns, size) for name, size in zip(("train", "test"), sizes, strict=True)}
-        assert _outcome({name: _split(table[i], rng) for name, i in drawn.items()}) != "refuses"
+        assert _outcome({name: split(table[i], rng) for name, i in drawn.items()}) != "refuses"
         if columns == 1:
             assert _outcome({name: {"x": table[i]} for name, i in drawn.items()}) != "refuses"
 

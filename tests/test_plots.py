@@ -164,7 +164,8 @@ def test_pareto_draws_what_each_file_costs_and_marks_the_recommended():
             "bytes": [5000, 3000, 4000],
             "auc_loss": [0.0, 0.002, np.nan],
             "latency_ratio": [0.8, 1.0, 1.2],
-            "verdict": ["same", "ships with loss", "broken"],
+            "latency_ratio_high": [0.9, 1.0, 1.4],
+            "left_out": ["", "", "broken"],
             "file": ["a", "b", "c"],
             "pareto": [True, True, False],
         },
@@ -173,8 +174,9 @@ def test_pareto_draws_what_each_file_costs_and_marks_the_recommended():
     size, loss, time = plots.pareto(table, "a", {"bytes": 4500, "auc_loss": None, "latency_ratio": None}).axes
     assert [label.get_text() for label in size.get_yticklabels()] == ["litert int8", "litert int4", "mnn fp32"]
     assert [_points(line)[0].tolist() for line in size.lines] == [[3000], [4000], [5000], [4500, 4500]]
-    assert [line.get_marker() for line in time.lines] == ["o", "x", "*"]
-    assert [_points(line)[0].tolist() for line in time.lines] == [[1.0], [1.2], [0.8]]
+    assert [line.get_marker() for line in time.lines[1::2]] == ["o", "x", "*"]
+    assert [_points(line)[0].tolist() for line in time.lines[1::2]] == [[1.0], [1.2], [0.8]]
+    assert [_points(line)[0].tolist() for line in time.lines[::2]] == [[1.0, 1.0], [1.2, 1.4], [0.8, 0.9]]
     assert len(loss.lines) == 3
 
 

@@ -118,7 +118,31 @@ def test_spread_is_the_t_interval_of_the_mean():
         if len(values) > 1:
             expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
             assert np.allclose([row["low"], row["high"]], expected, rtol=1e-12)
+        assert row["median"] == np.median(values) and row["missing"] == 0
     assert np.isnan(table.loc["one", "low"]), "one run says nothing of how far it varies"
+
+
+def test_spread_shows_runs_that_failed_beside_the_mean():
+    """A run at chance among nine good ones, and one whose training ended without a figure."""
+    good = 0.99 + 0.003 * np.random.default_rng(0).standard_normal(9)
+    frame = pd.DataFrame({"setting": ["a"] * 11 + ["b"] * 9 + ["none"], "auc": [*good, 0.5, np.nan, *good, np.nan]})
+    table = results.spread(frame, "setting", "auc", target=0.9)
+    assert table[["runs", "missing", "far out"]].to_numpy().tolist() == [[10, 1, 1], [9, 0, 0], [0, 1, 0]]
+    assert list(table.columns[:7]) == ["runs", "missing", "far out", "median", "mean", "low", "high"]
+    assert table.loc["a", "median"] > 0.98 and table.loc["a", "mean"] < 0.95
+    assert np.isnan(table.loc["none", "median"]) and table["reach target"].tolist() == [9, 9, 0]
+
+
+@pytest.mark.parametrize(("runs", "covered"), [(3, 0.27), (10, 0.65), (50, 0.88)])
+def test_the_interval_of_a_mean_with_failed_runs_covers_as_little_as_spread_says(runs, covered):
+    rng = np.random.default_rng(0)
+    failed, noise = rng.random((300, runs)) < 0.1, 0.003 * rng.standard_normal((300, runs))
+    auc = np.where(failed, 0.5, 0.99 + noise)
+    frame = pd.DataFrame({"sample": np.repeat(np.arange(300), runs), "auc": auc.ravel()})
+    table = results.spread(frame, "sample", "auc")
+    assert abs(table["low"].le(0.941).mul(table["high"].ge(0.941)).mean() - covered) < 0.07
+    with_failed = table["far out"].gt(0) == failed.any(axis=1)
+    assert runs == 3 or with_failed.mean() > 0.9
 
 
 def test_settings_are_what_was_given_without_the_seed():

@@ -9,6 +9,8 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from benchmarks import sense_checks
+from scipy import stats
 
 from helpers import training
 from helpers.errors import BadInput
@@ -149,3 +151,58 @@ def test_a_layer_that_is_active_outside_training_is_named(ranking, trained, kind
         _train(study, trained, epochs=1)
     assert training.scores(build(active=False), {n: a[:1] for n, a in inputs.items()}).shape == (1, 1)
     _train(dataclasses.replace(ranking, build_model=functools.partial(build, False)), trained, epochs=1)
+
+
+@pytest.mark.slow
+def test_sound_data_is_not_refused_and_shuffled_labels_are_found():
+    """A quick form of ``tests/benchmarks/sense_checks.py``: 1 % to 50 % positives, 200 to 5,000 test rows."""
+    table = sense_checks.study(repetitions=10)
+    sound, faulty = table[table["sound"]], table[~table["sound"]]
+    assert sound.groupby("check")["refused"].mean().max() <= 0.005 and sound["refused"].max() <= 0.1
+    found = (faulty["refused"] + faulty["warned"]).groupby(faulty["case"].str.partition(",")[0]).mean()
+    assert found.drop("training labels shuffled").min() >= 0.9, found
+    large = faulty["case"].isin(["all labels shuffled, 50% of 5,000 rows", "test labels shuffled, 50% of 5,000 rows"])
+    assert faulty.loc[large, "refused"].min() >= 0.9
+
+
+def _scores(rng, labels, auc: float):
+    return labels * np.sqrt(2) * stats.norm.ppf(auc) + rng.standard_normal(len(labels))
+
+
+@pytest.mark.parametrize(("rows", "positives"), [(200, 0.5), (1000, 0.05), (5000, 0.01)])
+@pytest.mark.parametrize("auc", [0.5, 0.63, 0.9])
+def test_the_interval_of_an_auc_covers_it(rows, positives, auc):
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(200):
+        labels = (rng.random(rows) < positives).astype(np.int8)
+        low, high = training._auc_interval(_scores(rng, labels, auc), labels, np.arange(rows) // 20)
+        covered += low <= auc <= high
+    assert covered >= 184
+
+
+def test_the_interval_of_an_auc_takes_a_request_as_one_draw():
+    """A score and a label of the request's own: twenty times the rows, and no more known."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random(50) < 0.5).astype(np.int8)
+    scores, requests = _scores(rng, labels, 0.7), np.arange(50)
+    once = training._auc_interval(scores, labels, requests)
+    assert np.allclose(once, training._auc_interval(*(np.repeat(x, 20) for x in (scores, labels, requests))), atol=0.02)
+    assert training._auc_interval(scores, np.arange(50) == 0, requests) == (0, 1), "one positive tells nothing"
+
+
+def _learnable(rng, rows: int, positives: float, **options):
+    return sense_checks.learnable(rng, positives=positives, rows=rows, auc=0.9, **options)
+
+
+def test_few_positives_are_warned_of_and_enough_pass():
+    assert _learnable(np.random.default_rng(0), 200, 0.01) == "warns"
+    assert _learnable(np.random.default_rng(0), 5000, 0.1) == "passes"
+    assert _learnable(np.random.default_rng(0), 5000, 0.5, shuffled=("training", "test")) == "refuses"
+
+
+def test_baselines_that_rank_test_rows_but_not_the_other_half_of_training_are_warned_of(ranking, trained):
+    (x, y, r), test = trained.splits["train"], trained.splits["test"]
+    scores = {"this model": trained.reference.scores, "logistic regression": trained.reference.scores}
+    training.check_learnable(ranking.schema, (x, y, r), scores, test)
+    with pytest.warns(UserWarning, match="on the other half, but logistic regression tell test labels.*may be right"):
+        training.check_learnable(ranking.schema, (x, np.random.default_rng(0).permutation(y), r), scores, test)

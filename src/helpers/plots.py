@@ -335,6 +335,7 @@ def pareto(table, chosen: str | None, limits: Mapping[str, float | None]) -> Fig
 
     Filled: no other file is better in one of the three and as good in the others. Crosses may not be shipped. The star
     is the recommended file, the dashed lines and the shade beyond them are the budget (`limits` as in `choice.Budget`).
+    The line of a latency reaches to the pessimistic end of its interval, which the budget looks at.
     """
     titles = {
         "bytes": "bytes of the file",
@@ -346,9 +347,11 @@ def pareto(table, chosen: str | None, limits: Mapping[str, float | None]) -> Fig
     for ax, (measure, title) in zip(axes.flat, titles.items(), strict=True):
         for place, (name, row) in enumerate(rows.iterrows()):
             colour, recommended = _colour(name), row["file"] == chosen
-            marker = "x" if row["verdict"] in ("broken", "too few rows") else "*" if recommended else "o"
+            marker = "x" if row["left_out"] else "*" if recommended else "o"
             face = colour if row["pareto"] else "white"
             size = 13 if recommended else 6
+            if measure == "latency_ratio":
+                ax.plot([row[measure], row["latency_ratio_high"]], [place, place], color=colour, linewidth=1)
             ax.plot(row[measure], place, marker, color=colour, markerfacecolor=face, markersize=size, clip_on=False)
         if limits.get(measure) is not None:
             ax.axvline(limits[measure], color=COLOURS[1], linestyle="--", linewidth=1)

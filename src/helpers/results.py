@@ -11,6 +11,9 @@ import numpy as np
 from helpers import code, files, records, runs, studies
 from helpers.errors import WorkbenchError
 
+FAR_OUT = 3.0
+"""Interquartile ranges outside the quartiles from where a figure is far out (Tukey): of figures that vary normally one
+group of 5 in seven has one, one of 10 in twenty, one of 20 in sixty."""
 _RUN_COLUMNS = ["study", "run", "stages", "stale", "commit"]
 
 
@@ -154,21 +157,35 @@ def settings(given: Mapping[str, Mapping[str, object]], without: str = "seed") -
 def spread(frame, by: str | list[str], column: str, *, target: float | None = None):
     """How a figure varies over the runs of a group.
 
+    The interval of the mean holds where figures vary evenly. Where one run in ten fails to learn it does not: it covers
+    the true mean in 27 % of samples of 3 runs, in 65 % of 10 and in 88 % of 50. So the median stands beside it, and how
+    many runs have no figure or one that is far out; of a few runs none may have failed yet.
+
     Returns
     -------
-    DataFrame indexed by `by`, in order of appearance: runs, mean, low, high (95 % interval of the mean, Student's t;
-    undefined for one run), sd, lowest, highest; and with a `target`, how many runs reach it.
+    DataFrame indexed by `by`, in order of appearance: runs (with a figure), missing (runs without), far out (figures
+    more than `FAR_OUT` interquartile ranges outside the quartiles), median, mean, low, high (95 % interval of the mean,
+    Student's t; undefined for one run), sd, lowest, highest; and with a `target`, how many runs reach it.
     """
     from scipy import stats
 
     groups = frame.groupby(by, sort=False)[column]
-    table = groups.agg(runs="count", mean="mean", sd="std", lowest="min", highest="max")
+    table = groups.agg(runs="count", median="median", mean="mean", sd="std", lowest="min", highest="max")
     half = stats.t.ppf(0.975, table["runs"] - 1) * table["sd"] / np.sqrt(table["runs"])
-    table.insert(2, "low", table["mean"] - half)
-    table.insert(3, "high", table["mean"] + half)
+    table.insert(1, "missing", groups.size() - table["runs"])
+    table.insert(2, "far out", groups.agg(_far_out))
+    table.insert(5, "low", table["mean"] - half)
+    table.insert(6, "high", table["mean"] + half)
     if target is not None:
         table["reach target"] = groups.agg(lambda values: int((values >= target).sum()))
     return table
+
+
+def _far_out(values) -> int:
+    """How many figures are far from the others."""
+    first, third = values.quantile([0.25, 0.75])
+    margin = FAR_OUT * (third - first)
+    return int(((values < first - margin) | (values > third + margin)).sum())
 
 
 def readable(found: Sequence[Row]):

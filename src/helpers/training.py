@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from helpers.studies import Inputs, Study
 _SCORE_ROWS = 65_536
 _CHECKED_ROWS = 4096
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+_ANY_AUC = (0.0, 1.0)
 
 
 def train(
@@ -93,7 +95,15 @@ def check_learnable(
 ) -> None:
     """Refuse labels that nothing can be learned from, and inputs that hold them: the two ends of what can be learned.
 
-    Labels that nothing relates to are shuffled, or belong to other rows. Too much is told by `helpers.leaks`.
+    Labels that nothing relates to are shuffled, or belong to other rows. Too much is told by `helpers.leaks`. Whether
+    scores tell labels is judged by the 95 % interval of their AUC, see `_auc_interval`: they surely do if it lies above
+    one half, and surely do not if it lies below `metrics.CHANCE_AUC`. Where rows are too few for either a UserWarning
+    says so (of 1 % positives a thousand test rows may be), and where baselines rank the test rows, but learned from one
+    half of the training rows not the other: a model of shuffled labels ranks, too, if few features decide.
+
+    Passing proves that some scorer tells test labels, not that all labels are right: where half of them were shuffled,
+    half of the relation is left. Of training labels it proves little: a model of shuffled ones may rank by luck, in
+    either direction. Nor does it prove that the model learned what can be learned.
 
     Parameters
     ----------
@@ -105,31 +115,60 @@ def check_learnable(
     Raises
     ------
     BadInput : an input tells the label alone, or a scorer ranks better than the best possible; on the test rows every
-        scorer is at chance; or the model is, and baselines learned from one half of the training rows are on the
-        other half. At chance: the upper end of the AUC's 95 % interval is below `metrics.CHANCE_AUC`.
+        scorer is surely at chance; or the model is, and so are baselines learned from one half of the training rows on
+        the other half.
     """
     leaks.check_inputs(schema, training, test)
     if best is not None:
         leaks.check_possible(schema, test, scores, best)
-    highest = max(scores, key=lambda name: _highest_auc(scores[name], *test[1:]))
     why = "the labels were shuffled, or belong to other rows"
-    if (high := _highest_auc(scores[highest], *test[1:])) < metrics.CHANCE_AUC:
+    told = {name: _auc_interval(score, *test[1:]) for name, score in scores.items()}
+    highest, (low, high) = max(told.items(), key=lambda item: item[1][1])
+    if high < metrics.CHANCE_AUC:
         raise BadInput(
             f"nothing relates features to labels: on {len(test[1]):,} test rows the best scorer ({highest}) has an AUC "
             f"of at most {high:.3f}; {why}"
         )
-    if _highest_auc(scores["this model"], *test[1:]) < metrics.CHANCE_AUC:
-        half = len(training[1]) // 2
-        learn, tell = (
-            ({n: a[part] for n, a in training[0].items()}, training[1][part], training[2][part])
-            for part in (slice(half), slice(half, None))
+    doubts = []
+    if not any(low > 0.5 for low, _ in told.values()):
+        doubts.append(
+            f"on {len(test[1]):,} test rows the best scorer ({highest}) has an AUC of {low:.3f} to {high:.3f}"
         )
-        found = baseline_scores(schema, learn[:2], tell[0])
-        if (high := max(_highest_auc(score, *tell[1:]) for score in found.values())) < metrics.CHANCE_AUC:
-            raise BadInput(
-                f"nothing relates features to labels: learned from half of the {len(training[1]):,} training rows, the "
-                f"best baseline has an AUC of at most {high:.3f} on the other half; {why}"
-            )
+    halves = _told_by_halves(schema, training)
+    low, high = max(halves.values(), key=lambda interval: interval[1])
+    learned = f"learned from half of the {len(training[1]):,} training rows, the best baseline has an AUC"
+    if high < metrics.CHANCE_AUC:
+        said = f"{learned} of at most {high:.3f} on the other half"
+        if told["this model"][1] < metrics.CHANCE_AUC:
+            raise BadInput(f"nothing relates features to labels: {said}; {why}")
+        off = [name for name in halves if name in told and not _near_chance(told[name])]
+        doubts += [f"{said}, but {' and '.join(off)} tell test labels"] if off else []
+    elif told["this model"][0] <= 0.5 and not any(low > 0.5 for low, _ in halves.values()):
+        doubts.append(f"{learned} of {low:.3f} to {high:.3f} on the other half")
+    if doubts:
+        warnings.warn(
+            f"it cannot be told whether features relate to labels: {'; '.join(doubts)}. The labels may be right, or "
+            "shuffled: give more rows, of the rarer label above all, or look where the labels come from",
+            stacklevel=2,
+        )
+
+
+def _near_chance(interval: tuple[float, float]) -> bool:
+    """Whether an AUC may be that of chance, in either direction."""
+    return interval[0] <= metrics.CHANCE_AUC and interval[1] >= 1 - metrics.CHANCE_AUC
+
+
+def _told_by_halves(schema: Schema, training: tuple[Inputs, np.ndarray, np.ndarray]) -> dict[str, tuple[float, float]]:
+    """Intervals of the AUC of baselines learned from one half of the training rows, on the other half, by baseline."""
+    half = len(training[1]) // 2
+    learn, tell = (
+        ({name: array[part] for name, array in training[0].items()}, training[1][part], training[2][part])
+        for part in (slice(half), slice(half, None))
+    )
+    if len(np.unique(learn[1])) < 2:
+        return {"none": _ANY_AUC}
+    found = baseline_scores(schema, learn[:2], tell[0])
+    return {name: _auc_interval(score, *tell[1:]) for name, score in found.items()}
 
 
 def conclusion(table, history, published: Sequence[float] | None) -> str:
@@ -159,10 +198,18 @@ def conclusion(table, history, published: Sequence[float] | None) -> str:
     return "\n".join(lines)
 
 
-def _highest_auc(scores: np.ndarray, labels: np.ndarray, requests: np.ndarray) -> float:
-    """Upper end of the 95 % interval of an AUC; 1 where too few requests tell of it."""
-    high = metrics.auc_interval(metrics.placements(np.asarray(scores).reshape(-1), labels), labels, requests)[1]
-    return 1.0 if np.isnan(high) else high
+def _auc_interval(scores: np.ndarray, labels: np.ndarray, requests: np.ndarray) -> tuple[float, float]:
+    """95 % interval of an AUC over requests; 0 to 1 where nothing can be told.
+
+    The error is at least that of labels at random: few positives may all have won by luck.
+    """
+    scores = np.asarray(scores, np.float64).reshape(-1)
+    ones = np.count_nonzero(labels)
+    if np.isnan(scores).any() or not 0 < ones < len(labels):
+        return _ANY_AUC
+    at_random = np.sqrt((len(labels) + 1) / (12 * ones * (len(labels) - ones)))
+    interval = metrics.auc_interval(metrics.placements(scores, labels), labels, requests, least_error=at_random)
+    return _ANY_AUC if np.isnan(interval).any() else interval
 
 
 def config(model, schema: Schema) -> dict:

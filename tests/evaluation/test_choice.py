@@ -1,14 +1,16 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from helpers import parameters
 from helpers.errors import BadInput
 from helpers.evaluation import choice
 from helpers.evaluation.choice import Budget
 
+NAMES = ["runtime", "precision", "bytes", "auc_delta_low", "latency_ratio", "kendall_tau", "verdict"]
 FILES = [
-    # runtime, precision, bytes, auc_delta_low, latency_ratio, kendall_tau, verdict
     ("keras", "fp32", 35000, 0.0, 100.0, 1.0, "same"),
     ("litert", "fp32", 4000, 0.0, 1.0, 1.0, "same"),
     ("mnn", "fp32", 5000, 0.0, 0.8, 1.0, "same"),
@@ -21,8 +23,7 @@ FILES = [
 
 @pytest.fixture
 def comparison():
-    names = ["runtime", "precision", "bytes", "auc_delta_low", "latency_ratio", "kendall_tau", "verdict"]
-    table = pd.DataFrame(FILES, columns=names)
+    table = pd.DataFrame(FILES, columns=NAMES)
     table["file"] = table["runtime"] + "/" + table["precision"]
     table["auc"] = 0.9
     return _without_intervals(table)
@@ -72,7 +73,8 @@ def test_against_a_search_over_random_tables():
                 "auc": 0.9,
             }
         )
-        table = _without_intervals(table)
+        table["latency_ratio_low"] = table["latency_ratio"]
+        table["latency_ratio_high"] = table["latency_ratio"] + rng.integers(0, 3, size) / 2
         budget = Budget(
             bytes=rng.integers(1, 6) * 1000, auc_loss=rng.integers(1, 3) / 100, latency_ratio=rng.integers(1, 4) / 2
         )
@@ -84,7 +86,7 @@ def test_against_a_search_over_random_tables():
             for r in good
             if r.bytes <= budget.bytes
             and -r.auc_delta_low <= budget.auc_loss
-            and r.latency_ratio <= budget.latency_ratio
+            and r.latency_ratio_high <= budget.latency_ratio
         ]
         keys = {
             "agreement": lambda r: (r.verdict != "same", -r.kendall_tau, r.bytes, r.latency_ratio),
@@ -92,6 +94,7 @@ def test_against_a_search_over_random_tables():
             "latency": lambda r: (r.latency_ratio, r.verdict != "same", -r.kendall_tau, r.bytes),
         }
         if kept:
+            kept.sort(key=lambda r: (-r.auc_delta_low, r.file))
             assert found.met and found.file == min(kept, key=keys[prefer]).file
         else:
             assert not found.met and (found.file is None) == (not good)
@@ -107,10 +110,134 @@ def test_against_a_search_over_random_tables():
         assert set(found.table.loc[found.table["pareto"], "file"]) == {r.file for r in good} - beaten
 
 
+RANDOM = settings(max_examples=100, deadline=None, derandomize=True, database=None)
+VERDICTS = ("same", "ships with loss", "broken", "too few rows", "not made")
+NAN = float("nan")
+
+
+@st.composite
+def tables(draw):
+    """Comparison tables of up to eight files: every verdict, ties, figures that are nearly equal or undefined."""
+
+    def figure(*values: float):
+        return st.sampled_from([*values, *values, NAN])
+
+    size = draw(st.integers(0, 8))
+    rows = [
+        {
+            "runtime": "mnn",
+            "precision": f"p{name}",
+            "file": f"f{name}",
+            "bytes": 1000 * draw(st.integers(1, 3)),
+            "auc_delta_low": draw(figure(-0.02, -0.005, -0.001, 0.0, 0.001)),
+            "latency_ratio": (ratio := draw(figure(0.5, 0.97, 0.98, 1.0, 1.02, 1.03, 1.06, 1.5))),
+            "latency_ratio_low": ratio,
+            "latency_ratio_high": ratio * draw(figure(1.0, 1.04, 2.0)),
+            "kendall_tau": draw(figure(0.91, 0.9978, 0.9985, 0.9991, 0.9995, 1.0)),
+            "verdict": draw(st.sampled_from(VERDICTS[:2]) | st.sampled_from(VERDICTS)),
+        }
+        for name in draw(st.permutations(range(size)))
+    ]
+    keras = pd.DataFrame([FILES[0]], columns=NAMES).assign(file="model.keras")
+    return pd.concat([_without_intervals(keras), pd.DataFrame(rows)], ignore_index=True).assign(auc=0.9)
+
+
+def _limit(*values: float):
+    return st.none() | st.sampled_from(values)
+
+
+BUDGETS = st.builds(
+    Budget, bytes=_limit(1000, 2000), auc_loss=_limit(0.0, 0.005, 0.01), latency_ratio=_limit(0.5, 1.0, 1.05, 1.5)
+)
+PREFERENCES = st.sampled_from(list(choice.PREFERENCES))
+
+
+def _measures(row) -> tuple:
+    """What a file costs, lower is better; Kendall tau does not count where the scores are the same."""
+    tau = 1.0 if row.verdict == "same" and np.isnan(row.kendall_tau) else row.kendall_tau
+    return row.bytes, max(-row.auc_delta_low, 0), row.latency_ratio, (row.verdict != "same", -tau)
+
+
+def _whole(row) -> bool:
+    """Whether a file may be shipped and every figure that counts is defined."""
+    _, loss, ratio, (_, tau) = _measures(row)
+    return row.verdict in ("same", "ships with loss") and not np.isnan([loss, ratio, row.latency_ratio_high, tau]).any()
+
+
+def _within(row, budget: Budget) -> bool:
+    pairs = (
+        (row.bytes, budget.bytes),
+        (-row.auc_delta_low, budget.auc_loss),
+        (row.latency_ratio_high, budget.latency_ratio),
+    )
+    return all(limit is None or value <= limit for value, limit in pairs)
+
+
+@RANDOM
+@given(table=tables(), budget=BUDGETS, prefer=PREFERENCES)
+def test_what_is_recommended_is_whole_within_the_budget_and_never_dominated(table, budget, prefer):
+    found = choice.recommend(table, budget, prefer)
+    files = {row.file: row for row in table.itertuples() if row.runtime != "keras" and _whole(row)}
+    within = {name: row for name, row in files.items() if _within(row, budget)}
+    assert found.met == bool(within) and (found.file is None) == (not files)
+    assert set(found.table.loc[found.table["within"], "file"]) == set(within)
+    assert found.file in (within or files or [None])
+    if found.met:
+        own = _measures(within[found.file])
+        for other in map(_measures, within.values()):
+            assert other == own or any(theirs > ours for theirs, ours in zip(other, own, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("measure", "better"), [("latency_ratio", 0.99), ("kendall_tau", 0.9998), ("auc_delta_low", 0.0)]
+)
+@pytest.mark.parametrize("prefer", choice.PREFERENCES)
+def test_of_files_that_steps_do_not_tell_apart_the_better_is_chosen(comparison, measure, better, prefer):
+    both = comparison[comparison["file"].isin(["litert/fp16", "mnn/fp32"])].copy()
+    both = both.assign(bytes=3000, auc_delta_low=-0.001, latency_ratio=1.0, kendall_tau=0.9995)
+    both["verdict"] = "ships with loss"
+    both.loc[both["file"] == "mnn/fp32", measure] = better
+    assert choice.recommend(both, Budget(), prefer).file == "mnn/fp32"
+
+
+@RANDOM
+@given(table=tables(), budget=BUDGETS, prefer=PREFERENCES, random=st.randoms(use_true_random=False))
+def test_the_order_of_rows_and_files_that_are_not_chosen_change_nothing(table, budget, prefer, random):
+    found = choice.recommend(table, budget, prefer)
+    order = random.sample(range(len(table)), len(table))
+    again = choice.recommend(table.iloc[order], budget, prefer)
+    assert (again.file, again.met, again.sentence) == (found.file, found.met, found.sentence)
+    without = table[(table["file"] == found.file) | (np.array(order) % 2 == 0)]
+    fewer = choice.recommend(without, budget, prefer)
+    assert (fewer.file, fewer.met) == (found.file, found.met)
+
+
+@RANDOM
+@given(table=tables(), budget=BUDGETS, prefer=PREFERENCES)
+def test_the_sentence_says_what_is_true(table, budget, prefer):
+    found = choice.recommend(table, budget, prefer)
+    converted = table[(table["runtime"] != "keras") & (table["verdict"] != "not made")]
+    few, broken = ((converted["verdict"] == verdict).sum() for verdict in ("too few rows", "broken"))
+    untimed = converted[converted["verdict"].isin(VERDICTS[:2]) & converted["latency_ratio_high"].isna()]
+    for number, said in ((few, "too few test rows to tell"), (broken, "broken"), (len(untimed), "could not be timed")):
+        assert (said in found.sentence) == bool(number)
+    if found.met:
+        rows = [row for row in converted.itertuples() if _whole(row) and _within(row, budget)]
+        size, _, ratio, agreement = _measures(next(row for row in rows if row.file == found.file))
+        sizes, _, ratios, agreements = zip(*map(_measures, rows), strict=True)
+        assert "is the smallest" not in found.sentence or size == min(sizes)
+        assert "is the fastest" not in found.sentence or ratio == min(ratios)
+        assert "it ranks most like" not in found.sentence or agreement == min(agreements)
+        assert "fastest (5 % counts" not in found.sentence or ratio <= 1.05 * min(ratios)
+
+
 def test_a_budget_that_nothing_meets_names_the_closest_and_by_how_much(comparison):
     found = choice.recommend(comparison, Budget(bytes=1900, latency_ratio=1.2))
     assert not found.met and found.file == "litert/weight_int4"
-    assert "Nothing meets the budget (at most 1,900 bytes, at most 1.2x the latency of LiteRT fp32)" in found.sentence
+    assert (
+        "Nothing meets the budget (at most 1,900 bytes, at most 1.2x the latency of LiteRT fp32; 1 is broken)"
+        in found.sentence
+    )
     assert "bytes 2,000 where 1,900 is allowed" in found.sentence and "latency ratio" not in found.sentence
 
 
@@ -123,10 +250,60 @@ def test_a_broken_file_is_never_shipped(comparison):
     assert not found.table["pareto"].any()
 
 
-def test_less_than_the_noise_decides_nothing(comparison):
-    comparison.loc[comparison["file"] == "mnn/fp32", "latency_ratio"] = 0.99
-    comparison.loc[comparison["file"] == "mnn/weight_int4", "latency_ratio"] = 1.0
-    assert choice.recommend(comparison, Budget(), "latency").file == "litert/fp32"
+@pytest.mark.parametrize(
+    ("few", "left", "sentence"),
+    [
+        (3, 0, "Ship nothing: of the 6 converted files 3 are broken and 3 have too few test rows to tell."),
+        (6, 0, "Ship nothing: all 6 converted files have too few test rows to tell."),
+        (5, 0, "Ship nothing: of the 6 converted files 1 is broken and 5 have too few test rows to tell."),
+        (2, 4, "Ship litert fp16: of the 4 files within the budget (no limits; 2 have too few test rows to tell) it "),
+    ],
+)
+def test_files_judged_on_too_few_rows_are_not_shipped_and_counted(comparison, few, left, sentence):
+    files = comparison["runtime"] != "keras"
+    comparison.loc[files, "verdict"] = ["too few rows"] * few + ["ships with loss" if left else "broken"] * (6 - few)
+    assert choice.recommend(comparison, Budget()).sentence.startswith(sentence)
+
+
+def test_a_file_that_could_not_be_timed_is_not_recommended(comparison):
+    comparison.loc[comparison["file"] == "litert/fp32", ["latency_ratio", "latency_ratio_high"]] = np.nan
+    found = choice.recommend(comparison, Budget())
+    assert found.file == "mnn/fp32" and "(no limits; 1 is broken; 1 could not be timed)" in found.sentence
+    assert "1 could not be timed" in choice.recommend(comparison, Budget(bytes=1)).sentence
+    one = choice.recommend(comparison[comparison["file"] == "litert/fp32"], Budget())
+    assert one.sentence == "Ship nothing: the only converted file could not be timed."
+    assert choice.recommend(comparison[:1], Budget()).sentence == "Ship nothing: no file was converted."
+
+
+def test_an_undefined_loss_is_not_within_any_budget(comparison):
+    comparison.loc[comparison["file"] == "litert/fp32", "auc_delta_low"] = np.nan
+    found = choice.recommend(comparison, Budget(auc_loss=0.01))
+    assert found.file == "mnn/fp32" and "1 has undefined figures" in found.sentence
+
+
+def test_where_requests_have_one_row_no_kendall_tau_is_needed_of_the_same_scores(comparison):
+    comparison["kendall_tau"] = np.nan
+    assert choice.recommend(comparison, Budget()).file == "litert/fp32"
+
+
+def test_a_budget_of_latency_looks_at_the_pessimistic_end(comparison):
+    comparison.loc[comparison["file"] == "mnn/fp32", "latency_ratio_high"] = 0.9
+    found = choice.recommend(comparison, Budget(latency_ratio=0.85))
+    assert not found.met and found.file == "mnn/fp32"
+    assert "latency ratio 0.9 where 0.85 is allowed" in found.sentence
+    assert choice.recommend(comparison, Budget(latency_ratio=0.9)).met
+
+
+def test_less_than_the_noise_decides_nothing_and_is_not_called_more(comparison):
+    files = ["mnn/fp32", "mnn/weight_int4"]
+    comparison.loc[comparison["file"].isin(files), "latency_ratio"] = [0.99, 1.0]
+    found = choice.recommend(comparison, Budget(), "latency")
+    assert found.file == "litert/fp32"
+    said = " it is one of the 4 fastest (5 % counts as none; the others are less like the trained model, or no smaller)"
+    assert said in found.sentence
+    comparison.loc[comparison["file"] == "mnn/fp32", "latency_ratio"] = 0.97
+    found = choice.recommend(comparison, Budget(), "latency")
+    assert found.file == "mnn/fp32" and " it is the fastest: 5,000 bytes" in found.sentence
 
 
 def test_a_model_that_learned_nothing_is_not_shipped_in_silence(comparison):
@@ -160,3 +337,5 @@ def test_the_table_marks_what_is_shipped(comparison):
     shown = choice.table(choice.recommend(comparison, Budget(bytes=4000)))
     assert shown.loc["litert fp32", ""] == "ship" and (shown[""] == "ship").sum() == 1
     assert shown.loc["mnn fp32", "within budget"] == "no"
+    comparison["latency_ratio_high"] = np.nan
+    assert "ship" not in set(choice.table(choice.recommend(comparison, Budget()))[""])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from helpers.errors import BadInput
 from helpers.evaluation import latency
 from helpers.evaluation.comparison import NOT_MADE, latency_label
 from helpers.evaluation.metrics import CHANCE_AUC
-from helpers.evaluation.parity import SHIPS
+from helpers.evaluation.parity import SHIPS, TOO_FEW
 
 PREFERENCES = {
     "agreement": "ranks most like the trained model",
@@ -17,9 +20,19 @@ PREFERENCES = {
     "latency": "is the fastest",
 }
 """What decides between the files that a budget admits; the other two decide ties, in this order."""
-LATENCY_TOLERANCE, TAU_TOLERANCE = 0.05, 0.001
-"""Latencies and Kendall taus that are so close to the best decide nothing: noise, and a swap in a thousand."""
+LATENCY_STEP, TAU_STEP = 0.05, 0.001
+"""Steps of fixed grids: within one, latencies (the reference stands in the middle of its step) and Kendall taus (from 1
+down) decide nothing before all else is equal: noise, and a swap in a thousand."""
+_LIMITED = {"bytes": "bytes", "auc_loss": "auc_loss", "latency_ratio": "latency_ratio_high"}
+"""What each limit of a budget is held against: a column of `Choice.table`."""
 _OBJECTIVES = {"bytes": "bytes", "auc_loss": "AUC loss", "latency_ratio": "latency ratio"}
+_LEFT_OUT = {
+    "broken": ("is broken", "are broken"),
+    TOO_FEW: ("has too few test rows to tell", "have too few test rows to tell"),
+    "not timed": ("could not be timed", "could not be timed"),
+    "undefined": ("has undefined figures", "have undefined figures"),
+}
+"""Why a file is never shipped, in words: of one, of many."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +43,7 @@ class Budget:
     ----------
     bytes : size of the file.
     auc_loss : AUC that the file may lose against the trained model, held against the pessimistic end of the interval.
-    latency_ratio : time a call at batch 1 by the reference's.
+    latency_ratio : time a call at batch 1 by the reference's, held against the pessimistic end of the interval.
     """
 
     bytes: float | None = None
@@ -48,9 +61,10 @@ class Budget:
 class Choice:
     """What to ship. `met` is False if nothing keeps the budget and `file` is only what comes closest.
 
-    `file` is None if no file may be shipped at all. `table` has a row a file: bytes, auc_loss, latency_ratio,
-    kendall_tau, verdict, within (the budget), pareto (no other file that may be shipped is better in one of the
-    three and as good in the others).
+    `file` is None if no file may be shipped at all. `table` has a row a file: bytes, auc_loss, kendall_tau,
+    latency_ratio, latency_ratio_high, verdict, file, left_out (why it is never shipped, empty if it may be), excess (by
+    what share it exceeds the limit that it exceeds most), within (the budget), pareto (no other file that may be
+    shipped is better in bytes, auc_loss or latency_ratio and as good in the others).
     """
 
     file: str | None
@@ -62,28 +76,45 @@ class Choice:
 def candidates(comparison, budget: Budget):
     """The converted files of a comparison with what is to be weighed, see `Choice.table`; index: variant names."""
     frame = comparison[(comparison["runtime"] != "keras") & (comparison["verdict"] != NOT_MADE)]
-    table = frame[["bytes", "kendall_tau", "latency_ratio", "verdict", "file"]].copy()
+    table = frame[["bytes", "kendall_tau", "latency_ratio", "latency_ratio_high", "verdict", "file"]].copy()
     table.index = frame["runtime"] + " " + frame["precision"]
     table["auc_loss"] = (-frame["auc_delta_low"]).clip(lower=0).to_numpy() + 0.0  # no negative zero
-    table["excess"] = [_excess(row, budget) for _, row in table.iterrows()]
-    table["within"] = table["excess"].eq(0) & table["verdict"].isin(SHIPS)
+    rows = [row for _, row in table.iterrows()]
+    table["left_out"] = np.array([_left_out(row) for row in rows], object)
+    table["excess"] = np.array([_excess(row, budget) for row in rows], float)
+    table["within"] = table["left_out"].eq("") & table["excess"].eq(0)
     table["pareto"] = _pareto(table)
     return table
 
 
+def _left_out(row) -> str:
+    """Why a file is never shipped, a key of `_LEFT_OUT`; empty if it may be."""
+    if row["verdict"] not in SHIPS:
+        return TOO_FEW if row["verdict"] == TOO_FEW else "broken"
+    if not np.isfinite([row["latency_ratio"], row["latency_ratio_high"]]).all():
+        return "not timed"
+    return "" if np.isfinite([row["auc_loss"], _tau(row)]).all() else "undefined"
+
+
+def _tau(row) -> float:
+    """Kendall tau of a file; 1 where it is undefined (requests of one row), but the scores are the same."""
+    return 1.0 if row["verdict"] == "same" and np.isnan(row["kendall_tau"]) else row["kendall_tau"]
+
+
 def _excess(row, budget: Budget) -> float:
-    """By what share the worst broken limit is exceeded; 0 within the budget."""
+    """By what share the worst broken limit is exceeded; 0 within the budget, infinite where a figure is undefined."""
     worst = 0.0
     for name, limit in vars(budget).items():
-        if limit is not None and not row[name] <= limit:
-            worst = max(worst, (row[name] - limit) / limit if limit else float("inf"))
+        value = row[_LIMITED[name]]
+        if limit is not None and not value <= limit:
+            worst = max(worst, (value - limit) / limit if limit and value > limit else float("inf"))
     return worst
 
 
 def _pareto(table) -> list[bool]:
     """Whether no other file that may be shipped is as good in every objective and better in one."""
     values = table[list(_OBJECTIVES)]
-    may = table["verdict"].isin(SHIPS)
+    may = table["left_out"].eq("")
     result = []
     for name, own in values.iterrows():
         others = values[may & (values.index != name)]
@@ -95,8 +126,10 @@ def _pareto(table) -> list[bool]:
 def recommend(comparison, budget: Budget, prefer: str = "agreement") -> Choice:
     """The file to ship of a comparison table.
 
-    Of the files that are not broken and within the budget, the one that `prefer` says; ties are decided by agreement
-    with the trained model (`same` before any loss, then Kendall tau), then size, then latency.
+    Of the files that are not left out (broken, judged on too few rows, not timed) and within the budget, the one that
+    `prefer` says; ties are decided by agreement with the trained model (`same` before any loss, then Kendall tau), then
+    size, then latency. Files are ordered by their own figures alone, so neither the order of rows nor files that are
+    not chosen matter; a file that is as good in each measure and better in one comes first.
 
     Parameters
     ----------
@@ -113,30 +146,36 @@ def recommend(comparison, budget: Budget, prefer: str = "agreement") -> Choice:
         if limit is not None and not limit >= 0:
             raise BadInput(f"the budget's {_OBJECTIVES[name]} must not be negative: {limit!r}")
     table, label = candidates(comparison, budget), latency_label(comparison)
-    usable = table[table["verdict"].isin(SHIPS)]
-    if usable.empty:
-        return Choice(None, False, f"Ship nothing: all {len(table)} converted files are broken.", table)
-    within = usable[usable["within"]]
-    if within.empty:
-        closest = usable.sort_values(["excess", "bytes"]).iloc[0]
-        return Choice(closest["file"], False, _closest(closest, budget, label), table)
-    first = _best(within, prefer)
-    best = first
-    for other in PREFERENCES:
-        best = _best(best, other)
-    best = best.sort_values(["latency_ratio", "bytes"], kind="stable").iloc[0]
-    sentence = _why(best, within, len(first), table, budget, prefer, label) + _warning(comparison)
-    return Choice(best["file"], True, sentence, table)
+    usable = [row for _, row in table[table["left_out"].eq("")].iterrows()]
+    if not usable:
+        return Choice(None, False, _nothing(table), table)
+    within = [row for row in usable if row["within"]]
+    if not within:
+        closest = min(usable, key=lambda row: (row["excess"], *_order(row, prefer)))
+        return Choice(closest["file"], False, _closest(closest, table, budget, label), table)
+    best = min(within, key=lambda row: _order(row, prefer))
+    return Choice(best["file"], True, _why(best, within, table, budget, prefer, label) + _warning(comparison), table)
 
 
-def _best(rows, measure: str):
-    """Those rows that nothing in the table beats in one of `PREFERENCES`, within what counts as equal."""
-    if measure == "bytes":
-        return rows[rows["bytes"] == rows["bytes"].min()]
-    if measure == "latency":
-        return rows[rows["latency_ratio"] <= (1 + LATENCY_TOLERANCE) * rows["latency_ratio"].min()]
-    rows = rows[rows["verdict"] == "same"] if (rows["verdict"] == "same").any() else rows
-    return rows[rows["kendall_tau"] >= rows["kendall_tau"].max() - TAU_TOLERANCE]
+def _steps(row) -> dict[str, tuple]:
+    """Where a file stands in each of `PREFERENCES`, lower is better; equal within a step of the grids."""
+    return {
+        "agreement": (row["verdict"] != "same", math.floor((1 - _tau(row)) / TAU_STEP)),
+        "bytes": (row["bytes"],),
+        "latency": (round(math.log(row["latency_ratio"], 1 + LATENCY_STEP)),),
+    }
+
+
+def _exact(row) -> dict[str, tuple]:
+    """Where a file stands in each of `PREFERENCES` to the last digit, lower is better."""
+    agreement = (row["verdict"] != "same", -_tau(row))
+    return {"agreement": agreement, "bytes": (row["bytes"],), "latency": (row["latency_ratio"],)}
+
+
+def _order(row, prefer: str) -> tuple:
+    """What files are sorted by: the preference, then the other steps, then every figure, then the name."""
+    steps, exact = _steps(row), _exact(row)
+    return (steps[prefer], *steps.values(), exact["latency"], exact["agreement"], row["auc_loss"], row["file"])
 
 
 def _warning(comparison) -> str:
@@ -153,7 +192,7 @@ def _figures(row, label: str, but: tuple[str, ...] = ()) -> str:
     agreement = "same scores" if row["verdict"] == "same" else f"Kendall tau {row['kendall_tau']:.3f}"
     loss = "no AUC lost" if row["auc_loss"] < 5e-5 else f"at most {row['auc_loss']:.4f} AUC lost"
     parts = {
-        "bytes": f"{row['bytes']:,} bytes",
+        "bytes": f"{row['bytes']:,.0f} bytes",
         "agreement": agreement,
         "auc_loss": loss,
         "latency_ratio": f"{latency.ratio_text(row['latency_ratio']).strip()} the latency of {label}",
@@ -165,14 +204,31 @@ def _count(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
-def _why(best, within, equal: int, table, budget: Budget, prefer: str, label: str) -> str:
-    broken = int((table["verdict"] == "broken").sum())
-    outside = len(table) - len(within) - broken
+def _never(table) -> list[str]:
+    """How many files are never shipped, by why: ``2 are broken``."""
+    counts = table["left_out"].value_counts()
+    return [_count(counts[why], *words) for why, words in _LEFT_OUT.items() if why in counts]
+
+
+def _nothing(table) -> str:
+    reasons = _never(table)
+    if not reasons:
+        return "Ship nothing: no file was converted."
+    if len(reasons) > 1:
+        said = f"of the {len(table)} converted files {', '.join(reasons[:-1])} and {reasons[-1]}"
+    else:
+        number, _, reason = reasons[0].partition(" ")
+        said = f"{'the only converted file' if number == '1' else f'all {number} converted files'} {reason}"
+    return f"Ship nothing: {said}."
+
+
+def _why(best, within, table, budget: Budget, prefer: str, label: str) -> str:
+    outside = int((table["left_out"].eq("") & ~table["within"]).sum())
     notes = [budget.text(label)]
-    notes += [_count(outside, "file exceeds it", "files exceed it")] if outside else []
-    notes += [_count(broken, "is broken", "are broken")] if broken else []
+    notes += [_count(outside, "file does not meet it", "files do not meet it")] if outside else []
+    notes += _never(table)
     among = "the only file within the budget" if len(within) == 1 else f"of the {len(within)} files within the budget"
-    said = "" if len(within) == 1 else f" it {PREFERENCES[prefer]}{_tie(equal - 1, prefer)}"
+    said = "" if len(within) == 1 else f" it {_preferred(best, within, prefer)}"
     return f"Ship {best.name}: {among} ({'; '.join(notes)}){said}: {_figures(best, label)}."
 
 
@@ -181,21 +237,34 @@ _LESS = {
     "bytes": "less like the trained model, or no faster",
     "latency": "less like the trained model, or no smaller",
 }
+_AMONG = {
+    "agreement": ("that rank most like the trained model", f"{TAU_STEP:g} of Kendall tau"),
+    "latency": ("fastest", f"{100 * LATENCY_STEP:g} %"),
+}
 
 
-def _tie(others: int, prefer: str) -> str:
-    """What decided between files that the preference does not tell apart."""
-    return f" (as {_count(others, 'other does, which is', 'others do, which are')} {_LESS[prefer]})" if others else ""
+def _preferred(best, within, prefer: str) -> str:
+    """What the preference says of the best file, and what decided between it and those that it does not tell apart."""
+    tied = [row for row in within if _steps(row)[prefer] == _steps(best)[prefer]]
+    others = len(tied) - 1
+    if all(_exact(row)[prefer] == _exact(best)[prefer] for row in tied):
+        one, many = ("does", "do") if prefer == "agreement" else ("is", "are")
+        as_well = _count(others, f"other {one}, which is", f"others {many}, which are")
+        return f"{PREFERENCES[prefer]}{f' (as {as_well} {_LESS[prefer]})' if others else ''}"
+    what, step = _AMONG[prefer]
+    rest = "the other is" if others == 1 else "the others are"
+    return f"is one of the {len(tied)} {what} ({step} counts as none; {rest} {_LESS[prefer]})"
 
 
-def _closest(row, budget: Budget, label: str) -> str:
-    broken = {
-        name: f"{_OBJECTIVES[name]} {_number(row[name])} where {_number(limit)} is allowed"
-        for name, limit in vars(budget).items()
-        if limit is not None and not row[name] <= limit
+def _closest(row, table, budget: Budget, label: str) -> str:
+    exceeded = {
+        name: f"{_OBJECTIVES[name]} {_number(row[column])} where {_number(limit)} is allowed"
+        for name, column in _LIMITED.items()
+        if (limit := getattr(budget, name)) is not None and not row[column] <= limit
     }
-    what, rest = "; ".join(broken.values()), _figures(row, label, tuple(broken))
-    return f"Nothing meets the budget ({budget.text(label)}). Closest is {row.name}: {what}. Besides: {rest}."
+    what, rest = "; ".join(exceeded.values()), _figures(row, label, tuple(exceeded))
+    notes = "; ".join([budget.text(label), *_never(table)])
+    return f"Nothing meets the budget ({notes}). Closest is {row.name}: {what}. Besides: {rest}."
 
 
 def _number(value: float) -> str:
@@ -209,10 +278,11 @@ def table(choice: Choice):
     rows = {}
     for name, row in choice.table.iterrows():
         rows[name] = {
-            "bytes": f"{row['bytes']:,}",
+            "bytes": f"{row['bytes']:,.0f}",
             "AUC lost at most": f"{row['auc_loss']:.4f}",
             "Kendall tau": f"{row['kendall_tau']:.3f}",
             "latency": latency.ratio_text(row["latency_ratio"]),
+            "latency at most": latency.ratio_text(row["latency_ratio_high"]),
             "verdict": row["verdict"],
             "within budget": "yes" if row["within"] else "no",
             "": "" if row["file"] != choice.file else "ship" if choice.met else "closest",

@@ -289,7 +289,9 @@ def placements(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return result
 
 
-def auc_interval(placed: np.ndarray, labels: np.ndarray, clusters: np.ndarray) -> tuple[float, float]:
+def auc_interval(
+    placed: np.ndarray, labels: np.ndarray, clusters: np.ndarray, *, least_error: float = 0.0
+) -> tuple[float, float]:
     """95 % interval of an AUC, or of the difference of two, around the estimate.
 
     Rows of one cluster are added up before their variance is taken (Obuchowski 1997); Student's t has as many degrees
@@ -299,6 +301,7 @@ def auc_interval(placed: np.ndarray, labels: np.ndarray, clusters: np.ndarray) -
     ----------
     placed : `placements` of a score, or the difference of those of two scores of the same rows, ``(n_rows,)``.
     clusters : ids ``(n_rows,)`` of what was drawn independently: requests, or users where they have several.
+    least_error : standard error that is assumed at least.
 
     Returns
     -------
@@ -313,7 +316,7 @@ def auc_interval(placed: np.ndarray, labels: np.ndarray, clusters: np.ndarray) -
     each = (placed - estimate) * np.where(positive, count / positive.sum(), count / (~positive).sum())
     sums = np.bincount(cluster, each)
     error = np.sqrt((sums**2).sum() / (count * (count - 1)))
-    half = _student(telling - 1) * error
+    half = _student(telling - 1) * max(error, least_error)
     return float(estimate - half), float(estimate + half)
 
 
