@@ -14,7 +14,7 @@ from helpers.schema import Schema
 COLOURS = ("#33658a", "#d1603d", "#5b8c5a", "#8e6c8a", "#c2a13e", "#5f6b73")
 RUNTIME_COLOURS = {"keras": COLOURS[5], "litert": COLOURS[0], "mnn": COLOURS[1]}
 MOST_POINTS = 2000
-MOST_ROUNDS = 20
+MOST_ROUNDS = 12
 _STYLE = {
     "figure.dpi": 100,
     "savefig.dpi": 100,
