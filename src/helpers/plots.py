@@ -314,7 +314,7 @@ def warm_up(blocks, batch: int = 1, mode: str = "copy_and_run", threads: int = 1
     """
     chosen = (blocks["batch"] == batch) & (blocks["mode"] == mode) & (blocks["threads"] == threads)
     part = blocks[chosen & (blocks["process"] == 1) & (blocks["round"] <= MOST_ROUNDS)]
-    figure, axes = _axes(size=(7.5, 2.8))
+    figure, axes = _axes(size=(6, 2.4))
     ax = axes[0, 0]
     for variant, own in part.groupby("variant"):
         own = own.sort_values("round")

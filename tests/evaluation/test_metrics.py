@@ -44,13 +44,6 @@ def test_accuracy_auc_log_loss(case):
     np.testing.assert_allclose(metrics.log_loss(scores, labels), log_loss(labels, scores.astype(np.float64)), **TIGHT)
 
 
-def test_auc_with_weights_is_auc_of_repeated_rows(case):
-    scores, labels, _, rng = case
-    weights = rng.integers(0, 4, len(scores))
-    repeated = roc_auc_score(np.repeat(labels, weights), np.repeat(scores, weights))
-    np.testing.assert_allclose(metrics.auc(scores, labels, weights), repeated, **TIGHT)
-
-
 def test_bayes_auc_is_the_mean_over_all_labels():
     probability = np.array([0.1, 0.1, 0.5, 0.8, 0.95])
     wins = pairs = 0.0
