@@ -319,12 +319,12 @@ def test_a_file_of_another_run_that_was_recorded_is_broken(finished_copy, traine
     assert result.verdict != "same" and result.max_abs_error > 0.01
 
 
-@pytest.mark.parametrize("changed", ["labels", "requests", "user_features"])
+@pytest.mark.parametrize("changed", ["labels", "requests", "user_features", "clusters"])
 def test_a_reference_of_another_split_judges_nothing(finished_copy, changed):
     """Every file would be judged same by it, whatever its AUC."""
     reference = parity.Reference.load(finished_copy.verified("02", parity.FILE))
     other = datasets.load(finished_copy.verified("01", "data.json")).arrays("train", limit=len(reference.labels))
-    values = {"labels": other[1], "requests": other[2] + 1, **other[0]}
+    values = {"labels": other[1], "requests": other[2] + 1, "clusters": reference.requests // 5, **other[0]}
     if changed in reference.inputs:
         wrong = dataclasses.replace(reference, inputs={**reference.inputs, changed: values[changed]})
     else:

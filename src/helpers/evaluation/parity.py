@@ -34,6 +34,7 @@ SHIP_LOSS = 0.01
 SHIP_KENDALL_TAU = 0.9
 SHIP_CALIBRATION = 0.05
 SHIP_LOGIT_SLOPE = (0.5, 2.0)
+_LIMITS = {"kendall_tau": SHIP_KENDALL_TAU, "auc_delta": -SHIP_LOSS, "ndcg_delta": -SHIP_LOSS}
 """A reduced file ships with loss while the changes of its AUC and NDCG@10 are above -0.01 and its order within requests
 agrees with the reference to a Kendall tau of at least 0.9, each with the whole of its 95 % interval; its probabilities
 move by at most 0.05 (a file that lost its sigmoid still ranks); and its logits grow by 0.5 to 2 where the reference's
@@ -146,12 +147,11 @@ class Reference:
         """
         reference = cls.load(stage.input("02", FILE))
         inputs, labels, requests = data.arrays("test")
-        wanted = {**inputs, "labels": labels, "requests": requests}
+        wanted = {**inputs, "labels": labels, "requests": requests, "clusters": data.users("test")}
         found = {**reference.inputs, "labels": reference.labels, "requests": reference.requests}
-        if (users := data.users("test")) is not None:
-            wanted["users"], found["users"] = users, reference.clusters
+        found["clusters"] = reference.clusters
         for name, array in wanted.items():
-            if found.get(name) is None or found[name].shape != array.shape or (found[name] != array).any():
+            if not np.array_equal(found.get(name), array):  # of two that are None, too
                 raise DamagedFile(
                     f"{FILE} is not of the test split of this run's data set: its {name} are others; run stage 02 again"
                 )
@@ -291,13 +291,12 @@ def _verdict(values: Mapping[str, float], same: float, requests: int) -> tuple[s
         return "same", f"no score moves by more than {same:.0e}"
     if values["distinct_scores"] == 1:
         return "broken", "constant: every row gets the same score"
-    limits = {"kendall_tau": SHIP_KENDALL_TAU, "auc_delta": -SHIP_LOSS, "ndcg_delta": -SHIP_LOSS}
     said = {
         "kendall_tau": f"wrong order: Kendall tau {tau:.3f} is below {SHIP_KENDALL_TAU}",
         "auc_delta": f"below threshold: it loses {-values['auc_delta']:.4f} AUC, more than {SHIP_LOSS}",
         "ndcg_delta": f"below threshold: it loses {-values['ndcg_delta']:.4f} NDCG@10, more than {SHIP_LOSS}",
     }
-    for name, limit in limits.items():
+    for name, limit in _LIMITS.items():
         if values[name] < limit and not values[f"{name}_high"] >= limit:  # NaN: the estimate decides
             return "broken", said[name]
     shift = values["calibration_shift"]
@@ -308,12 +307,12 @@ def _verdict(values: Mapping[str, float], same: float, requests: int) -> tuple[s
         change = "squeezed together" if slope < least else "pulled apart"
         reason = f"its logits grow by {slope:.2f} where the model's grow by 1 ({least:g} to {most:g} is allowed)"
         return "broken", f"scores are {change}: {reason}"
-    if open_limits := {name: limit for name, limit in limits.items() if not values[f"{name}_low"] >= limit}:
+    if open_limits := [name for name, limit in _LIMITS.items() if not values[f"{name}_low"] >= limit]:
         return TOO_FEW, _too_few(values, open_limits, requests)
     return "ships with loss", f"scores move by up to {error:.0e}, Kendall tau {tau:.3f}"
 
 
-def _too_few(values: Mapping[str, float], limits: Mapping[str, float], requests: int) -> str:
+def _too_few(values: Mapping[str, float], open_limits: Sequence[str], requests: int) -> str:
     """Say which limit cannot be told to hold, and how many requests would tell; of several, the one that takes most.
 
     An interval shrinks with the square root of the number of requests. It is asked for as many that its end would keep
@@ -323,15 +322,15 @@ def _too_few(values: Mapping[str, float], limits: Mapping[str, float], requests:
 
     def needed(name: str) -> float:
         estimate, low, high = (values[name + end] for end in ("", "_low", "_high"))
-        reach = estimate - low if estimate >= limits[name] else high - estimate
-        gap = abs(estimate - limits[name])
+        reach = estimate - low if estimate >= _LIMITS[name] else high - estimate
+        gap = abs(estimate - _LIMITS[name])
         return requests * (_NINE_IN_TEN * reach / gap) ** 2 if gap and low <= high else math.inf
 
-    name = max(limits, key=needed)
+    name = max(open_limits, key=needed)
     low, high, told = values[f"{name}_low"], values[f"{name}_high"], needed(name)
     if not low <= high:
         return f"too few rows to tell: the {names[name]} has no interval with what {requests:,} requests tell of it"
-    form = f"too few rows to tell: {names[name]} is {low:.3f} to {high:.3f} and must be at least {limits[name]:g}"
+    form = f"too few rows to tell: {names[name]} is {low:.3f} to {high:.3f} and must be at least {_LIMITS[name]:g}"
     if told > MOST_REQUESTS:
         return f"{form}; it lies so near that {MOST_REQUESTS:,} requests may not tell"
     digits = 10 ** max(0, len(str(int(told))) - 2)
