@@ -58,7 +58,9 @@ def latency_claims(study, path: Path, inputs_file: Path, measurements: int) -> t
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--comparisons", type=int, default=240, help="of parity")
-    parser.add_argument("--measurements", type=int, default=2, help="of latency for each runtime, 112 comparisons each")
+    parser.add_argument(
+        "--measurements", type=int, default=2, help="of latency for each runtime, 112 comparisons each; 0 leaves it out"
+    )
     options = parser.parse_args()
     study = studies.get("ranking")
     splits = {}
@@ -85,7 +87,7 @@ def main() -> None:
         alarms = parity_alarms(study, files, options.comparisons)
         share = alarms / options.comparisons
         print(f"parity: {alarms} alarms in {options.comparisons} comparisons of a file with itself ({share:.1%})")
-        for name in ("litert fp32", "mnn fp32"):
+        for name in ("litert fp32", "mnn fp32") if options.measurements else ():
             claims, comparisons, floor = latency_claims(study, files[name], inputs_file, options.measurements)
             print(
                 f"latency, {name}: {claims} claims in {comparisons} comparisons of a file with itself "
