@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
 import time
@@ -45,6 +46,22 @@ def _seconds(code: str) -> float:
 
 def test_importing_helpers_takes_under_three_tenths_of_a_second():
     assert _seconds("import helpers") - _seconds("pass") < 0.3
+
+
+def test_tensorflow_computes_without_onednn_whoever_imports_it():
+    """Keras may be imported before `helpers.quiet.tensorflow` is called; TensorFlow before helpers is told."""
+    environment = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    look = "import os, helpers; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    first = "import sys; sys.modules['tensorflow'] = sys\n"
+
+    def run(code: str, **more: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment | more)
+
+    assert run(look).stdout.split() == ["0"]
+    assert run(look).stderr == ""
+    assert run(look, TF_ENABLE_ONEDNN_OPTS="1").stdout.split() == ["1"]
+    assert "imported before helpers and computes with oneDNN" in run(first + look).stderr
 
 
 @pytest.mark.parametrize(

@@ -65,13 +65,11 @@ def without_uri_grammar():
 
 
 def tensorflow(*, first_operation: bool = True):
-    """Import TensorFlow, on the CPU and with the same kernels on every processor.
+    """Import TensorFlow, on the CPU and with the same kernels on every processor (see `helpers`).
 
-    oneDNN picks its kernels by the processor's vector units, which changes last digits from machine to
-    machine, so it is switched off. `first_operation` runs one, which starts its threads and prints; a process that
+    `first_operation` runs one, which starts its threads and prints; a process that
     is going to fork must not have any.
     """
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     with native_output():

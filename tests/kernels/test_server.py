@@ -170,7 +170,7 @@ with Child("look") as child:
     print(json.dumps([forked, look(child)]))
 """
 RESTRICTED = (
-    "umask 077; ulimit -Sn 256; ulimit -Sc 0; trap '' HUP; echo 500 > /proc/self/oom_score_adj; "
+    "umask 077; ulimit -Sn 256; ulimit -Sc 0; trap '' HUP USR2; echo 500 > /proc/self/oom_score_adj; "
     "exec nice -n 15 taskset -c 0 chrt --batch 0 ionice -c 3 "
 )
 PLAIN = "umask 022; exec "
