@@ -51,7 +51,7 @@ def test_importing_helpers_takes_under_three_tenths_of_a_second():
 def test_tensorflow_computes_without_onednn_whoever_imports_it():
     """Keras may be imported before `helpers.quiet.tensorflow` is called; TensorFlow before helpers is told."""
     environment = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
-    look = "import os, helpers; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    look = "import os, helpers.quiet; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
     first = "import sys; sys.modules['tensorflow'] = sys\n"
 
     def run(code: str, **more: str) -> subprocess.CompletedProcess:

@@ -22,21 +22,7 @@ The modules stand on floors and import downwards only:
 14. ``cli``: the ``workbench`` command
 
 Importing ``helpers`` imports none of them, so that it costs nothing; TensorFlow is only ever imported
-inside the functions that need it. It then computes without oneDNN, whoever imports it: oneDNN picks its
-kernels by the processor's vector units, and the same seed would give other last digits.
+inside the functions that need it.
 """
 
-import os
-import sys
-import warnings
-
 __version__ = "0.1.0"
-
-if "TF_ENABLE_ONEDNN_OPTS" not in os.environ:
-    if "tensorflow" in sys.modules:
-        warnings.warn(
-            "TensorFlow was imported before helpers and computes with oneDNN: its last digits are this processor's. "
-            "Import helpers first, or set TF_ENABLE_ONEDNN_OPTS=0",
-            stacklevel=2,
-        )
-    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"

@@ -2,6 +2,9 @@
 
 TensorFlow and MNN print on file descriptors 1 and 2 when they are imported, in ways that no setting
 silences; with those lines in the way, the stored output of a notebook would never compare.
+
+From here on TensorFlow computes without oneDNN, whoever imports it: oneDNN picks its kernels by the processor's vector
+units, and the same seed would give other last digits on another machine.
 """
 
 from __future__ import annotations
@@ -9,7 +12,19 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import warnings
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+
+_ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+"""Variable that TensorFlow reads while it is imported."""
+if _ONEDNN not in os.environ:
+    if "tensorflow" in sys.modules:
+        warnings.warn(
+            "TensorFlow was imported before helpers and computes with oneDNN: its last digits are this processor's. "
+            f"Import helpers first, or set {_ONEDNN}=0",
+            stacklevel=2,
+        )
+    os.environ[_ONEDNN] = "0"
 
 
 @contextmanager
@@ -65,7 +80,7 @@ def without_uri_grammar():
 
 
 def tensorflow(*, first_operation: bool = True):
-    """Import TensorFlow, on the CPU and with the same kernels on every processor (see `helpers`).
+    """Import TensorFlow, on the CPU and with the same kernels on every processor.
 
     `first_operation` runs one, which starts its threads and prints; a process that
     is going to fork must not have any.

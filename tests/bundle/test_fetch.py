@@ -33,12 +33,16 @@ LONG, SOON = 8.0, 4.0
 
 @pytest.fixture
 def dripping():
-    """Starts servers that send a beginning and then a few bytes again and again, for `LONG` seconds; their ports."""
+    """Starts servers that send a beginning and then a few bytes again and again, for `LONG` seconds; their ports.
+
+    Its event `called` is set when somebody has connected.
+    """
     with contextlib.ExitStack() as stack:
-        ended = threading.Event()
+        ended, called = threading.Event(), threading.Event()
         stack.callback(ended.set)
 
         def drip(connection: socket.socket, beginning: bytes, part: bytes) -> None:
+            called.set()
             until = time.monotonic() + LONG
             with connection, contextlib.suppress(OSError):
                 connection.sendall(beginning)
@@ -56,6 +60,7 @@ def dripping():
             threading.Thread(target=serve, args=(listening, beginning, part), daemon=True).start()
             return listening.getsockname()[1]
 
+        start.called = called
         yield start
 
 
@@ -139,7 +144,8 @@ def test_ctrl_c_ends_a_download_at_once(dripping, tmp_path):
         str(tmp_path / "phone"),
     ]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        time.sleep(3)
+        assert dripping.called.wait(120)
+        time.sleep(0.5)
         started = time.monotonic()
         process.send_signal(signal.SIGINT)
         assert "workbench: interrupted" in process.stderr.read()
