@@ -8,11 +8,16 @@ A notebook parameter that is not in the table is checked for its type only.
 
 from __future__ import annotations
 
+import ast
+import functools
+import io
 import json
 import re
 import shlex
-from collections.abc import Mapping
+import tokenize
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from helpers.errors import BadInput
 
@@ -63,6 +68,26 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+,-]{0,99}")
 _KINDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text", list: "a list"}
 
 
+@dataclass(frozen=True)
+class Declared:
+    """A parameter as a notebook's parameters cell declares it."""
+
+    name: str
+    kind: type
+    default: object
+    help: str
+
+
+def declared(notebook: Path) -> dict[str, Declared]:
+    """Return the parameters that a notebook declares, by name.
+
+    Raises
+    ------
+    BadInput : it is not a notebook, or its cell declares with more than plain values.
+    """
+    return dict(_declared(notebook, notebook.stat().st_mtime_ns))
+
+
 def kind_name(kind: type) -> str:
     """A type in words a user knows, for error messages and help."""
     return _KINDS.get(kind, kind.__name__)
@@ -109,3 +134,30 @@ def command(study: str, run: str, values: Mapping[str, object]) -> str:
 def check_all(values: dict[str, object]) -> dict[str, object]:
     """`check` every parameter of a stage; returns them with their types settled."""
     return {name: check(name, value) for name, value in values.items()}
+
+
+@functools.cache
+def _declared(notebook: Path, changed: int) -> dict[str, Declared]:
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        cell = next((cell for cell in cells if "parameters" in cell["metadata"].get("tags", ())), {"source": ""})
+        return {found.name: found for found in _assignments("".join(cell["source"]))}
+    except Exception as error:  # whatever a file that is no notebook, or a cell that is no Python, makes of this
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise BadInput(f"{notebook} is not a notebook with parameters that can be read ({said})") from error
+
+
+def _assignments(source: str) -> Iterator[Declared]:
+    """Yield what each line ``name: kind = value  # help`` of a parameters cell declares."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+    kinds = {kind.__name__: kind for kind in _KINDS}
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.AnnAssign):
+            target, kind = statement.target, kinds[ast.unparse(statement.annotation)]
+        elif isinstance(statement, ast.Assign):
+            target, kind = statement.targets[0], None
+        else:
+            continue
+        value = ast.literal_eval(statement.value)
+        yield Declared(target.id, kind or type(value), value, comments.get(statement.end_lineno, ""))

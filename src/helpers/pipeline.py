@@ -15,7 +15,7 @@ from pathlib import Path
 from helpers import code, files, kernels, notebooks, quiet, records, report, runs, studies
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, KernelDied, StageFailed, WorkbenchError, meant
-from helpers.notebooks import KERNEL, declared, environment, stages
+from helpers.notebooks import KERNEL, environment, stages
 
 START_ATTEMPTS = 3
 """How often a kernel is started that ends before it is ready: no cell has been executed then."""
@@ -142,7 +142,7 @@ def _tell_stale(work: runs.Run, executed: set[str], echo: Callable[[str], None])
 
 def effective(study: str, notebook: Path, given: Mapping[str, object]) -> dict[str, object]:
     """What a stage will be executed with: its own defaults or the study's, and those of `given` that it has."""
-    own = [name for name in declared(notebook) if name not in ("study", "run")]
+    own = [name for name in parameter_table.declared(notebook) if name not in ("study", "run")]
     return {name: given.get(name, default(study, name)) for name in own}
 
 

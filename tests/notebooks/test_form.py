@@ -57,7 +57,7 @@ def test_parameters_are_typed_commented_and_known(notebook):
     assert cell["metadata"]["tags"] == ["parameters"]
     for line in cell["source"]:
         assert re.fullmatch(r"\w+: (int|float|str|bool) = \S.*  # \S.*\n?", line), line
-    declared = notebooks.declared(notebook)
+    declared = parameters.declared(notebook)
     if notebook in notebooks.stages().values():
         assert {"study", "run"} <= set(declared)
     for name, parameter in declared.items():
@@ -68,7 +68,7 @@ def test_parameters_are_typed_commented_and_known(notebook):
 def test_one_name_has_one_default_and_one_meaning():
     seen: dict[str, tuple] = {}
     for notebook in notebooks.stages().values():
-        for name, parameter in notebooks.declared(notebook).items():
+        for name, parameter in parameters.declared(notebook).items():
             assert seen.setdefault(name, (parameter.default, parameter.help)) == (parameter.default, parameter.help)
 
 
