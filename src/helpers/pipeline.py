@@ -37,8 +37,8 @@ def requested(study: str, given: Mapping[str, object]) -> dict[str, object]:
         if name not in known:
             listing = "\n".join(f"  {p.name} = {p.default!r}  {p.help}" for p in known.values())
             raise BadInput(f"there is no parameter {name!r}{meant(name, known)}; there is:\n{listing}")
-        kind = known[name].kind
-        result[name] = parameter_table.check(name, _read(value, kind) if isinstance(value, str) else value, kind)
+        read = _read(value, known[name].kind) if isinstance(value, str) else value
+        result[name] = parameter_table.check(name, read, known[name])
     if "scenario" in result:
         studies.get(study).scenario(result["scenario"])
     return result
