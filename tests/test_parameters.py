@@ -17,7 +17,9 @@ from helpers.errors import BadInput
         ("epochs", "five", "whole number"),
         ("learning_rate", float("nan"), "learning_rate must be between"),
         ("learning_rate", 0.0, "learning_rate"),
-        ("thorough", 1, "True or False"),
+        ("prefer", "size", r"prefer must be one of agreement, bytes, latency, not 'size'$"),
+        ("prefer", 1, "prefer must be text, not 1"),
+        ("run", 7, "run must be text, not 7"),
         ("run", "../elsewhere", "folder name"),
         ("run", "", "folder name"),
         ("run", ".hidden", "folder name"),
@@ -36,9 +38,31 @@ def test_a_whole_number_serves_as_a_number():
 
 
 def test_a_name_the_table_does_not_know_is_held_to_its_declared_type():
-    assert parameters.check("unheard_of", 3, int) == 3
+    declaration = parameters.Declared("unheard_of", int, 1, "nobody asked")
+    assert parameters.check("unheard_of", 3, declaration) == 3
     with pytest.raises(BadInput, match="unheard_of must be a whole number"):
-        parameters.check("unheard_of", "3", int)
+        parameters.check("unheard_of", "3", declaration)
+    assert parameters.check("unheard_of", "3") == "3"
+
+
+@pytest.mark.parametrize(("name", "value"), [("epochs", 0), ("prefer", "size")])
+def test_an_error_quotes_the_help_of_the_notebook_where_it_is_known(name, value):
+    declaration = parameters.Declared(name, type(value), value, "as the notebook says")
+    with pytest.raises(BadInput, match=rf"{name} must be .*, not {value!r} \(as the notebook says\)$"):
+        parameters.check(name, value, declaration)
+    with pytest.raises(BadInput, match=rf"{name} must be .*, not {value!r}$"):
+        parameters.check(name, value)
+
+
+@pytest.mark.parametrize("content", [None, "{ half", '{"cells": 3}'])
+def test_a_notebook_that_cannot_be_read_leaves_the_limits(tmp_path, content):
+    notebook = tmp_path / "05_accuracy_latency.ipynb"
+    if content is not None:
+        notebook.write_text(content)
+    values = {"thorough": 1, "learning_rate": 1}
+    assert parameters.check_all(values, notebook) == values
+    with pytest.raises(BadInput, match="epochs must be between 1 and 100,000, not 0$"):
+        parameters.check_all({"epochs": 0}, notebook)
 
 
 def test_a_command_survives_the_shell():

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from helpers import code, files, records, runs
+from helpers import code, files, parameters, records, runs
 from helpers.errors import BadInput, DamagedFile, MissingStage, WorkbenchError
 
 
@@ -29,6 +29,31 @@ def test_a_later_stage_reads_what_an_earlier_one_recorded(home):
     record = json.loads((home / "artifacts/ranking/r/run.json").read_text())
     assert record["seed"] == 3 and record["packages"]["python"] and record["host"]["cores"]
     assert record["stages"]["02_second"]["inputs"] == record["stages"]["01_first"]["outputs"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "value", "message"),
+    [
+        ("01_synthetic_data", "scenario", 3, "scenario must be text, not 3"),
+        ("02_keras_training", "epochs", 0, "epochs must be between 1 and 100,000, not 0 {help}"),
+        ("05_accuracy_latency", "thorough", 1, "thorough must be True or False, not 1"),
+        ("05_accuracy_latency", "prefer", "size", "one of agreement, bytes, latency, not 'size' {help}"),
+        ("06_device_bundle", "version", 1, "version must be text, not 1"),
+    ],
+)
+def test_a_stage_holds_values_to_its_notebook_and_quotes_its_help(home, stage, name, value, message):
+    declared = parameters.declared(files.project() / "notebooks" / f"{stage}.ipynb")[name]
+    with pytest.raises(BadInput) as caught:
+        _stage(stage, **{name: value})
+    assert str(caught.value).endswith(message.format(help=f"({declared.help})"))
+    assert not home.exists()
+
+
+def test_a_stage_without_its_notebook_is_held_to_the_limits(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "project", lambda: tmp_path)
+    assert _stage("02_keras_training", learning_rate=1).parameters["learning_rate"] == 1.0
+    with pytest.raises(BadInput, match="epochs must be between 1 and 100,000, not 0$"):
+        _stage("02_keras_training", epochs=0)
 
 
 def test_a_missing_stage_is_named_with_the_command_that_makes_it():

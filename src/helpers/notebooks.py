@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import functools
-import io
 import json
 import os
 import re
@@ -12,14 +9,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import tokenize
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from helpers import files, kernels, quiet
 from helpers.errors import BadInput, StageFailed
+from helpers.parameters import Declared, declared
 
 LAST_STAGE = "06"
 """Notebooks 01 to 06 are the stages of a run; later numbers are read and run on their own."""
@@ -33,17 +29,6 @@ STORED_SECONDS = 120.0
 _SECONDS = re.compile(r"^(latency_seconds: float = )[\d.]+", re.MULTILINE)
 MOST_NOISE = 0.2
 """Noise floor of latency above which outputs are not stored."""
-_KINDS = {"int": int, "float": float, "bool": bool, "str": str, "list": list}
-
-
-@dataclass(frozen=True)
-class Declared:
-    """A parameter as a notebook's parameters cell declares it."""
-
-    name: str
-    kind: type
-    default: object
-    help: str
 
 
 def folder() -> Path:
@@ -86,37 +71,6 @@ def stages(chosen: str | None = None) -> dict[str, Path]:
             raise BadInput(f"stages {chosen!r} are not like 03, 02-04 or 01,03-05, out of {', '.join(there)}")
         numbers.update(number for number in there if first <= number <= last)
     return {number: there[number] for number in sorted(numbers)}
-
-
-def declared(notebook: Path) -> dict[str, Declared]:
-    """The parameters that a notebook declares, by name."""
-    return dict(_declared(notebook, notebook.stat().st_mtime_ns))
-
-
-@functools.cache
-def _declared(notebook: Path, changed: int) -> dict[str, Declared]:
-    try:
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-        cell = next((cell for cell in cells if "parameters" in cell["metadata"].get("tags", ())), {"source": ""})
-        return {found.name: found for found in _assignments("".join(cell["source"]))}
-    except Exception as error:  # whatever a file that is no notebook, or a cell that is no Python, makes of this
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise BadInput(f"{notebook} is not a notebook with parameters that can be read ({said})") from error
-
-
-def _assignments(source: str) -> Iterator[Declared]:
-    """Yield what each line ``name: kind = value  # help`` of a parameters cell declares."""
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    comments = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
-    for statement in ast.parse(source).body:
-        if isinstance(statement, ast.AnnAssign):
-            target, kind = statement.target, _KINDS[ast.unparse(statement.annotation)]
-        elif isinstance(statement, ast.Assign):
-            target, kind = statement.targets[0], None
-        else:
-            continue
-        value = ast.literal_eval(statement.value)
-        yield Declared(target.id, kind or type(value), value, comments.get(statement.end_lineno, ""))
 
 
 def parameters() -> dict[str, Declared]:

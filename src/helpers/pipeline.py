@@ -15,7 +15,7 @@ from pathlib import Path
 from helpers import code, files, kernels, notebooks, quiet, records, report, runs, studies
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, KernelDied, StageFailed, WorkbenchError, meant
-from helpers.notebooks import KERNEL, declared, environment, stages
+from helpers.notebooks import KERNEL, environment, stages
 
 START_ATTEMPTS = 3
 """How often a kernel is started that ends before it is ready: no cell has been executed then."""
@@ -37,8 +37,8 @@ def requested(study: str, given: Mapping[str, object]) -> dict[str, object]:
         if name not in known:
             listing = "\n".join(f"  {p.name} = {p.default!r}  {p.help}" for p in known.values())
             raise BadInput(f"there is no parameter {name!r}{meant(name, known)}; there is:\n{listing}")
-        kind = known[name].kind
-        result[name] = parameter_table.check(name, _read(value, kind) if isinstance(value, str) else value, kind)
+        read = _read(value, known[name].kind) if isinstance(value, str) else value
+        result[name] = parameter_table.check(name, read, known[name])
     if "scenario" in result:
         studies.get(study).scenario(result["scenario"])
     return result
@@ -142,7 +142,7 @@ def _tell_stale(work: runs.Run, executed: set[str], echo: Callable[[str], None])
 
 def effective(study: str, notebook: Path, given: Mapping[str, object]) -> dict[str, object]:
     """What a stage will be executed with: its own defaults or the study's, and those of `given` that it has."""
-    own = [name for name in declared(notebook) if name not in ("study", "run")]
+    own = [name for name in parameter_table.declared(notebook) if name not in ("study", "run")]
     return {name: given.get(name, default(study, name)) for name in own}
 
 

@@ -222,7 +222,9 @@ class Stage:
 
     def __init__(self, name: str, *, study: str, run: str, **parameters):
         self.name = name
-        self.parameters = parameter_table.check_all({"study": study, "run": run, **parameters})
+        values = {"study": study, "run": run, **parameters}
+        notebook = files.project() / "notebooks" / f"{name}.ipynb"
+        self.parameters = parameter_table.check_all(values, notebook)
         self.run = Run(study, run)
         self.inputs: dict[str, str] = {}
         self.outputs: dict[str, str] = {}

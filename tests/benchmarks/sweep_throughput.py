@@ -21,6 +21,7 @@ from pathlib import Path
 import pandas as pd
 
 from helpers import notebooks
+from helpers.parameters import declared
 from helpers.sweeps import plan
 
 STAGES = "01-05"
@@ -42,7 +43,7 @@ def loop(home: Path, made: plan.Plan, count: int) -> float:
     lines = []
     for name, given in list(made.runs.items())[:count]:
         for number, notebook in notebooks.stages(STAGES).items():
-            parameters = {k: v for k, v in given.items() if k in notebooks.declared(notebook)}
+            parameters = {k: v for k, v in given.items() if k in declared(notebook)}
             words = " ".join(
                 f"-p {key} {value}" for key, value in {"study": "ranking", "run": name, **parameters}.items()
             )

@@ -321,7 +321,7 @@ def test_bad_budgets_are_refused(comparison):
         choice.recommend(comparison, Budget(), "size")
     with pytest.raises(BadInput, match="the budget's AUC loss must not be negative: -1"):
         choice.recommend(comparison, Budget(auc_loss=-1))
-    assert parameters.TABLE["prefer"].among == tuple(choice.PREFERENCES)
+    assert parameters.TABLE["prefer"] == tuple(choice.PREFERENCES)
 
 
 def test_parameters_say_no_limit_with_zero():

@@ -57,19 +57,26 @@ def test_parameters_are_typed_commented_and_known(notebook):
     assert cell["metadata"]["tags"] == ["parameters"]
     for line in cell["source"]:
         assert re.fullmatch(r"\w+: (int|float|str|bool) = \S.*  # \S.*\n?", line), line
-    declared = notebooks.declared(notebook)
+    declared = parameters.declared(notebook)
     if notebook in notebooks.stages().values():
         assert {"study", "run"} <= set(declared)
     for name, parameter in declared.items():
-        assert parameters.TABLE[name].kind is parameter.kind and parameter.help
-        parameters.check(name, parameter.default)
+        limits = parameters.TABLE.get(name, ())
+        assert parameter.help and {type(limit) for limit in limits} <= {parameter.kind}
+        assert limits or parameter.kind in (bool, str), f"{name} is a number without a range"
+        parameters.check(name, parameter.default, parameter)
 
 
-def test_one_name_has_one_default_and_one_meaning():
-    seen: dict[str, tuple] = {}
+def test_limits_are_of_parameters_that_a_notebook_declares():
+    every = [parameters.declared(notebook) for notebook in notebooks.numbered().values()]
+    assert set(parameters.TABLE) <= set().union(*every)
+
+
+def test_one_name_has_one_kind_default_and_help_in_every_stage():
+    seen: dict[str, parameters.Declared] = {}
     for notebook in notebooks.stages().values():
-        for name, parameter in notebooks.declared(notebook).items():
-            assert seen.setdefault(name, (parameter.default, parameter.help)) == (parameter.default, parameter.help)
+        for name, parameter in parameters.declared(notebook).items():
+            assert seen.setdefault(name, parameter) == parameter, notebook.name
 
 
 def test_what_was_timed_in_a_noisy_moment_is_not_stored(home):

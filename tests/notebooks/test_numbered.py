@@ -7,7 +7,7 @@ import papermill
 import pytest
 from support import PROJECT
 
-from helpers import files, notebooks, pipeline
+from helpers import files, notebooks, parameters, pipeline
 from helpers.errors import BadInput
 
 
@@ -57,7 +57,7 @@ def test_a_broken_notebook_is_one_line_that_names_it(folder, content, home):
 def test_declared_parameters_are_those_that_papermill_finds():
     for notebook in notebooks.numbered().values():
         found = papermill.inspect_notebook(str(notebook))
-        declared = notebooks.declared(notebook)
+        declared = parameters.declared(notebook)
         assert list(declared) == list(found)
         for name, entry in found.items():
             assert declared[name].kind.__name__ == entry["inferred_type_name"] and declared[name].help == entry["help"]
