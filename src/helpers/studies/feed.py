@@ -102,26 +102,31 @@ FEATURES = (
 """What is fitted on training data and travels with the model as features.json, in the order of the model's inputs."""
 
 
-def _size(one) -> int:
-    """Most ids that an input can have: rows of its table."""
-    if isinstance(one, FitBuckets):
-        return one.buckets + 2
-    return one.most + 2 if isinstance(one, FitVocabulary) else one.size("separate")
+def _size(feature) -> int:
+    """Return the most ids that an input can have: rows of its table."""
+    if isinstance(feature, FitBuckets):
+        return feature.buckets + 2
+    return feature.most + 2 if isinstance(feature, FitVocabulary) else feature.size("separate")
 
 
-def _tensor(one) -> Tensor:
-    role = {"last_click": "user", "candidate": "item", "cross": "cross"}[one.source]
+def _meaning(feature) -> str:
     meanings = {**SIGNALS, **POST, POSITION: "delivered position"}
-    if isinstance(one, Equal):
-        told = f"last click's {meanings[one.last_click]} is the candidate's {meanings[one.candidate]}: 0 one lacks it, "
-        told += "1 no, 2 yes"
-    else:
-        told = meanings[one.field]
-    return Tensor(one.name, role, (Dimension(one.name, told, 0, _size(one) - 1),), "int64")
+    if not isinstance(feature, Equal):
+        return meanings[feature.field]
+    last_click, candidate = meanings[feature.last_click], meanings[feature.candidate]
+    return f"last click's {last_click} is the candidate's {candidate}: 0 one lacks it, 1 no, 2 yes"
 
 
+def _tensor(feature) -> Tensor:
+    role = {_LAST: "user", _CANDIDATE: "item", "cross": "cross"}[feature.source]
+    ids = Dimension(feature.name, _meaning(feature), 0, SIZES[feature.name] - 1)
+    return Tensor(feature.name, role, (ids,), "int64")
+
+
+SIZES = {feature.name: _size(feature) for feature in FEATURES}
+"""Most ids of each input, by name: rows of its table."""
 SCORE = Tensor("click", "score", (Dimension("click", "probability that the reader clicks the post"),))
-SCHEMA = Schema("feed_reranking", tuple(_tensor(one) for one in FEATURES), SCORE)
+SCHEMA = Schema("feed_reranking", tuple(_tensor(feature) for feature in FEATURES), SCORE)
 
 
 @functools.cache
@@ -168,28 +173,27 @@ def draw(rng: np.random.Generator, n_rows: int) -> dict[str, np.ndarray]:
     posts = _delivered(rng, taste, world["topic"][last])
     raw = {column(_LAST, name): value for name, value in _signals(rng, liking, last).items()}
     raw |= {column(_LAST, name): world[name][last] for name in POST}
-    made = {name: np.repeat(value, CANDIDATES) for name, value in raw.items()}
-    flat = posts.reshape(-1)
-    made |= {column(_CANDIDATE, name): world[name][flat] for name in POST}
+    columns = {name: np.repeat(value, CANDIDATES) for name, value in raw.items()}
+    candidates = posts.reshape(-1)
+    columns |= {column(_CANDIDATE, name): world[name][candidates] for name in POST}
     position = np.tile(np.arange(CANDIDATES), sessions)
-    told = np.repeat(rng.random(sessions) < 0.8, CANDIDATES)  # older clients do not send it
-    made[column(_CANDIDATE, POSITION)] = np.where(told, position, MISSING)
-    made["_taste"] = np.repeat(taste, CANDIDATES, axis=0)
-    made["_liking"] = np.repeat(liking, CANDIDATES)
-    made["_candidate_topic"] = world["topic"][flat]
-    made["_candidate_quality"] = world["quality"][flat]
-    made["_candidate_popularity"] = world["popularity"][flat]
-    made["_candidate_position"] = position
-    return {name: value[:n_rows] for name, value in made.items()}
+    is_sent = np.repeat(rng.random(sessions) < 0.8, CANDIDATES)  # older clients do not send it
+    columns[column(_CANDIDATE, POSITION)] = np.where(is_sent, position, MISSING)
+    columns["_taste"] = np.repeat(taste, CANDIDATES, axis=0)
+    columns["_liking"] = np.repeat(liking, CANDIDATES)
+    columns["_candidate_topic"] = world["topic"][candidates]
+    columns["_candidate_quality"] = world["quality"][candidates]
+    columns["_candidate_popularity"] = world["popularity"][candidates]
+    columns["_candidate_position"] = position
+    return {name: value[:n_rows] for name, value in columns.items()}
 
 
 def _last_posts(rng: np.random.Generator, taste: np.ndarray) -> np.ndarray:
     """The post that each reader clicked last, ``(sessions,)``: the best of eight popular ones, more or less."""
     world = _world()
     seen = np.searchsorted(world["share"], rng.random((len(taste), 8)))
-    appeal = (
-        np.take_along_axis(taste, world["topic"][seen], axis=1) + world["quality"][seen] + rng.gumbel(size=seen.shape)
-    )
+    liking = np.take_along_axis(taste, world["topic"][seen], axis=1) + world["quality"][seen]
+    appeal = liking + rng.gumbel(size=seen.shape)
     return seen[np.arange(len(seen)), appeal.argmax(axis=1)]
 
 
@@ -204,8 +208,8 @@ def _delivered(rng: np.random.Generator, taste: np.ndarray, last_topic: np.ndarr
     steps = np.arange(CANDIDATES)
     posts = np.maximum.accumulate(posts - steps, axis=1) + steps  # increasing: a post that came twice makes room
     posts -= np.maximum(0, posts[:, -1:] - (POSTS - 1))
-    known = np.take_along_axis(taste, world["topic"][posts], axis=1)  # a server knows its reader a little
-    order = world["popularity"][posts] + 0.3 * known + rng.normal(0.0, 0.7, posts.shape)
+    liking = np.take_along_axis(taste, world["topic"][posts], axis=1)  # a server knows its reader a little
+    order = world["popularity"][posts] + 0.3 * liking + rng.normal(0.0, 0.7, posts.shape)
     return np.take_along_axis(posts, np.argsort(-order, axis=1), axis=1)
 
 
@@ -276,11 +280,11 @@ def without_position(raw: Inputs) -> dict[str, np.ndarray]:
 
 def clicks(raw: Inputs) -> Callable[[np.ndarray], np.ndarray]:
     """P(click) of each post at its place in an order ``(sessions, CANDIDATES)`` of the same lists."""
-    liked, scenario = preference(raw).reshape(-1, CANDIDATES), STUDY.scenario("default")
+    worth, scenario = preference(raw).reshape(-1, CANDIDATES), STUDY.scenario("default")
 
     def at(order: np.ndarray) -> np.ndarray:
-        placed = np.take_along_axis(liked, order, axis=1) - POSITION_EFFECT * np.arange(CANDIDATES)
-        return scenario.probability(placed, scenario.threshold)
+        utilities = np.take_along_axis(worth, order, axis=1) - POSITION_EFFECT * np.arange(CANDIDATES)
+        return scenario.probability(utilities, scenario.threshold)
 
     return at
 
@@ -292,7 +296,10 @@ def depths(rng: np.random.Generator, sessions: int) -> np.ndarray:
 
 def plan(floor: int) -> tuple:
     """`FEATURES` with another floor under every vocabulary, and no limit above."""
-    return tuple(replace(one, floor=floor, most=POSTS) if isinstance(one, FitVocabulary) else one for one in FEATURES)
+    return tuple(
+        replace(feature, floor=floor, most=POSTS) if isinstance(feature, FitVocabulary) else feature
+        for feature in FEATURES
+    )
 
 
 def build_model(hidden_units: int = 16, sizes: Mapping[str, int] | None = None):
@@ -309,15 +316,15 @@ def build_model(hidden_units: int = 16, sizes: Mapping[str, int] | None = None):
 
     from helpers.layers import Lookup
 
-    sizes = sizes or {one.name: _size(one) for one in FEATURES}
+    sizes = sizes or SIZES
 
     def tables(role: str):
         names = [t.name for t in SCHEMA.inputs if t.role == role]
         inputs = {name: keras.Input((1,), name=name, dtype="int64") for name in names}
-        found = [Lookup(sizes[n], 8 if sizes[n] > 30 else 4, name=f"table_{n}")(inputs[n]) for n in names]
-        return inputs, keras.layers.Concatenate(name=f"{role}_tables")(found)
+        entries = [Lookup(sizes[n], 8 if sizes[n] > 30 else 4, name=f"table_{n}")(inputs[n]) for n in names]
+        return inputs, keras.layers.Concatenate(name=f"{role}_tables")(entries)
 
-    (of_user, user), (of_item, item), (of_both, both) = (tables(role) for role in ("user", "item", "cross"))
+    (of_user, user), (of_item, item), (of_cross, cross) = (tables(role) for role in ("user", "item", "cross"))
     vector = keras.layers.Concatenate(name="vector")(
         [
             keras.layers.Dense(hidden_units, name="user_hidden")(user),
@@ -326,24 +333,24 @@ def build_model(hidden_units: int = 16, sizes: Mapping[str, int] | None = None):
     )
     reader = keras.Model(of_user, vector, name=READER)
 
-    given = keras.Input((hidden_units + FACTOR,), name=READER)
+    received = keras.Input((hidden_units + FACTOR,), name=READER)
     hidden = keras.layers.Add(name="hidden_sum")(
         [
-            given[:, :hidden_units],
+            received[:, :hidden_units],
             keras.layers.Dense(hidden_units, use_bias=False, name="item_hidden")(item),
-            keras.layers.Dense(hidden_units, use_bias=False, name="cross_hidden")(both),
+            keras.layers.Dense(hidden_units, use_bias=False, name="cross_hidden")(cross),
         ]
     )
     product = keras.layers.Multiply(name="product")(
-        [given[:, hidden_units:], keras.layers.Dense(FACTOR, name="item_factor")(item)]
+        [received[:, hidden_units:], keras.layers.Dense(FACTOR, name="item_factor")(item)]
     )
     joined = keras.layers.Concatenate(name="joined")([keras.layers.ReLU(name="hidden_layer")(hidden), product])
     score = keras.layers.Dense(1, activation="sigmoid", name="output")(joined)
-    phone = keras.Model({READER: given, **of_item, **of_both}, score, name=SCORE.name)
+    phone = keras.Model({READER: received, **of_item, **of_cross}, score, name=SCORE.name)
 
     inputs = {t.name: keras.Input((1,), name=t.name, dtype="int64") for t in SCHEMA.inputs}
-    here = {name: inputs[name] for name in (*of_item, *of_both)}
-    whole = phone({READER: reader({name: inputs[name] for name in of_user}), **here})
+    sent = reader({name: inputs[name] for name in of_user})
+    whole = phone({READER: sent, **{name: inputs[name] for name in (*of_item, *of_cross)}})
     return keras.Model(list(inputs.values()), whole, name=SCHEMA.model_name)
 
 
