@@ -111,7 +111,7 @@ def sound(tmp_path_factory):
         ({"simulation": ("np.median(utilities, overwrite_input=True)", "np.mean(utilities)")}, ["ranking", "feed"]),
         ({"features__fitting": ('"inverted_cdf"', '"median_unbiased"')}, ["ranking", "feed"]),
         ({"features__encoders": ('side="right"', 'side="left"')}, ["ranking", "feed"]),
-        ({"studies__feed": ("POSITION_EFFECT = 0.08", "POSITION_EFFECT = 0.8")}, ["feed"]),
+        ({"studies__feed__world": ("POSITION_EFFECT = 0.08", "POSITION_EFFECT = 0.8")}, ["feed"]),
     ],
 )
 def test_whatever_code_makes_the_rows_makes_another_data_set(sound, tmp_path, edits, other):
