@@ -126,6 +126,7 @@ def test_whatever_code_makes_the_rows_makes_another_data_set(sound, tmp_path, ed
 def test_other_code_makes_no_other_data_set(sound, tmp_path):
     before, home = sound
     elsewhere = ("plots", "evaluation__latency", "files", "overlap", "datasets", "training", "code")
+    elsewhere += ("studies__feed__split",)
     edits = {module: ("from __future__", "# edited\nfrom __future__") for module in elsewhere}
     assert _made_by(tmp_path / "helpers", home, **edits) == before
 

@@ -59,6 +59,7 @@ def test_importing_helpers_takes_under_three_tenths_of_a_second():
         "datasets",
         "training",
         "studies.feed",
+        "studies.feed.split",
         "bundle.client",
         "bundle.native",
         "convert.tflite",
