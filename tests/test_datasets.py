@@ -111,7 +111,7 @@ def sound(tmp_path_factory):
         ({"simulation": ("np.median(utilities, overwrite_input=True)", "np.mean(utilities)")}, ["ranking", "feed"]),
         ({"features__fitting": ('"inverted_cdf"', '"median_unbiased"')}, ["ranking", "feed"]),
         ({"features__encoders": ('side="right"', 'side="left"')}, ["ranking", "feed"]),
-        ({"studies__feed": ("POSITION_EFFECT = 0.08", "POSITION_EFFECT = 0.8")}, ["feed"]),
+        ({"studies__feed__world": ("POSITION_EFFECT = 0.08", "POSITION_EFFECT = 0.8")}, ["feed"]),
     ],
 )
 def test_whatever_code_makes_the_rows_makes_another_data_set(sound, tmp_path, edits, other):
@@ -126,6 +126,7 @@ def test_whatever_code_makes_the_rows_makes_another_data_set(sound, tmp_path, ed
 def test_other_code_makes_no_other_data_set(sound, tmp_path):
     before, home = sound
     elsewhere = ("plots", "evaluation__latency", "files", "overlap", "datasets", "training", "code")
+    elsewhere += ("studies__feed__split",)
     edits = {module: ("from __future__", "# edited\nfrom __future__") for module in elsewhere}
     assert _made_by(tmp_path / "helpers", home, **edits) == before
 

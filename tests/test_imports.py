@@ -76,6 +76,7 @@ def test_tensorflow_computes_without_onednn_whoever_imports_it():
         "datasets",
         "training",
         "studies.feed",
+        "studies.feed.split",
         "bundle.client",
         "bundle.native",
         "convert.tflite",

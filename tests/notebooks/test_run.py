@@ -366,7 +366,7 @@ def edit(tmp_path, monkeypatch):
         ("studies/ranking.py", "01 02 03 04 05 06", ""),
         ("bundle/make.py", "06", ""),
         ("templates/bundle/c/golden.h", "06", ""),
-        ("studies/feed.py", "", ""),
+        ("studies/feed/world.py", "", ""),
         ("templates/report.html", "", ""),
         ("pipeline.py", "", ""),
         ("sweeps/execute.py", "", ""),

@@ -12,7 +12,9 @@ from helpers.errors import BadInput, DamagedFile, ParityError
 from helpers.evaluation import metrics, parity
 from helpers.quiet import tensorflow
 from helpers.schema import Dimension, Schema, Tensor
-from helpers.studies import feed
+from helpers.studies.feed import fields, world
+from helpers.studies.feed.model import build_model
+from helpers.studies.feed.split import split_model
 
 SIZES = {"rows": 20_000, "validation_rows": 2000, "test_rows": 2000}
 
@@ -24,7 +26,7 @@ def study():
 
 @pytest.fixture(scope="module")
 def drawn():
-    return feed.draw(np.random.default_rng(3), 40_000)
+    return world.draw(np.random.default_rng(3), 40_000)
 
 
 @pytest.fixture
@@ -39,8 +41,8 @@ def files(study, tmp_path_factory):
     import keras
 
     keras.utils.set_random_seed(1)
-    folder, model = tmp_path_factory.mktemp("feed"), feed.build_model()
-    for layer in (model.get_layer(feed.READER), model.get_layer("click")):
+    folder, model = tmp_path_factory.mktemp("feed"), build_model()
+    for layer in (model.get_layer(fields.READER), model.get_layer("click")):
         layer.set_weights([w + 0.3 * np.random.default_rng(0).normal(size=w.shape) for w in layer.get_weights()])
     tflite.convert(model, study.schema, folder / "feed.tflite")
     mnn.convert(folder / "feed.tflite", study.schema, folder / "feed.mnn")
@@ -48,7 +50,7 @@ def files(study, tmp_path_factory):
 
 
 def test_no_list_holds_a_post_twice_nor_lacks_one(drawn):
-    posts = drawn["candidate_800030"].reshape(-1, feed.CANDIDATES)
+    posts = drawn["candidate_800030"].reshape(-1, fields.CANDIDATES)
     assert (np.diff(np.sort(posts, axis=1), axis=1) > 0).all()
     assert posts.min() > 2**24 and len(np.unique(posts)) > 5000
 
@@ -60,36 +62,36 @@ def test_the_true_preference_is_the_best_ranking_there_is(drawn, study):
     assert 0.08 < clicked.mean() < 0.15
     best = metrics.auc(probability, clicked)
     assert best == pytest.approx(metrics.bayes_auc(probability), abs=0.01)
-    for worse in (feed.preference(drawn), drawn["_candidate_popularity"], -drawn["_candidate_position"]):
+    for worse in (world.preference(drawn), drawn["_candidate_popularity"], -drawn["_candidate_position"]):
         assert metrics.auc(worse, clicked) < best
 
 
 def test_upper_places_are_clicked_more(drawn, study):
     scenario = study.scenario("default")
-    probability = scenario.probability(scenario.utility(drawn), scenario.threshold).reshape(-1, feed.CANDIDATES)
+    probability = scenario.probability(scenario.utility(drawn), scenario.threshold).reshape(-1, fields.CANDIDATES)
     assert probability[:, 0].mean() > 1.5 * probability[:, -1].mean()
-    same = np.tile(np.arange(feed.CANDIDATES), (len(probability), 1))
-    np.testing.assert_allclose(feed.clicks(drawn)(same), probability, rtol=1e-12)
+    same = np.tile(np.arange(fields.CANDIDATES), (len(probability), 1))
+    np.testing.assert_allclose(world.clicks(drawn)(same), probability, rtol=1e-12)
 
 
 def test_signals_show_taste_and_nothing_hidden_is_written(drawn, data):
-    liked = drawn["_liking"][:: feed.CANDIDATES]
+    liked = drawn["_liking"][:: fields.CANDIDATES]
     for field in ("800002", "800003", "800010"):
-        signal = drawn[f"last_click_{field}"][:: feed.CANDIDATES].astype(float)
+        signal = drawn[f"last_click_{field}"][:: fields.CANDIDATES].astype(float)
         known = signal != features.MISSING
         assert np.corrcoef(np.log1p(signal[known]), liked[known])[0, 1] > 0.2, field
-    assert len(feed.SIGNALS) == 23
+    assert len(fields.SIGNALS) == 23
     assert not [name for name in data.read("test", limit=20) if name.startswith("_")]
 
 
 def test_the_raw_form_and_the_columns_give_the_same_ids(data, study):
     sessions = data.sessions("test", 50)
-    inputs = data.arrays("test", 50 * feed.CANDIDATES)[0]
+    inputs = data.arrays("test", 50 * fields.CANDIDATES)[0]
     for i, session in enumerate(sessions):
-        rows = slice(i * feed.CANDIDATES, (i + 1) * feed.CANDIDATES)
+        rows = slice(i * fields.CANDIDATES, (i + 1) * fields.CANDIDATES)
         for name, ids in features.assemble(data.encoding, json.dumps(session)).items():
             np.testing.assert_array_equal(ids, inputs[name][rows], err_msg=name)
-    assert all(len(session["resort_list"]) == feed.CANDIDATES for session in sessions)
+    assert all(len(session["resort_list"]) == fields.CANDIDATES for session in sessions)
 
 
 def test_each_step_of_an_encoding_can_be_looked_at(data):
@@ -136,8 +138,8 @@ def test_an_id_that_no_table_has_is_refused(files, study, suffix, value):
 def test_mnn_never_narrows_in_silence(files):
     wide = Schema(
         "wide",
-        tuple(Tensor(t.name, t.role, (Dimension(t.name, "", -(2**62), 2**62),), "int64") for t in feed.SCHEMA.inputs),
-        feed.SCORE,
+        tuple(Tensor(t.name, t.role, (Dimension(t.name, "", -(2**62), 2**62),), "int64") for t in fields.SCHEMA.inputs),
+        fields.SCORE,
     )
     opened = runtimes.open_model(files[1] / "feed.mnn", wide, trusted=True)
     inputs = {t.name: np.zeros((2, 1), np.int64) for t in wide.inputs}
@@ -149,12 +151,12 @@ def test_mnn_never_narrows_in_silence(files):
 
 def test_the_halves_score_as_the_whole(files, study, tmp_path):
     model, folder = files
-    (reader, of_reader), (phone, of_phone) = feed.split(model)
+    (reader, of_reader), (phone, of_phone) = split_model(model)
     rng = np.random.default_rng(4)
     rows = {t.name: rng.integers(0, t.bounds[1] + 1, (300, 1)) for t in study.schema.inputs}
     vector = np.array(reader({t.name: rows[t.name] for t in of_reader.inputs}))
     tflite.convert(phone, of_phone, tmp_path / "phone.tflite")
-    part = {t.name: rows[t.name] for t in of_phone.inputs[1:]} | {feed.READER: vector}
+    part = {t.name: rows[t.name] for t in of_phone.inputs[1:]} | {fields.READER: vector}
     scores = runtimes.open_model(tmp_path / "phone.tflite", of_phone).score(part)
     whole = runtimes.open_model(folder / "feed.tflite", study.schema, trusted=True).score(rows)
     assert np.abs(scores - whole).max() < 1e-5
@@ -197,7 +199,7 @@ def test_a_study_has_defaults_of_its_own(study):
 def bundle(files, study, tmp_path_factory):
     """Everything that a phone downloads of the study, in memory."""
     model, folder = files
-    drawn = feed.draw(np.random.default_rng(9), 20_000)
+    drawn = world.draw(np.random.default_rng(9), 20_000)
     encoding = features.fit(drawn, study.features)
     raws = features.to_sessions(
         {name: values[:60] for name, values in drawn.items() if not name.startswith("_")}, 20, study.id_field
