@@ -225,13 +225,17 @@ def _is_link(path: Path) -> bool:
 
 
 def _lock(number: int, into: Path, echo: Callable[[str], None]) -> None:
+    """Wait for the lock; it is asked for again and again, so that Ctrl-C counts at every moment."""
     import fcntl
 
-    until = time.monotonic() + _PATIENCE_SECONDS
-    while time.monotonic() < until:
+    until, waits = time.monotonic() + _PATIENCE_SECONDS, False
+    while True:
         with suppress(BlockingIOError):
-            return fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        if not waits and time.monotonic() > until:
+            echo(f"another process changes {into}: waiting until it is done (Ctrl-C gives up)")
+            waits = True
         time.sleep(0.05)
-    echo(f"another process changes {into}: waiting until it is done (Ctrl-C gives up)")
-    fcntl.flock(number, fcntl.LOCK_EX)
-    echo(f"{into} is free now")
+    if waits:
+        echo(f"{into} is free now")
