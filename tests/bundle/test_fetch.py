@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 
 import pytest
 
@@ -100,6 +101,13 @@ def test_a_server_that_does_not_answer_the_call_is_given_up(impatient):
             waiting.setblocking(False)
             waiting.connect_ex(listening.getsockname())
         _given_up_soon(lambda: fetch.small(f"http://127.0.0.1:{listening.getsockname()[1]}/bundle"))
+
+
+@pytest.mark.parametrize("error", [TimeoutError("timed out"), urllib.error.URLError(TimeoutError("timed out"))])
+def test_a_socket_that_times_out_first_says_the_same(error):
+    said = "cannot fetch x: the server sends too slowly, try again later"
+    with pytest.raises(BadInput, match=said), fetch._fetching("x"):
+        raise error
 
 
 def test_slow_redirections_share_one_deadline(hostile, impatient):

@@ -75,6 +75,9 @@ def small(place: str) -> bytes:
     return content
 
 
+_TOO_SLOWLY = "the server sends too slowly, try again later"
+
+
 class _Answer:
     """What is at a URL, at most `most` bytes of it: iterate over it once, in a `with`.
 
@@ -115,7 +118,7 @@ class _Answer:
         try:
             part = self._parts.get(timeout=max(0.0, until - time.monotonic()))
         except queue.Empty:
-            raise BadInput(f"cannot fetch {self._url}: the server sends too slowly, try again later") from None
+            raise BadInput(f"cannot fetch {self._url}: {_TOO_SLOWLY}") from None
         if isinstance(part, BaseException):
             raise part
         return part
@@ -168,7 +171,10 @@ def _fetching(url: str) -> Iterator[None]:
     try:
         yield
     except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+        reason = getattr(error, "reason", None) or error
+        if isinstance(reason, TimeoutError):  # its clock and the deadline's run out together
+            reason = _TOO_SLOWLY
+        reason = str(reason) or type(reason).__name__
         raise BadInput(f"cannot fetch {url}: {' '.join(str(reason).split())}") from error
 
 
