@@ -113,12 +113,19 @@ class _Answer:
             yield part
 
     def _next(self):
-        """What the thread hands over next: the status, parts of the content, an empty one at the end."""
+        """What the thread hands over next: the status, parts of the content, an empty one at the end.
+
+        It is asked for again and again, so that Ctrl-C counts at every moment.
+        """
         until = self._started + TIMEOUT_SECONDS + self._received / SLOWEST
-        try:
-            part = self._parts.get(timeout=max(0.0, until - time.monotonic()))
-        except queue.Empty:
-            raise BadInput(f"cannot fetch {self._url}: {_TOO_SLOWLY}") from None
+        while True:
+            left = until - time.monotonic()
+            try:
+                part = self._parts.get(timeout=min(0.1, max(0.0, left)))
+                break
+            except queue.Empty:
+                if left <= 0:
+                    raise BadInput(f"cannot fetch {self._url}: {_TOO_SLOWLY}") from None
         if isinstance(part, BaseException):
             raise part
         return part
