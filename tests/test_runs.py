@@ -42,7 +42,7 @@ def test_a_later_stage_reads_what_an_earlier_one_recorded(home):
     ],
 )
 def test_a_stage_holds_values_to_its_notebook_and_quotes_its_help(home, stage, name, value, message):
-    declared = parameters.declared(files.project() / "notebooks" / f"{stage}.ipynb")[name]
+    declared = parameters.declared(files.notebook(stage))[name]
     with pytest.raises(BadInput) as caught:
         _stage(stage, **{name: value})
     assert str(caught.value).endswith(message.format(help=f"({declared.help})"))

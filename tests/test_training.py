@@ -69,7 +69,7 @@ def test_same_file_in_another_process_with_another_thread_count(tmp_path):
         limits = {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads, "OMP_NUM_THREADS": threads}
         target = tmp_path / f"{threads}{len(first)}.keras"
         environment = {**os.environ, **limits}
-        del environment["TF_ENABLE_ONEDNN_OPTS"]
+        environment.pop("TF_ENABLE_ONEDNN_OPTS", None)
         subprocess.run(
             [sys.executable, "-c", first + FINGERPRINT, str(target)],
             check=True,

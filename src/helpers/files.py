@@ -37,6 +37,11 @@ def project() -> Path:
     return _ROOT if (_ROOT / "pyproject.toml").exists() else Path.cwd()
 
 
+def notebook(stage: str) -> Path:
+    """Where the notebook of a stage is, by the stage's whole name; it need not be there."""
+    return project() / "notebooks" / f"{stage}.ipynb"
+
+
 def home() -> Path:
     """The folder that holds ``data/`` and ``artifacts/``: WORKBENCH_HOME, or the project."""
     given = os.environ.get("WORKBENCH_HOME")

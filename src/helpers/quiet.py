@@ -82,8 +82,7 @@ def without_uri_grammar():
 def tensorflow(*, first_operation: bool = True):
     """Import TensorFlow, on the CPU and with the same kernels on every processor.
 
-    `first_operation` runs one, which starts its threads and prints; a process that
-    is going to fork must not have any.
+    `first_operation` runs one, which starts its threads and prints; a process that is going to fork must not have any.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")

@@ -63,7 +63,7 @@ def outdated(name: str, entry: dict) -> str | None:
     if "code" not in entry:
         return "was executed with code that it has no record of"
     if entry.get("notebook_sha256") is not None:
-        notebook = files.project() / "notebooks" / f"{name}.ipynb"
+        notebook = files.notebook(name)
         if not notebook.is_file():
             return f"was executed as {notebook.name}, which is gone"
         try:

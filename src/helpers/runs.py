@@ -223,8 +223,7 @@ class Stage:
     def __init__(self, name: str, *, study: str, run: str, **parameters):
         self.name = name
         values = {"study": study, "run": run, **parameters}
-        notebook = files.project() / "notebooks" / f"{name}.ipynb"
-        self.parameters = parameter_table.check_all(values, notebook)
+        self.parameters = parameter_table.check_all(values, files.notebook(name))
         self.run = Run(study, run)
         self.inputs: dict[str, str] = {}
         self.outputs: dict[str, str] = {}

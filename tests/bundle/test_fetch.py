@@ -1,5 +1,6 @@
 """Fetching: one deadline that no server can stretch, wherever it is slow, and no way from https to http."""
 
+import _thread
 import contextlib
 import http.server
 import shutil
@@ -158,6 +159,16 @@ def test_ctrl_c_ends_a_download_at_once(dripping, tmp_path):
         process.send_signal(signal.SIGINT)
         assert "workbench: interrupted" in process.stderr.read()
         assert process.wait(timeout=20) == 130 and time.monotonic() - started < SOON
+
+
+def test_an_interruption_that_wakes_nobody_counts_soon(dripping):
+    """It is noted while a wait begins, or by another thread."""
+    url = f"http://127.0.0.1:{dripping(*DRIPS['headers'])}/bundle.json"
+    threading.Timer(1.0, _thread.interrupt_main).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        fetch.small(url)
+    assert time.monotonic() - started < 1 + SOON
 
 
 @pytest.fixture

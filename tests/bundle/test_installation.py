@@ -1,5 +1,7 @@
 """The folder of an installation: nothing that is not the client's is touched, and the disk holds what is linked."""
 
+import _thread
+import fcntl
 import json
 import os
 import re
@@ -238,8 +240,6 @@ def test_the_disk_holds_a_version_before_it_is_linked(published, tmp_path):
 
 
 def test_who_waits_for_another_process_is_told_so_and_can_give_up(installed, published, tmp_path):
-    import fcntl
-
     command = [
         sys.executable,
         "-m",
@@ -259,6 +259,22 @@ def test_who_waits_for_another_process_is_told_so_and_can_give_up(installed, pub
         assert waiting[0].wait(timeout=20) == 130 and "interrupted" in waiting[0].stderr.read()
         assert waiting[1].poll() is None
     assert waiting[1].wait(timeout=120) == 0 and f"{installed} is free now" in waiting[1].stderr.read()
+
+
+def test_an_interruption_that_wakes_nobody_ends_the_wait(installed, published):
+    with open(installed / installation.MARK, "r+b") as mark:
+        fcntl.flock(mark, fcntl.LOCK_EX)
+        free = threading.Timer(6.0, lambda: fcntl.flock(mark, fcntl.LOCK_UN))
+
+        def interrupt_soon(line: str) -> None:
+            threading.Timer(0.5, _thread.interrupt_main).start()
+            free.start()
+
+        with pytest.raises(KeyboardInterrupt):
+            client.install(str(published), installed, echo=interrupt_soon)
+        assert free.is_alive(), "not only when the lock was free"
+        free.cancel()
+        free.join()
 
 
 def test_two_first_installations_at_once_both_succeed(published, tmp_path):

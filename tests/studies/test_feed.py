@@ -13,7 +13,7 @@ from helpers.evaluation import metrics, parity
 from helpers.quiet import tensorflow
 from helpers.schema import Dimension, Schema, Tensor
 from helpers.studies.feed import fields, world
-from helpers.studies.feed.model import build_model
+from helpers.studies.feed.model import READER, build_model
 from helpers.studies.feed.split import split_model
 
 SIZES = {"rows": 20_000, "validation_rows": 2000, "test_rows": 2000}
@@ -42,7 +42,7 @@ def files(study, tmp_path_factory):
 
     keras.utils.set_random_seed(1)
     folder, model = tmp_path_factory.mktemp("feed"), build_model()
-    for layer in (model.get_layer(fields.READER), model.get_layer("click")):
+    for layer in (model.get_layer(READER), model.get_layer("click")):
         layer.set_weights([w + 0.3 * np.random.default_rng(0).normal(size=w.shape) for w in layer.get_weights()])
     tflite.convert(model, study.schema, folder / "feed.tflite")
     mnn.convert(folder / "feed.tflite", study.schema, folder / "feed.mnn")
@@ -156,7 +156,7 @@ def test_the_halves_score_as_the_whole(files, study, tmp_path):
     rows = {t.name: rng.integers(0, t.bounds[1] + 1, (300, 1)) for t in study.schema.inputs}
     vector = np.array(reader({t.name: rows[t.name] for t in of_reader.inputs}))
     tflite.convert(phone, of_phone, tmp_path / "phone.tflite")
-    part = {t.name: rows[t.name] for t in of_phone.inputs[1:]} | {fields.READER: vector}
+    part = {t.name: rows[t.name] for t in of_phone.inputs[1:]} | {READER: vector}
     scores = runtimes.open_model(tmp_path / "phone.tflite", of_phone).score(part)
     whole = runtimes.open_model(folder / "feed.tflite", study.schema, trusted=True).score(rows)
     assert np.abs(scores - whole).max() < 1e-5

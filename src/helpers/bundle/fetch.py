@@ -27,6 +27,9 @@ from helpers.errors import BadInput, DamagedFile, WorkbenchError
 TIMEOUT_SECONDS = 30.0
 SLOWEST = 8 << 10
 """Bytes a second: a slower download is given up after a while, and goes on where it stopped when it is tried again."""
+_STEP_SECONDS = 0.1
+"""How long is waited without looking whether an interruption has come: one may fail to wake who waits."""
+_TOO_SLOWLY = "the server sends too slowly, try again later"
 _BLOCK = 1 << 16
 _MOST_DESCRIPTOR = 1 << 16
 _SCHEMES = ("http", "https", "file")
@@ -75,9 +78,6 @@ def small(place: str) -> bytes:
     return content
 
 
-_TOO_SLOWLY = "the server sends too slowly, try again later"
-
-
 class _Answer:
     """What is at a URL, at most `most` bytes of it: iterate over it once, in a `with`.
 
@@ -113,15 +113,12 @@ class _Answer:
             yield part
 
     def _next(self):
-        """What the thread hands over next: the status, parts of the content, an empty one at the end.
-
-        It is asked for again and again, so that Ctrl-C counts at every moment.
-        """
+        """What the thread hands over next: the status, parts of the content, an empty one at the end."""
         until = self._started + TIMEOUT_SECONDS + self._received / SLOWEST
         while True:
             left = until - time.monotonic()
             try:
-                part = self._parts.get(timeout=min(0.1, max(0.0, left)))
+                part = self._parts.get(timeout=min(_STEP_SECONDS, max(0.0, left)))
                 break
             except queue.Empty:
                 if left <= 0:
@@ -179,10 +176,10 @@ def _fetching(url: str) -> Iterator[None]:
         yield
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        if isinstance(reason, TimeoutError):  # its clock and the deadline's run out together
-            reason = _TOO_SLOWLY
-        reason = str(reason) or type(reason).__name__
-        raise BadInput(f"cannot fetch {url}: {' '.join(str(reason).split())}") from error
+        said = str(reason) or type(reason).__name__
+        if isinstance(reason, TimeoutError):  # the socket's clock and the deadline's run out together
+            said = _TOO_SLOWLY
+        raise BadInput(f"cannot fetch {url}: {' '.join(said.split())}") from error
 
 
 def download(url: str, zipped: Path, descriptor: archive.Descriptor) -> None:

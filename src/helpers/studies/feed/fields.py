@@ -1,4 +1,4 @@
-"""Fields of the raw data, and the tensors that go into, through and out of the model.
+"""Fields of the raw data, and the tensors that go into the model and out of it.
 
 A raw field is one of the `SIGNALS` of the last click, or a field of a `POST`. `FEATURES` says which
 of them become inputs, and how; `SIZES` and `SCHEMA` follow from it.
@@ -55,8 +55,6 @@ POST = {
 }
 """Fields of a post, on both sides; a candidate also has its delivered position, 800045."""
 POSITION = "800045"
-READER = "reader"
-"""Name of the model's half that knows the last click alone, and of the vector it hands over."""
 
 FEATURES = (
     FitBuckets("l300001", LAST_CLICK, "800001", 8),
@@ -133,9 +131,3 @@ def plan(floor: int) -> tuple:
         replace(feature, floor=floor, most=POSTS) if isinstance(feature, FitVocabulary) else feature
         for feature in FEATURES
     )
-
-
-def reader_vector(name: str, role: str, width: int) -> Tensor:
-    """Return the tensor that one half of the model hands the other, ``(n_rows, width) float32``."""
-    dimensions = (Dimension(f"{READER}_{i}", "of the reader", -1e3, 1e3) for i in range(width))
-    return Tensor(name, role, tuple(dimensions))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from helpers.studies.feed.fields import READER, SCHEMA, SCORE, SIZES
+from helpers.studies.feed.fields import SCHEMA, SCORE, SIZES
 
+READER = "reader"
+"""Name of the half that knows the last click alone, and of the vector it hands over."""
 FACTOR = 8
 """Width of the product in which reader and candidate meet."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from helpers.schema import Schema, Tensor
-from helpers.studies.feed.fields import READER, SCHEMA, SCORE, reader_vector
+from helpers.schema import Dimension, Schema, Tensor
+from helpers.studies.feed.fields import SCHEMA, SCORE
+from helpers.studies.feed.model import READER
 
 
 def split_model(model) -> tuple[tuple[object, Schema], tuple[object, Schema]]:
@@ -14,8 +15,9 @@ def split_model(model) -> tuple[tuple[object, Schema], tuple[object, Schema]]:
     """
     reader, phone = model.get_layer(READER), model.get_layer(SCORE.name)
     width = reader.output_shape[-1]
-    output, received = reader_vector("vector", "score", width), reader_vector(READER, "user", width)
-    of_reader = Schema("feed_reader", _inputs("user"), output)
+    values = tuple(Dimension(f"{READER}_{i}", "of the reader", -1e3, 1e3) for i in range(width))
+    of_reader = Schema("feed_reader", _inputs("user"), Tensor("vector", "score", values))
+    received = Tensor(READER, "user", values)
     of_phone = Schema("feed_phone", (received, *_inputs("item"), *_inputs("cross")), SCORE)
     return (reader, of_reader), (phone, of_phone)
 
