@@ -6,6 +6,7 @@ import functools
 import os
 import re
 import shutil
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ LONGEST = (
 
 def pytest_configure() -> None:
     os.environ.setdefault("WORKBENCH_KERNEL_IDLE", "120")  # fork servers end soon after the tests
+    # A shell ignores Ctrl-C for what it starts in the background, and whatever that starts ignores it, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
