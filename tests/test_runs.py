@@ -1,7 +1,10 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -380,3 +383,29 @@ def test_commit_packages_and_host_are_of_each_stage(home):
     assert record["commit"] == record["packages"]["numpy"] == "mixed"
     assert record["packages"]["keras"] != "mixed" and record["host"]["cores"]
     assert record["stages"]["01_first"]["environment"]["packages"]["numpy"] == "1.0"
+
+
+def test_clearing_passes_over_what_vanishes_meanwhile(tmp_path):
+    """Other processes put their half-written folders in place while this one looks through them."""
+    stop = threading.Event()
+
+    def come_and_go(number: int) -> None:
+        while not stop.is_set():
+            folder = tmp_path / f"{number}" / "made"
+            folder.mkdir(parents=True)
+            (folder / "part").touch()
+            shutil.rmtree(tmp_path / f"{number}")
+
+    with ThreadPoolExecutor(3) as others:
+        working = [others.submit(come_and_go, number) for number in range(3)]
+        left = tmp_path / f".partial-{files._machine()}-{2**22 + 1}-folder"
+        try:
+            for _ in range(300):
+                left.mkdir()
+                (left / "file").touch()
+                files.clear_partial(tmp_path)
+                assert not left.exists()
+        finally:
+            stop.set()
+    for one in working:
+        one.result()

@@ -11,7 +11,7 @@ import re
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -99,10 +99,16 @@ def abandoned(path: Path) -> str | None:
 
 
 def clear_partial(folder: Path) -> None:
-    """Remove what killed processes of this machine left half-written below `folder`."""
-    for path in folder.rglob(f"{_PARTIAL}{_machine()}-*") if folder.is_dir() else ():
-        if abandoned(path) is not None:
-            remove(path)
+    """Remove what killed processes of this machine left half-written below `folder`.
+
+    Others may be at work there: what vanishes meanwhile, or cannot be removed, is passed over.
+    """
+    for here, folders, names in os.walk(folder):
+        for path in (Path(here, name) for name in (*folders, *names)):
+            if abandoned(path) is not None:
+                with suppress(OSError):
+                    remove(path)
+        folders[:] = [name for name in folders if not name.startswith(_PARTIAL)]
 
 
 def remove(path: Path) -> None:
