@@ -18,6 +18,8 @@ from support import QUICKLY, servers, workbench
 
 from helpers import datasets, quiet, runs, simulation, studies
 from helpers.forks import server
+from helpers.tasks import Truth
+from helpers.tasks.ranking import RANKING
 
 LONGEST = (
     "test_run",
@@ -111,11 +113,11 @@ def trained(ranking, tmp_path_factory) -> Trained:
             tflite.convert(model, ranking.schema, small.files["fp32.tflite"])
             mnn.convert(small.files["fp32.tflite"], ranking.schema, small.files["fp32.mnn"])
             inputs, labels, requests = splits["test"]
-            reference = parity.Reference(inputs, training.scores(model, inputs), labels, requests)
+            reference = parity.Reference(RANKING, inputs, training.predict(model, inputs), Truth(labels, requests))
             reference.save(small.files["reference.npz"])
             history.to_pickle(folder / "history.pickle")
         small.history = pd.read_pickle(folder / "history.pickle")
-        small.reference = parity.Reference.load(small.files["reference.npz"])
+        small.reference = parity.Reference.load(small.files["reference.npz"], RANKING, splits["test"][0])
     return small
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from helpers import files, runs
+from helpers import files, runs, studies
 
 PROJECT = Path(__file__).resolve().parents[1]
 QUICK = {"latency_seconds": 1.0}
@@ -53,6 +53,15 @@ def replace_recorded(run: runs.Run, file: str, content: bytes) -> None:
                     stage[kind][file] = files.sha256(path)
 
 
+class Scoring:
+    """A runtime with one output whose values a test computes in `score`."""
+
+    schema = studies.get("ranking").schema
+
+    def predict(self, inputs):
+        return {self.schema.output.name: self.score(inputs)}
+
+
 def random_inputs(schema, rows: int, seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return {t.name: rng.standard_normal((rows, t.width), dtype=np.float32) for t in schema.inputs}
+    return {t.name: rng.standard_normal((rows, *t.shape), dtype=np.float32) for t in schema.inputs}

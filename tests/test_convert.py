@@ -59,7 +59,7 @@ def test_session_inputs_are_found_by_name(trained, ranking):
     interpreter = MNN.Interpreter(str(trained.files["fp32.mnn"]))
     session = interpreter.createSession({"backend": "CPU", "numThread": 1})
     for tensor in ranking.schema.inputs:
-        assert interpreter.getSessionInput(session, tensor.name).getShape() == (1, tensor.width)
+        assert interpreter.getSessionInput(session, tensor.name).getShape() == (1, *tensor.shape)
 
 
 def test_mnn_failures_are_found_whatever_the_converter_says(trained, ranking, tmp_path):
@@ -91,7 +91,7 @@ def test_inputs_named_for_each_other_are_caught(trained, ranking, tmp_path):
     """What a converter that mixes up two inputs of one width writes: a file that opens, binds and scores."""
     import keras
 
-    inputs = {t.name: keras.Input((t.width,), name=t.name) for t in ranking.schema.inputs}
+    inputs = {t.name: keras.Input(t.shape, name=t.name) for t in ranking.schema.inputs}
     exchanged = {**inputs, "user_features": inputs["item_features"], "item_features": inputs["user_features"]}
     wrong = keras.Model(list(inputs.values()), trained.model(exchanged))
     tflite.convert(wrong, ranking.schema, tmp_path / "wrong.tflite")
@@ -279,7 +279,7 @@ def test_an_operator_that_mnn_does_not_have_is_named_with_its_cure(tmp_path):
     schema = Schema(
         "ids",
         (Tensor("user", "user", (Dimension("id", "", 0, 9),), "int32"),),
-        Tensor("score", "score", (Dimension("s", ""),)),
+        (Tensor("score", "score", (Dimension("s", ""),)),),
     )
 
     def convert(layer, name):
@@ -309,7 +309,7 @@ def test_an_operator_that_tensorflow_lite_does_not_have_is_named(tmp_path, ranki
         def call(self, x):
             return keras.random.dropout(x, 0.5, seed=1)
 
-    inputs = [keras.Input((t.width,), name=t.name) for t in ranking.schema.inputs]
+    inputs = [keras.Input(t.shape, name=t.name) for t in ranking.schema.inputs]
     hidden = LeftOn()(keras.layers.Concatenate()(inputs))
     model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(hidden))
     with pytest.raises(ConversionFailed, match="does not have Stateless.*Random.*such as dropout") as caught:

@@ -8,13 +8,15 @@ import dataclasses
 
 import numpy as np
 import pytest
-from support import replace_recorded
+from support import Scoring, replace_recorded
 
 from helpers import datasets, overlap, runs, runtimes, simulation, training
 from helpers.convert import mnn, recipes, tflite, variants
 from helpers.errors import BadInput, ConversionFailed, DamagedFile, ParityError, WorkbenchError
 from helpers.evaluation import parity
 from helpers.quiet import native_output, tensorflow
+from helpers.tasks import ranking as task
+from helpers.tasks.ranking import RANKING
 
 FAULTS = []
 
@@ -72,7 +74,7 @@ class World:
         return path
 
 
-class Changed:
+class Changed(Scoring):
     """A runtime called in another way than by name with the schema's inputs."""
 
     def __init__(self, model, change):
@@ -199,7 +201,7 @@ def _(world):
 @fault("scores from unfrozen variables", "03 conversion", ParityError, "does not score as its reference")
 def _(world):
     tf = tensorflow()
-    signature = {t.name: tf.TensorSpec((None, t.width), t.dtype, name=t.name) for t in world.schema.inputs}
+    signature = {t.name: tf.TensorSpec((None, *t.shape), t.dtype, name=t.name) for t in world.schema.inputs}
     call = tf.function(lambda **inputs: {world.schema.output.name: world.trained.model(inputs, training=False)})
     with native_output():
         function = call.get_concrete_function(**signature)
@@ -217,7 +219,7 @@ def _(world):
     inputs, labels, _ = splits["test"]
     scores = training.baseline_scores(world.schema, splits["train"][:2], inputs)
     scores["this model"] = training.scores(model, inputs)[:, 0]
-    training.check_learnable(world.schema, splits["train"], scores, (inputs, labels, world.reference.requests))
+    training.check_learnable(world.schema, splits["train"], scores, (inputs, labels, world.reference.truth.groups))
 
 
 def _with_label(inputs, labels, requests, name: str, column: int) -> tuple:
@@ -314,26 +316,29 @@ def test_a_file_of_another_run_that_was_recorded_is_broken(finished_copy, traine
     """Even where the record was made to believe it, its scores are not those of this run's model."""
     replace_recorded(finished_copy, "mnn/fp32.mnn", trained.files["fp32.mnn"].read_bytes())
     path = finished_copy.verified("04", "mnn/fp32.mnn")
-    reference = parity.Reference.load(finished_copy.verified("02", "model/reference.npz"))
+    data = datasets.load(finished_copy.verified("01", "data.json"))
+    reference = parity.Reference.load(finished_copy.verified("02", parity.FILE), RANKING, data.arrays("test")[0])
     result = parity.examine(runtimes.open_model(path, ranking.schema), reference)
     assert result.verdict != "same" and result.max_abs_error > 0.01
 
 
-@pytest.mark.parametrize("changed", ["labels", "requests", "user_features", "clusters"])
+@pytest.mark.parametrize("changed", ["labels", "groups", "clusters", "user_features"])
 def test_a_reference_of_another_split_judges_nothing(finished_copy, changed):
     """Every file would be judged same by it, whatever its AUC."""
-    reference = parity.Reference.load(finished_copy.verified("02", parity.FILE))
-    other = datasets.load(finished_copy.verified("01", "data.json")).arrays("train", limit=len(reference.labels))
-    values = {"labels": other[1], "requests": other[2] + 1, "clusters": reference.requests // 5, **other[0]}
+    data = datasets.load(finished_copy.verified("01", "data.json"))
+    reference = parity.Reference.load(finished_copy.verified("02", parity.FILE), RANKING, data.arrays("test")[0])
+    other = data.arrays("train", limit=len(reference.truth.labels))
+    values = {"labels": other[1], "groups": other[2] + 1, "clusters": reference.truth.groups // 5}
     if changed in reference.inputs:
-        wrong = dataclasses.replace(reference, inputs={**reference.inputs, changed: values[changed]})
+        wrong = dataclasses.replace(reference, inputs={**reference.inputs, changed: other[0][changed]})
     else:
-        wrong = dataclasses.replace(reference, **{changed: values[changed]})
+        truth = dataclasses.replace(reference.truth, **{changed: values[changed]})
+        wrong = dataclasses.replace(reference, truth=truth)
     wrong.save(finished_copy.folder / "wrong.npz")
     replace_recorded(finished_copy, parity.FILE, (finished_copy.folder / "wrong.npz").read_bytes())
     stage = runs.Stage("05_accuracy_latency", study="ranking", run="default")
     data = datasets.load(stage.input("01", "data.json"))
-    with pytest.raises(DamagedFile, match=f"its {changed} are others; run stage 02 again"):
+    with pytest.raises(DamagedFile, match=f"(its {changed} are|made with) other.*; run stage 02 again"):
         parity.Reference.recorded(stage, data)
 
 
@@ -421,5 +426,5 @@ def test_sound_files_raise_no_alarm(trained, ranking):
             size = int(np.random.default_rng(seed).integers(1, 2000))
             parts = [model.score({n: a[i : i + size] for n, a in inputs.items()}) for i in range(0, 2000, size)]
             labels, requests = frame[datasets.LABEL].to_numpy(), frame[datasets.REQUEST].to_numpy()
-            alarms += parity.compare(np.concatenate(parts), whole, labels, requests).verdict != "same"
+            alarms += task.compare(np.concatenate(parts), whole, labels, requests).verdict != "same"
     assert alarms == 0

@@ -15,8 +15,8 @@ NOTEBOOKS = SOURCE.parents[1] / "notebooks"
 FLOORS = [
     {"errors", "layers", "quiet"},
     {"code", "files", "forks", "parameters", "schema", "strict_json"},
-    {"child", "environment", "features", "kernels", "records"},
-    {"runs"},
+    {"child", "environment", "features", "kernels", "metrics", "records", "tables"},
+    {"runs", "tasks"},
     {"studies", "runtimes"},
     {"simulation", "evaluation", "overlap"},
     {"leaks"},

@@ -15,7 +15,7 @@ def _schema(columns: int, dtype: str = "float32") -> Schema:
     return Schema(
         "m",
         (Tensor("x", "item", tuple(Dimension(f"c{i}", "") for i in range(columns)), dtype),),
-        SCORE,
+        (SCORE,),
     )
 
 
@@ -62,7 +62,7 @@ def test_what_is_best_possible_is_passed_by_luck_once_in_a_thousand():
         best = 1 / (1 + np.exp(-rng.normal(-3.5, 1.0, 200)))
         test = split(rng.normal(size=(200, 2)), rng, labels=(rng.random(200) < best).astype(np.int8))
         near = np.log(best / (1 - best)) + rng.normal(0, 0.1, 200)
-        better += leaks.metrics.auc(near, test[1]) > leaks.metrics.auc(best, test[1])
+        better += leaks.ranking.auc(near, test[1]) > leaks.ranking.auc(best, test[1])
         leaks.check_possible(schema, test, {"near": near, "chance": rng.random(200)}, best)
     assert better > 6
 

@@ -7,7 +7,8 @@ import pytest
 
 from helpers import plots, simulation, studies
 from helpers.bundle import native
-from helpers.evaluation import latency, metrics
+from helpers.evaluation import latency
+from helpers.metrics import ranking as metrics
 
 
 @pytest.fixture(autouse=True)
@@ -162,7 +163,7 @@ def test_pareto_draws_what_each_file_costs_and_marks_the_recommended():
     table = pd.DataFrame(
         {
             "bytes": [5000, 3000, 4000],
-            "auc_loss": [0.0, 0.002, np.nan],
+            "loss": [0.0, 0.002, np.nan],
             "latency_ratio": [0.8, 1.0, 1.2],
             "latency_ratio_high": [0.9, 1.0, 1.4],
             "left_out": ["", "", "broken"],
@@ -171,7 +172,7 @@ def test_pareto_draws_what_each_file_costs_and_marks_the_recommended():
         },
         index=["mnn fp32", "litert int8", "litert int4"],
     )
-    size, loss, time = plots.pareto(table, "a", {"bytes": 4500, "auc_loss": None, "latency_ratio": None}).axes
+    size, loss, time = plots.pareto(table, "a", {"bytes": 4500, "loss": None, "latency_ratio": None}).axes
     assert [label.get_text() for label in size.get_yticklabels()] == ["litert int8", "litert int4", "mnn fp32"]
     assert [_points(line)[0].tolist() for line in size.lines] == [[3000], [4000], [5000], [4500, 4500]]
     assert [line.get_marker() for line in time.lines[1::2]] == ["o", "x", "*"]

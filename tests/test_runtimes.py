@@ -2,7 +2,7 @@ import shutil
 
 import numpy as np
 import pytest
-from support import random_inputs
+from support import Scoring, random_inputs
 
 from helpers import runtimes
 from helpers.errors import BadInput, DamagedFile, ParityError
@@ -80,7 +80,7 @@ def test_steps_score_as_score_does(model, ranking):
     inputs = random_inputs(ranking.schema, 32)
     steps = model.steps(inputs)
     assert steps.copy_and_run.timeit(3) > 0 and steps.run.timeit(3) > 0
-    np.testing.assert_array_equal(steps.scores(), model.score(inputs))
+    np.testing.assert_array_equal(steps.outputs()["ranking_score"], model.score(inputs))
 
 
 def test_steps_read_their_arrays_anew(model, ranking):
@@ -88,7 +88,7 @@ def test_steps_read_their_arrays_anew(model, ranking):
     steps, before = model.steps(inputs), model.score(inputs)
     inputs["user_features"][:16] = 0
     steps.copy_and_run.timeit(1)
-    after = steps.scores()
+    after = steps.outputs()["ranking_score"]
     assert (after[:16] != before[:16]).any() and (after[16:] == before[16:]).all()
 
 
@@ -97,7 +97,7 @@ def test_a_fault_at_one_batch_size_is_seen(trained, ranking, batch):
     """A kernel with a remainder loop that goes wrong at one size: the first row scores as the second should."""
     opened = runtimes.open_model(trained.files["fp32.tflite"], ranking.schema, trusted=True)
 
-    class Fault:
+    class Fault(Scoring):
         def score(self, inputs):
             scores = opened.score(inputs)
             if len(scores) == batch:
@@ -138,15 +138,15 @@ def test_a_file_of_another_format_under_this_suffix(trained, ranking, tmp_path, 
 @pytest.mark.parametrize("fault", ["input name", "width", "output name"])
 def test_a_file_that_is_not_the_schema_is_refused(trained, ranking, file, fault):
     user, item, context = ranking.schema.inputs
-    output = ranking.schema.output
+    outputs = ranking.schema.outputs
     if fault == "input name":
         user = Tensor("users", "user", user.dimensions)
     elif fault == "width":
         user = Tensor(user.name, "user", user.dimensions[:9])
     else:
-        output = Tensor("score", "score", (Dimension("score", ""),))
-    with pytest.raises(DamagedFile, match="users|user_features|'ranking_score', the model gives 'score'"):
-        runtimes.open_model(trained.files[file], Schema("m", (user, item, context), output), trusted=True)
+        outputs = (Tensor("score", "score", (Dimension("score", ""),)),)
+    with pytest.raises(DamagedFile, match="users|user_features|'ranking_score'\\], the model gives \\['score'\\]"):
+        runtimes.open_model(trained.files[file], Schema("m", (user, item, context), outputs), trusted=True)
 
 
 def test_variant_names():

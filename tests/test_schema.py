@@ -6,17 +6,17 @@ import pytest
 from support import random_inputs
 
 from helpers.errors import BadInput
-from helpers.schema import MOST_INPUTS, MOST_WIDTH, Dimension, Schema, Tensor
+from helpers.schema import MOST_SIZE, MOST_TENSORS, Dimension, Schema, Tensor
 
 
 def test_published_interface(ranking):
     schema = ranking.schema
-    assert [(t.name, t.width, t.dtype) for t in schema.inputs] == [
+    assert [(t.name, t.size, t.dtype) for t in schema.inputs] == [
         ("user_features", 10, "float32"),
         ("item_features", 10, "float32"),
         ("context_features", 5, "float32"),
     ]
-    assert (schema.output.name, schema.output.width) == ("ranking_score", 1)
+    assert (schema.output.name, schema.output.size) == ("ranking_score", 1)
     assert len(set(schema.columns)) == 25
 
 
@@ -26,14 +26,14 @@ def test_json_round_trip(ranking):
 
 def test_a_schema_that_would_merge_two_columns_is_refused(ranking):
     user, item, context = ranking.schema.inputs
-    output = ranking.schema.output
+    outputs = ranking.schema.outputs
     for inputs, message in (
         ((user, user, item), "input user_features is there more than once"),
         ((user, Tensor("more", "user", user.dimensions[:1])), "column user_age is there more than once"),
         ((user, Tensor("more", "shop", user.dimensions[:1])), "role shop is none of user, item, context"),
     ):
         with pytest.raises(BadInput, match=message):
-            Schema("m", inputs, output)
+            Schema("m", inputs, outputs)
 
 
 @pytest.mark.parametrize("rows", [1, 64, 5000])
@@ -92,30 +92,38 @@ def _inputs(count: int, width: int = 1) -> tuple[Tensor, ...]:
 
 def test_more_than_a_bundle_can_hold_is_refused_when_the_schema_is_made(ranking):
     """Not when its golden cases are read back, hours later."""
-    output = ranking.schema.output
-    Schema("m", _inputs(MOST_INPUTS), output)
+    outputs = ranking.schema.outputs
+    Schema("m", _inputs(MOST_TENSORS), outputs)
     with pytest.raises(BadInput, match="schema of m: 65 inputs, 1 to 64 can be shipped: join columns"):
-        Schema("m", _inputs(MOST_INPUTS + 1), output)
-    Schema("m", _inputs(1, MOST_WIDTH), output)
-    with pytest.raises(BadInput, match="f0 has 65,537 dimensions, 1 to 65,536 can be shipped"):
-        Schema("m", _inputs(1, MOST_WIDTH + 1), output)
+        Schema("m", _inputs(MOST_TENSORS + 1), outputs)
+    Schema("m", (Tensor("f0", shape=(MOST_SIZE // 64, 64)),), outputs)
+    with pytest.raises(BadInput, match="f0 has the shape .* at most 4,194,304 values"):
+        Schema("m", (Tensor("f0", shape=(MOST_SIZE // 64 + 1, 64)),), outputs)
 
 
 def test_a_wide_schema_takes_no_longer_than_its_width(ranking):
     inputs = _inputs(5, 10_000)
     started = time.monotonic()
-    Schema("m", inputs, ranking.schema.output)
+    Schema("m", inputs, ranking.schema.outputs)
     assert time.monotonic() - started < 3
     twice = Tensor("again", "item", inputs[4].dimensions[-1:])
     with pytest.raises(BadInput, match="column item_d4_9999 is there more than once"):
-        Schema("m", (*inputs, twice), ranking.schema.output)
+        Schema("m", (*inputs, twice), ranking.schema.outputs)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"dtype": "float64"}, "is of 'float64', a device takes float32, int32, int64"),
-        ({"dimensions": ()}, "has 0 dimensions"),
+        ({"dimensions": ()}, r"has the shape \[\] without the batch"),
+        ({"dimensions": (), "shape": (2, 0)}, r"has the shape \[2, 0\]"),
+        (
+            {"dimensions": (), "shape": (1,) * 7},
+            r"has the shape \[[1, ]+\] without the batch: it takes 1 to 6 axes",
+        ),
+        ({"shape": (2,)}, r"names 1 dimensions of the shape \[2\]: each value has a name, or none has"),
+        ({"dimensions": (), "shape": (3,), "low": 1, "high": 0}, "each value goes from 1 to 0"),
+        ({"dtype": "uint8", "dimensions": (), "shape": (3,), "high": 256}, "is uint8: its range lies in 0 to 255"),
         ({"dimensions": (Dimension("d", "", 0, float("nan")),)}, "d goes from 0 to nan, which is no range"),
         ({"dimensions": (Dimension("d", "", 0, float("inf")),)}, "d goes from 0 to inf, which is no range"),
         ({"dimensions": (Dimension("d", "", 1, 0),)}, "d goes from 1 to 0, which is no range"),
@@ -124,4 +132,4 @@ def test_a_wide_schema_takes_no_longer_than_its_width(ranking):
 def test_a_tensor_that_no_device_takes_is_refused(ranking, change, message):
     tensor = Tensor(**{"name": "f", "role": "item", "dimensions": (Dimension("d", ""),), **change})
     with pytest.raises(BadInput, match=f"schema of m: f:? {message}"):
-        Schema("m", (tensor,), ranking.schema.output)
+        Schema("m", (tensor,), ranking.schema.outputs)

@@ -5,7 +5,7 @@ from support import workbench
 
 from helpers import simulation, studies
 from helpers.errors import BadInput
-from helpers.evaluation import metrics
+from helpers.metrics import ranking as metrics
 
 
 def test_registry_finds_modules_and_names_them_when_asked_for_another():

@@ -105,7 +105,7 @@ def test_config_is_what_the_published_pipeline_keeps(trained, ranking):
         "item_features": [None, 10],
         "context_features": [None, 5],
     }
-    assert config["output_shape"] == [None, 1]
+    assert config["output_shapes"] == {"ranking_score": [None, 1]}
 
 
 def test_baselines_see_what_they_are_said_to_see(ranking, trained):
@@ -138,7 +138,7 @@ def test_a_layer_that_is_active_outside_training_is_named(ranking, trained, kind
             return self.inner(x, training=True)
 
     def build(active: bool, hidden_units: int = 8):
-        inputs = [keras.Input((t.width,), name=t.name) for t in ranking.schema.inputs]
+        inputs = [keras.Input(t.shape, name=t.name) for t in ranking.schema.inputs]
         hidden = keras.layers.Dense(hidden_units, activation="relu")(keras.layers.Concatenate()(inputs))
         hidden = Active()(hidden) if active else layer()(hidden)
         score = keras.layers.Dense(1, activation="sigmoid", name=ranking.schema.output.name)(hidden)

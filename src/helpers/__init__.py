@@ -6,11 +6,12 @@ The modules stand on floors and import downwards only:
 2. ``code``, ``files``, ``forks``, ``parameters``, ``schema``, ``strict_json``: which sources made a result, files
    written whole, processes that are ready, what a parameter and a model's inputs may be, JSON that all devices read
    alike
-3. ``child``, ``environment``, ``features``, ``kernels``, ``records``: a process to crash in, packages and host, inputs
-   made of raw behaviour, a kernel with TensorFlow imported, which stages of a run count
-4. ``runs``: the run folder
+3. ``child``, ``environment``, ``features``, ``kernels``, ``metrics``, ``records``, ``tables``: a process to crash in,
+   packages and host, inputs made of raw behaviour, a kernel with TensorFlow imported, what predictions are worth, which
+   stages of a run count, tensors as columns
+4. ``runs``, ``tasks``: the run folder; the kinds of decision, and when a file still decides the same
 5. ``studies``, ``runtimes``: what is ranked, and what scores it
-6. ``simulation``, ``evaluation``, ``overlap``: rows of a study; metrics, parity, latency, the choice of what to ship;
+6. ``simulation``, ``evaluation``, ``overlap``: rows of a study; parity, latency, the choice of what to ship;
    rows that splits share
 7. ``leaks``: inputs that hold the label
 8. ``datasets``: a study's data on disk

@@ -72,13 +72,12 @@ def main(debug: bool) -> None:
 @click.option("--force", is_flag=True, help="Execute the stages again even if they are finished.")
 def run(study: str, name: str | None, given: dict, chosen: str | None, force: bool) -> None:
     """Execute the stages of STUDY that are not finished, then show the comparison table."""
-    from helpers import pipeline, report, tracking
+    from helpers import pipeline, report, studies, tracking
 
     work = pipeline.run(study, name, given, chosen=chosen, force=force, echo=click.echo)
     table, reason = report.comparison(work)
-    click.echo(
-        f"\nno comparison: {reason}\n" if table is None else f"\n{report.readable(table).to_string(index=False)}\n"
-    )
+    shown = None if table is None else report.readable(studies.get(study).task, table)
+    click.echo(f"\nno comparison: {reason}\n" if shown is None else f"\n{shown.to_string(index=False)}\n")
     if sentence := report.recommendation(work):
         click.echo(f"{sentence}\n")
     click.echo(f"run folder  {work.folder}")

@@ -1,4 +1,4 @@
-"""Data sets on disk: Parquet parts, a chunk of rows each, the same bytes however many workers made them.
+"""Data sets on disk: Parquet parts of a chunk of rows, one column a tensor, the same bytes whoever made them.
 
 A data set lives in ``data/<study>/<hash of its parameters>/``, is made once and shared by every run that asks
 for the same one. Its rows come from `helpers.simulation` in chunks, so a set of any size is made in bounded memory.
@@ -19,11 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import code, features, files, simulation
+from helpers import code, features, files, simulation, tables
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
 from helpers.simulation import BAYES, CHUNK_ROWS, LABEL, REQUEST, SPLITS, USER
 from helpers.studies import Scenario, Study, get
+from helpers.tasks import Truth
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,12 @@ class Dataset:
         import pyarrow.parquet as pq
 
         names = pq.read_schema(self._verified(self._parts(SPLITS[0])[0])).names
-        return [name for name in names if name not in self._known]
+        return [name for name in names if name not in {*self.study.schema.input_names, *self._beside}]
 
     @property
-    def _known(self) -> list[str]:
-        """Columns that every data set of the scenario has."""
-        return [*self.study.schema.columns, LABEL, REQUEST, BAYES, *([USER] if self._has_users else [])]
+    def _beside(self) -> list[str]:
+        """Columns beside inputs that every data set of the scenario has."""
+        return [LABEL, REQUEST, BAYES, *([USER] if self._has_users else [])]
 
     @property
     def _has_users(self) -> bool:
@@ -65,35 +66,52 @@ class Dataset:
         return self.manifest["rows"][split]
 
     def read(self, split: str, columns: list[str] | None = None, limit: int | None = None):
-        """Rows of a split as a pandas DataFrame; only the parts that `limit` rows need are opened.
+        """Read rows of a split as a DataFrame to look at, see `helpers.tables.frame`.
+
+        Parameters
+        ----------
+        columns : of the DataFrame, in order; default all.
+        limit : only the parts that so many rows need are opened.
 
         Raises
         ------
         DamagedFile : a part is gone or is not the bytes that were recorded.
         """
-        import pandas as pd
+        inputs = self.study.schema.inputs
+        holders = {name: tensor.name for tensor in inputs for name in tensor.columns or [tensor.name]}
+        known = [*holders, *self._beside]
+        if (set(columns or ()) - set(known)) and (unknown := sorted(set(columns) - {*known, *self.raw_columns})):
+            there = ", ".join([*known, *self.raw_columns])
+            raise BadInput(f"there is no column {', '.join(unknown)}; there is: {there}")
+        stored = None if columns is None else list(dict.fromkeys(holders.get(name, name) for name in columns))
+        return tables.frame(self.study.schema, self._table(split, stored, limit), columns)
+
+    def _table(self, split: str, stored: list[str] | None, limit: int | None):
+        """Stored columns of a split as an Arrow table."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        beyond = set(columns or ()) - set(self._known)
-        if beyond and (unknown := sorted(beyond - set(self.raw_columns))):
-            known = ", ".join([*self._known, *self.raw_columns])
-            raise BadInput(f"there is no column {', '.join(unknown)}; there is: {known}")
         if limit is not None and limit < 1:
             raise BadInput(f"limit must be at least 1 row, not {limit}")
-        frames, rows = [], 0
+        parts, rows = [], 0
         for part in self._parts(split):
             if limit is not None and rows >= limit:
                 break
-            table = pq.ParquetFile(self._verified(part)).read(columns=columns)
-            frames.append(table.slice(0, None if limit is None else limit - rows).to_pandas())
-            rows += len(frames[-1])
-        return pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+            table = pq.ParquetFile(self._verified(part)).read(columns=stored)
+            parts.append(table.slice(0, None if limit is None else limit - rows))
+            rows += len(parts[-1])
+        return pa.concat_tables(parts)
 
     def arrays(self, split: str, limit: int | None = None) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-        """Named inputs, labels ``(n_rows,) int8`` and requests ``(n_rows,) int64`` of a split."""
+        """Read named inputs ``(n_rows, *shape)``, labels ``(n_rows,) int8`` and requests ``(n_rows,) int64``."""
         schema = self.study.schema
-        frame = self.read(split, [*schema.columns, LABEL, REQUEST], limit)
-        return schema.arrays(frame), frame[LABEL].to_numpy(), frame[REQUEST].to_numpy()
+        table = self._table(split, [*schema.input_names, LABEL, REQUEST], limit)
+        return tables.arrays(schema, table), table[LABEL].to_numpy(), table[REQUEST].to_numpy()
+
+    def truth(self, split: str) -> Truth:
+        """What is known of the rows of a split beside their inputs."""
+        table = self._table(split, [LABEL, REQUEST], None)
+        return Truth(table[LABEL].to_numpy(), table[REQUEST].to_numpy(), self.users(split))
 
     def users(self, split: str, limit: int | None = None) -> np.ndarray | None:
         """Whose request each row is of, ``(n_rows,) int64``; None if every request is another user's."""
@@ -258,7 +276,7 @@ def _fingerprint(study: Study, scenario: Scenario) -> str:
     digests = code.sha256s(code.imported(names))
     executed = code.loaded()
     digests |= {n: executed[n] for n in digests if executed.get(n, code.EDITED) != code.EDITED}
-    columns = [(tensor.name, tensor.columns) for tensor in study.schema.inputs]
+    columns = [(tensor.name, tensor.dtype, tensor.shape) for tensor in study.schema.inputs]
     sizes = [scenario.candidates, scenario.requests_a_user]
     values = [scenario.threshold, scenario.noise, *sizes, columns, repr(study.features)]
     return hashlib.sha256(json.dumps([digests, sources, values], sort_keys=True).encode()).hexdigest()[:16]

@@ -10,13 +10,15 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from helpers.errors import BadInput
-from helpers.evaluation import metrics
+from helpers.metrics import ranking
 from helpers.overlap import Inputs, Split, poisson_high
 from helpers.schema import Schema
 
 LEAK_AUC, SURE_AUC = 0.99, 0.95
 """An input whose AUC alone is at least the first, and surely (lower end of its interval) above the
 second, is no feature: nothing that is known before the label tells so much of it."""
+LEAK_COLUMNS = 512
+"""Values of an input that are looked at one by one."""
 LEAK_ROWS = 20_000
 """Rows of a split that inputs are looked at in: a leak shows in a few hundred."""
 _BINS = 256
@@ -46,10 +48,10 @@ def check_inputs(schema: Schema, training: Split, test: Split) -> None:
     rest, others = (np.unique(requests, return_inverse=True)[1] for requests in (training[2][half : 2 * half], test[2]))
     requests = np.concatenate([rest, others[:LEAK_ROWS] + len(rest)])
     found = []
-    for name, column, other in _columns(schema, training[0], test[0]):
+    for name, column, other in _columns(schema, known, training[0], test[0]):
         told = np.concatenate([column[half : 2 * half], other[:LEAK_ROWS]])
-        auc = metrics.auc(told, labels)
-        auc = max(auc, 1 - auc, metrics.auc(_mean_labels(column[:half], known, told), labels))
+        auc = ranking.auc(told, labels)
+        auc = max(auc, 1 - auc, ranking.auc(_mean_labels(column[:half], known, told), labels))
         n = _independent(told, labels, requests)
         if auc >= LEAK_AUC and 1 - poisson_high(n * (1 - auc)) / max(n, 1) > SURE_AUC:
             found.append(f"{name} (AUC {auc:.3f})")
@@ -77,16 +79,16 @@ def check_possible(schema: Schema, test: Split, scores: Mapping[str, np.ndarray]
         {name: array[:LEAK_ROWS] for name, array in test[0].items()},
         test[1][:LEAK_ROWS],
     )
-    best, possible, found = best[:LEAK_ROWS], metrics.auc(best[:LEAK_ROWS], labels), []
+    best, possible, found = best[:LEAK_ROWS], ranking.auc(best[:LEAK_ROWS], labels), []
     for name, score in scores.items():
         score = np.asarray(score).reshape(-1)[:LEAK_ROWS]
-        gain = metrics.auc(score, labels) - possible
+        gain = ranking.auc(score, labels) - possible
         if gain > 0 and gain > max(_lucky_gains(score, best)):
             found.append(f"{name} (AUC {gain + possible:.3f})")
     if found:
         noise = labels - best
         with np.errstate(invalid="ignore"):  # a constant column
-            goes = {name: abs(np.corrcoef(column, noise)[0, 1]) for name, column in _columns(schema, inputs)}
+            goes = {name: abs(np.corrcoef(column, noise)[0, 1]) for name, column in _columns(schema, noise, inputs)}
         first = max(goes, key=lambda name: np.nan_to_num(goes[name]))
         raise BadInput(
             f"{', '.join(found)} rank better than the best possible (AUC {possible:.3f}): an input "
@@ -94,11 +96,29 @@ def check_possible(schema: Schema, test: Split, scores: Mapping[str, np.ndarray]
         )
 
 
-def _columns(schema: Schema, *inputs: Inputs) -> Iterator[tuple]:
-    """Name of each column of the schema, and the column in each of the inputs."""
+def _columns(schema: Schema, labels: np.ndarray, *inputs: Inputs) -> Iterator[tuple]:
+    """Name of each value of the schema's rows, and its column in each of the inputs.
+
+    Of a tensor of more than `LEAK_COLUMNS` values, as a picture, those that go with the labels most.
+    """
     for tensor in schema.inputs:
-        for j, name in enumerate(tensor.columns):
-            yield name, *(split[tensor.name][:, j] for split in inputs)
+        flat = [split[tensor.name].reshape(len(split[tensor.name]), -1) for split in inputs]
+        for j in _telling(flat[0], labels) if tensor.size > LEAK_COLUMNS else range(tensor.size):
+            yield tensor.value_name(j), *(rows[:, j] for rows in flat)
+
+
+def _telling(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The `LEAK_COLUMNS` columns of ``(n_rows, size)`` with the largest correlation to ``(n_rows,)`` labels."""
+    rows, centred = rows[: len(labels)], labels[: len(rows)] - labels[: len(rows)].mean()
+    product, square, total = np.zeros(rows.shape[1]), np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
+    for i in range(0, len(rows), 64):
+        part = rows[i : i + 64].astype(np.float64)
+        product += centred[i : i + 64] @ part
+        square += (part**2).sum(axis=0)
+        total += part.sum(axis=0)
+    spread = np.sqrt(np.maximum(square - total**2 / len(rows), 0.0))
+    related = np.divide(np.abs(product), spread, out=np.zeros_like(product), where=spread > 0)
+    return np.sort(np.argsort(-related, kind="stable")[:LEAK_COLUMNS])
 
 
 def _mean_labels(column: np.ndarray, labels: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -124,5 +144,5 @@ def _lucky_gains(score: np.ndarray, best: np.ndarray) -> list[float]:
     rng, gains = np.random.default_rng(0), []
     for _ in range(_REDRAWS):
         labels = (rng.random(len(best)) < best).astype(np.int8)
-        gains.append(metrics.auc(score, labels) - metrics.auc(best, labels))
+        gains.append(ranking.auc(score, labels) - ranking.auc(best, labels))
     return [gain for gain in gains if not np.isnan(gain)] or [np.inf]

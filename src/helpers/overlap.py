@@ -15,7 +15,7 @@ from helpers.errors import BadInput
 
 Inputs = Mapping[str, np.ndarray]
 Split = tuple[Inputs, np.ndarray, np.ndarray]
-"""Inputs by name ``(n_rows, width)``, labels ``(n_rows,)`` of 0 and 1, requests ``(n_rows,)``."""
+"""Inputs by name ``(n_rows, *shape)``, labels ``(n_rows,)`` of 0 and 1, requests ``(n_rows,)``."""
 HARMLESS = 0.01
 """Share of a split's rows or requests that may be training's too: it moves no figure visibly."""
 LENIENCE = 2.0
@@ -24,6 +24,8 @@ STRONG = 5
 """How much less often the labels of equal rows may differ than those of any two rows."""
 FEW = 200
 """Training rows below which none of them need repeat, however coarse they are."""
+_HASHED = 64 << 20
+"""Bytes of rows that are hashed at a time: they take eight times as much meanwhile."""
 _BLOCKS = 32
 """Blocks of columns that an input is cut into at most; up to this width each is one column."""
 
@@ -182,13 +184,22 @@ def _column_hashes(inputs: Inputs) -> dict[tuple, np.ndarray]:
     """
     rng, hashes = np.random.default_rng(0), {}
     for name in sorted(inputs):
-        rows = np.ascontiguousarray(inputs[name]) + np.zeros((), inputs[name].dtype)  # -0.0 is 0.0
-        octets = rows.view(np.uint8).reshape(len(rows), -1)
-        factors = rng.integers(0, 2**63, octets.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-        width = octets.shape[1] // rows.itemsize
-        for i, block in enumerate(np.array_split(np.arange(octets.shape[1]), min(width, _BLOCKS))):
-            hashes[name, i] = octets[:, block].astype(np.uint64) @ factors[block]
+        array = inputs[name]
+        width = int(np.prod(array.shape[1:]))
+        octets = width * array.itemsize
+        factors = rng.integers(0, 2**63, octets, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+        blocks = np.array_split(np.arange(octets), min(width, _BLOCKS))
+        step = max(1, _HASHED // octets)  # rows at a time
+        parts = [_block_hashes(array[i : i + step], blocks, factors) for i in range(0, len(array), step)]
+        hashes |= {(name, i): column for i, column in enumerate(np.concatenate(parts, axis=1))}
     return hashes
+
+
+def _block_hashes(rows: np.ndarray, blocks: list[np.ndarray], factors: np.ndarray) -> np.ndarray:
+    """Hashes ``(blocks, n_rows)`` of rows of one input."""
+    rows = np.ascontiguousarray(rows) + np.zeros((), rows.dtype)  # -0.0 is 0.0
+    octets = rows.reshape(len(rows), -1).view(np.uint8)
+    return np.stack([octets[:, block].astype(np.uint64) @ factors[block] for block in blocks])
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ TABLE: dict[str, Limits] = {
     "threads": (1, 256),
     "calibration_rows": (100, 100_000),
     "budget_bytes": (0, 2**40),
-    "budget_auc_loss": (0.0, 1.0),
+    "budget_loss": (0.0, 1.0),
     "budget_latency_ratio": (0.0, 1e6),
     "scene": (0, 2**31 - 1),
     "sessions": (1000, 10_000_000),

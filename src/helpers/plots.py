@@ -307,11 +307,14 @@ def latency(summary, mode: str = "copy_and_run", threads: int = 1) -> Figure:
     return figure
 
 
-def warm_up(blocks, batch: int = 1, mode: str = "copy_and_run", threads: int = 1) -> Figure:
+def warm_up(blocks, batch: int | None = None, mode: str = "copy_and_run", threads: int = 1) -> Figure:
     """Time of the first rounds by the file's own median, a line a file; round 0 is the warm-up, which is not counted.
+
+    `batch` is the smallest that was timed by default.
 
     Lines that move together are the machine changing its speed; ratios within a round do not see it.
     """
+    batch = blocks["batch"].min() if batch is None else batch
     chosen = (blocks["batch"] == batch) & (blocks["mode"] == mode) & (blocks["threads"] == threads)
     part = blocks[chosen & (blocks["process"] == 1) & (blocks["round"] <= MOST_ROUNDS)]
     figure, axes = _axes(size=(6, 2.4))
@@ -329,8 +332,8 @@ def warm_up(blocks, batch: int = 1, mode: str = "copy_and_run", threads: int = 1
     return figure
 
 
-def pareto(table, chosen: str | None, limits: Mapping[str, float | None]) -> Figure:
-    """What each file costs in bytes, AUC and latency, a row a file from the smallest to the largest; `table` is
+def pareto(table, chosen: str | None, limits: Mapping[str, float | None], lost: str = "AUC") -> Figure:
+    """What each file costs in bytes, loss and latency, a row a file from the smallest to the largest; `table` is
     `choice.Choice.table`.
 
     Filled: no other file is better in one of the three and as good in the others. Crosses may not be shipped. The star
@@ -339,7 +342,7 @@ def pareto(table, chosen: str | None, limits: Mapping[str, float | None]) -> Fig
     """
     titles = {
         "bytes": "bytes of the file",
-        "auc_loss": "AUC that may be lost",
+        "loss": f"{lost} that may be lost",
         "latency_ratio": "latency, as a multiple",
     }
     rows = table.sort_values("bytes", kind="stable")
@@ -372,7 +375,7 @@ def case_scores(cases: Mapping[str, np.ndarray]) -> Figure:
     """Scores by golden case, a line a case: cases that all score alike would prove little."""
     figure, axes = _axes(size=(7.5, 0.27 * len(cases) + 0.7))
     ax = axes[0, 0]
-    for place, scores in enumerate(cases.values()):
+    for place, scores in enumerate(values.reshape(-1) for values in cases.values()):
         ax.plot(scores, [place] * len(scores), "|", color=COLOURS[0], markersize=10, alpha=max(0.25, 1 / len(scores)))
     ax.set_xlim(-0.02, 1.02)
     ax.set_yticks(np.arange(len(cases)), list(cases))

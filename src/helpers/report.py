@@ -7,51 +7,38 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
-from helpers import __version__, code, environment, files, records, results, runs
+from helpers import __version__, code, environment, files, records, results, runs, studies
 from helpers import parameters as parameter_table
 from helpers.errors import WorkbenchError
-from helpers.evaluation import latency, parity
+from helpers.evaluation import latency
 from helpers.evaluation.comparison import latency_label
+from helpers.tasks import Task
+from helpers.tasks.judgement import error_text
 
 _COMPARISON, _RECOMMENDATION = "comparison.csv", "recommendation.json"
-TABLE_COLUMNS = {
+_FIRST = {
     "runtime": "runtime",
     "precision": "precision",
     "bytes": "bytes",
     "max_abs_error": "largest difference",
-    "accuracy": "accuracy",
-    "auc": "AUC",
-    "ndcg_at_10": "NDCG@10",
-    "kendall_tau": "Kendall tau",
-    "top10_overlap": "top-10 overlap",
-    "latency_us": "batch 1",
-    "latency_ratio": "time by the reference's",
-    "verdict": "verdict",
 }
-"""What people read of comparison.csv, and what the columns are called for them."""
-_FORMATS = {
-    "bytes": "{:,.0f}",
-    "accuracy": "{:.4f}",
-    "auc": "{:.4f}",
-    "ndcg_at_10": "{:.4f}",
-    "kendall_tau": "{:.4f}",
-    "top10_overlap": "{:.4f}",
-}
+"""What people read of comparison.csv beside the task's columns, and what it is called for them."""
 
 
-def readable(comparison):
+def readable(task: Task, comparison):
     """comparison.csv as text cells under readable headings, for the terminal and the page.
 
     Cells with times have one width whatever the numbers, so that stored outputs compare once times are masked.
     """
-    cells = comparison[list(TABLE_COLUMNS)].copy().astype(object)
-    for column, form in _FORMATS.items():
+    headings = {**_FIRST, **{name: shown.heading for name, shown in task.shown.items()}, "latency_us": "batch 1"}
+    headings |= {"latency_ratio": f"by {latency_label(comparison)}'s", "verdict": "verdict"}
+    cells = comparison[list(headings)].copy().astype(object)
+    for column, form in {"bytes": "{:,.0f}", **{name: shown.form for name, shown in task.shown.items()}}.items():
         cells[column] = [_text(form.format, value) for value in comparison[column]]
     bounds = zip(*(comparison[f"latency_ratio{end}"] for end in ("", "_low", "_high")), strict=True)
     cells["latency_ratio"] = ["" if bound[0] != bound[0] else latency.interval_text(*bound) for bound in bounds]
     cells["latency_us"] = [_text(latency.time_text, value) for value in comparison["latency_us"]]
-    cells["max_abs_error"] = [_text(parity.error_text, value) for value in comparison["max_abs_error"]]
-    headings = {**TABLE_COLUMNS, "latency_ratio": f"by {latency_label(comparison)}'s"}
+    cells["max_abs_error"] = [_text(error_text, value) for value in comparison["max_abs_error"]]
     return cells.rename(columns=headings)
 
 
@@ -107,7 +94,7 @@ def render(run: runs.Run) -> str:
         stale=records.stale(record),
         again=parameter_table.command(run.study, run.name, {}),
         command=parameter_table.command(run.study, run.name, record["requested"]),
-        comparison=None if table is None else readable(table),
+        comparison=None if table is None else readable(studies.get(run.study).task, table),
         reason=reason,
         recommendation=recommendation(run),
         figures=figures,

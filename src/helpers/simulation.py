@@ -13,12 +13,14 @@ from itertools import islice
 
 import numpy as np
 
-from helpers import features
+from helpers import features, tables
 from helpers.errors import BadInput
 from helpers.studies import Scenario, Study
 
 CHUNK_ROWS = 100_000
-"""Rows a chunk: whole requests of 20, about 10 MB, some 40 MB while it is being made."""
+"""Most rows a chunk: whole requests of 20, about 10 MB, some 40 MB while it is being made."""
+CHUNK_BYTES = 64 << 20
+"""Most bytes of a chunk's inputs: of wide ones it has fewer rows."""
 SPLITS = ("train", "validation", "test")
 LABEL, REQUEST, BAYES, USER = "label", "request", "bayes_probability", "user"
 """Columns beside the features: 0 or 1; which rows are ranked together; P(label = 1), never a feature; and, where users
@@ -48,22 +50,24 @@ class Split:
         """What the scenario draws for a chunk: named inputs, or raw columns."""
         return self.scenario.draw(self._stream(chunk, 0), self._count(chunk))
 
+    @property
+    def chunk_rows(self) -> int:
+        """Rows a chunk: `CHUNK_ROWS`, or as many whole requests as have `CHUNK_BYTES`."""
+        requests = CHUNK_BYTES // self.study.schema.row_bytes // self.scenario.candidates
+        return min(CHUNK_ROWS, max(1, requests) * self.scenario.candidates)
+
     def table(self, chunk: int, threshold: float):
-        """One chunk as an Arrow table: features, label, request, Bayes probability."""
+        """One chunk as an Arrow table: a column a tensor (`helpers.tables`), label, request, Bayes probability."""
         import pyarrow as pa
 
         drawn = self.draw(chunk)
         probability = self.scenario.probability(self.scenario.utility(drawn), threshold)
         inputs = drawn if self.encoding is None else features.encode(self.encoding, drawn)
         uniform = self._stream(chunk, 1).random(len(probability))
-        columns = {
-            column: inputs[tensor.name][:, j]
-            for tensor in self.study.schema.inputs
-            for j, column in enumerate(tensor.columns)
-        }
+        columns = tables.columns(self.study.schema, inputs)
         if self.encoding is not None:
             columns |= {name: values for name, values in drawn.items() if not name.startswith("_")}
-        first = chunk * CHUNK_ROWS
+        first = chunk * self.chunk_rows
         columns[LABEL] = (uniform < probability).astype(np.int8)
         columns[REQUEST] = np.arange(first, first + len(probability)) // self.scenario.candidates
         columns[BAYES] = probability
@@ -75,7 +79,7 @@ class Split:
         """`work` on the number of every chunk, results in order, never more chunks under way than two a worker."""
         from tqdm import tqdm
 
-        chunks = iter(range(-(-self.rows // CHUNK_ROWS)))
+        chunks = iter(range(-(-self.rows // self.chunk_rows)))
         bar = tqdm(total=self.rows, desc=f"{self.name}: {step}", unit=" rows", unit_scale=True, delay=1, leave=False)
         with ThreadPoolExecutor(self.workers) as pool, bar:
             waiting = [(chunk, pool.submit(work, chunk)) for chunk in islice(chunks, 2 * self.workers)]
@@ -86,7 +90,7 @@ class Split:
                 waiting.extend((chunk, pool.submit(work, chunk)) for chunk in islice(chunks, 1))
 
     def _count(self, chunk: int) -> int:
-        return min(CHUNK_ROWS, self.rows - chunk * CHUNK_ROWS)
+        return min(self.chunk_rows, self.rows - chunk * self.chunk_rows)
 
     def _stream(self, chunk: int, purpose: int) -> np.random.Generator:
         """Random numbers of one chunk: purpose 0 draws features, 1 the labels' noise."""
@@ -105,14 +109,19 @@ def fitted(study: Study, scenario: Scenario, rows: int, seed: int) -> features.E
 
 
 def sample(study: Study, scenario: str, *, rows: int, seed: int, split: str = "train"):
-    """The first rows that `datasets.make` would write of a split, as a DataFrame: at most `CHUNK_ROWS` rows."""
-    if not 1 <= rows <= CHUNK_ROWS:
-        raise BadInput(f"a sample has 1 to {CHUNK_ROWS:,} rows, not {rows:,}: make a data set")
+    """The first rows that `datasets.make` would write of a split, as a DataFrame: at most a chunk of them.
+
+    Tensors whose values have names are spread over a column a value, others are columns of arrays; `Schema.arrays`
+    makes the model's inputs of either.
+    """
     if split not in SPLITS:
         raise BadInput(f"there is no split {split!r}; there is: {', '.join(SPLITS)}")
     chosen = study.scenario(scenario)
+    most = Split(study, chosen, split, CHUNK_ROWS, seed).chunk_rows
+    if not 1 <= rows <= most:
+        raise BadInput(f"a sample has 1 to {most:,} rows, not {rows:,}: make a data set")
     drawn = Split(study, chosen, split, rows, seed, encoding=fitted(study, chosen, rows, seed))
-    return drawn.table(0, drawn.threshold()).to_pandas()
+    return tables.frame(study.schema, drawn.table(0, drawn.threshold()))
 
 
 def best_possible(study: Study, scenario: str, *, rows: int, validation_rows: int, seed: int) -> float:
@@ -125,7 +134,7 @@ def best_possible(study: Study, scenario: str, *, rows: int, validation_rows: in
     sizes = {"train": rows, "validation": validation_rows}
     splits = {name: Split(study, chosen, name, size, seed) for name, size in sizes.items()}
     frame = splits["validation"].table(0, splits["validation"].threshold())
-    utility = chosen.utility(study.schema.arrays(frame.to_pandas()))
+    utility = chosen.utility(tables.arrays(study.schema, frame))
     best = chosen.probability(utility, splits["train"].threshold()) > 0.5
     return float((best == frame[LABEL].to_numpy()).mean())
 

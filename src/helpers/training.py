@@ -13,12 +13,16 @@ import numpy as np
 
 from helpers import leaks
 from helpers.errors import BadInput
-from helpers.evaluation import metrics, parity
+from helpers.metrics import intervals, ranking
 from helpers.quiet import tensorflow
+from helpers.runtimes import scale_of
+from helpers.runtimes.keras import named_outputs
 from helpers.schema import Schema
 from helpers.studies import Inputs, Study
+from helpers.tasks.judgement import SAME_ERROR
 
-_SCORE_ROWS = 65_536
+_SCORE_ROWS, _SCORE_VALUES = 65_536, 8 << 20
+"""Most rows and most values that the model is called with."""
 _CHECKED_ROWS = 4096
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 _ANY_AUC = (0.0, 1.0)
@@ -97,7 +101,7 @@ def check_learnable(
 
     Labels that nothing relates to are shuffled, or belong to other rows. Too much is told by `helpers.leaks`. Whether
     scores tell labels is judged by the 95 % interval of their AUC, see `_auc_interval`: they surely do if it lies above
-    one half, and surely do not if it lies below `metrics.CHANCE_AUC`. Where rows are too few for either a UserWarning
+    one half, and surely do not if it lies below `ranking.CHANCE_AUC`. Where rows are too few for either a UserWarning
     says so (of 1 % positives a thousand test rows may be), and where baselines rank the test rows, but learned from one
     half of the training rows not the other: a model of shuffled labels ranks, too, if few features decide.
 
@@ -124,7 +128,7 @@ def check_learnable(
     why = "the labels were shuffled, or belong to other rows"
     told = {name: _auc_interval(score, *test[1:]) for name, score in scores.items()}
     highest, (low, high) = max(told.items(), key=lambda item: item[1][1])
-    if high < metrics.CHANCE_AUC:
+    if high < ranking.CHANCE_AUC:
         raise BadInput(
             f"nothing relates features to labels: on {len(test[1]):,} test rows the best scorer ({highest}) has an AUC "
             f"of at most {high:.3f}; {why}"
@@ -137,9 +141,9 @@ def check_learnable(
     halves = _told_by_halves(schema, training)
     low, high = max(halves.values(), key=lambda interval: interval[1])
     learned = f"learned from half of the {len(training[1]):,} training rows, the best baseline has an AUC"
-    if high < metrics.CHANCE_AUC:
+    if high < ranking.CHANCE_AUC:
         said = f"{learned} of at most {high:.3f} on the other half"
-        if told["this model"][1] < metrics.CHANCE_AUC:
+        if told["this model"][1] < ranking.CHANCE_AUC:
             raise BadInput(f"nothing relates features to labels: {said}; {why}")
         off = [name for name in halves if name in told and not _near_chance(told[name])]
         doubts += [f"{said}, but {' and '.join(off)} tell test labels"] if off else []
@@ -155,7 +159,7 @@ def check_learnable(
 
 def _near_chance(interval: tuple[float, float]) -> bool:
     """Whether an AUC may be that of chance, in either direction."""
-    return interval[0] <= metrics.CHANCE_AUC and interval[1] >= 1 - metrics.CHANCE_AUC
+    return interval[0] <= ranking.CHANCE_AUC and interval[1] >= 1 - ranking.CHANCE_AUC
 
 
 def _told_by_halves(schema: Schema, training: tuple[Inputs, np.ndarray, np.ndarray]) -> dict[str, tuple[float, float]]:
@@ -176,7 +180,7 @@ def conclusion(table, history, published: Sequence[float] | None) -> str:
 
     Parameters
     ----------
-    table : metrics by scorer (`metrics.summary`), with ``this model``, its baselines and what is best possible.
+    table : metrics by scorer (`ranking.summary`), with ``this model``, its baselines and what is best possible.
     history : of `train`.
     published : validation accuracy by epoch, or None.
     """
@@ -208,7 +212,7 @@ def _auc_interval(scores: np.ndarray, labels: np.ndarray, requests: np.ndarray) 
     if np.isnan(scores).any() or not 0 < ones < len(labels):
         return _ANY_AUC
     at_random = np.sqrt((len(labels) + 1) / (12 * ones * (len(labels) - ones)))
-    interval = metrics.auc_interval(metrics.placements(scores, labels), labels, requests, least_error=at_random)
+    interval = intervals.auc_interval(intervals.placements(scores, labels), labels, requests, least_error=at_random)
     return _ANY_AUC if np.isnan(interval).any() else interval
 
 
@@ -217,15 +221,15 @@ def config(model, schema: Schema) -> dict:
     return {
         "model_name": model.name,
         "input_shapes": {tensor.name: list(tensor.shape) for tensor in model.inputs},
-        "output_shape": list(model.output_shape),
+        "output_shapes": {name: list(value.shape) for name, value in named_outputs(model, model.output).items()},
         "total_parameters": model.count_params(),
         "architecture": [{"layer": layer.name, "type": type(layer).__name__} for layer in model.layers],
         "schema": schema.to_json(),
     }
 
 
-def scores(model, inputs: Inputs) -> np.ndarray:
-    """The Keras model's scores ``(n_rows, 1) float32``: the reference for every converted file.
+def predict(model, inputs: Inputs) -> dict[str, np.ndarray]:
+    """All outputs of the Keras model by name, ``(n_rows, *shape)``: the reference for every converted file.
 
     Raises
     ------
@@ -233,17 +237,26 @@ def scores(model, inputs: Inputs) -> np.ndarray:
     """
     rows = len(next(iter(inputs.values())))
 
-    def score(first: int, end: int) -> np.ndarray:
-        return np.asarray(model({name: array[first:end] for name, array in inputs.items()}, training=False))
+    def part(first: int, end: int) -> dict[str, np.ndarray]:
+        result = model({name: array[first:end] for name, array in inputs.items()}, training=False)
+        return {name: np.asarray(value) for name, value in named_outputs(model, result).items()}
 
-    result = np.concatenate([score(i, i + _SCORE_ROWS) for i in range(0, rows, _SCORE_ROWS)])
-    again = score(0, max(1, min(rows, _CHECKED_ROWS) // 2))
-    if (difference := np.abs(again - result[: len(again)]).max()) > parity.SAME_ERROR:
-        raise BadInput(
-            f"the model gives two different scores for the same rows (up to {difference:.2g} apart): a layer such "
-            "as dropout or batch normalisation is active outside training: build it without training=True"
-        )
-    return result
+    step = max(1, min(_SCORE_ROWS, _SCORE_VALUES * rows // sum(array.size for array in inputs.values())))
+    parts = [part(i, i + step) for i in range(0, rows, step)]
+    outputs = {name: np.concatenate([each[name] for each in parts]) for name in parts[0]}
+    for name, again in part(0, max(1, min(rows, step, _CHECKED_ROWS) // 2)).items():
+        first = outputs[name][: len(again)]
+        if (difference := np.abs(again - first).max()) > SAME_ERROR * scale_of(first):
+            raise BadInput(
+                f"the model gives two different scores for the same rows (up to {difference:.2g} apart): a layer such "
+                "as dropout or batch normalisation is active outside training: build it without training=True"
+            )
+    return outputs
+
+
+def scores(model, inputs: Inputs) -> np.ndarray:
+    """The first of the outputs that `predict` gives, which a task decides by: ``(n_rows, *shape)``."""
+    return next(iter(predict(model, inputs).values()))
 
 
 def save(model, path: Path) -> None:
@@ -289,8 +302,12 @@ def baseline_scores(schema: Schema, training: tuple[Inputs, np.ndarray], inputs:
     items = [tensor.name for tensor in schema.inputs if tensor.role == "item"]
     result = {}
     looks_at = {"popularity only": items} if items else {}
+
+    def columns(rows: Inputs, names: Sequence[str]) -> np.ndarray:
+        return np.hstack([rows[name].reshape(len(rows[name]), -1) for name in names])
+
     for name, used in {**looks_at, "logistic regression": every}.items():
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        model.fit(np.hstack([training[0][n] for n in used]), training[1])
-        result[name] = model.predict_proba(np.hstack([inputs[n] for n in used]))[:, 1]
+        model.fit(columns(training[0], used), training[1])
+        result[name] = model.predict_proba(columns(inputs, used))[:, 1]
     return result

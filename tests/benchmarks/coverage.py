@@ -17,7 +17,8 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from helpers.evaluation import parity
+from helpers.tasks import ranking as task
+from helpers.tasks.judgement import SHIPS, TOO_FEW, Judgement
 
 MEASURES = {
     "AUC": "auc_delta",
@@ -90,16 +91,16 @@ def _sigmoid(logit: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-logit))
 
 
-def truth(design: Design) -> parity.Parity:
+def truth(design: Design) -> Judgement:
     """What every measure is in the population."""
     scores, reference, labels, request, _ = draw(np.random.default_rng(1), replace(design, requests=POPULATION))
-    return parity.compare(scores, reference, labels, request)
+    return task.compare(scores, reference, labels, request)
 
 
-def _cover(design: Design, true: parity.Parity, by_user: bool, seed: int) -> dict[str, float]:
+def _cover(design: Design, true: Judgement, by_user: bool, seed: int) -> dict[str, float]:
     """Whether each interval of one draw holds the truth, 1 or 0; NaN where there is no interval."""
     *columns, user = draw(np.random.default_rng([2, seed]), design)
-    found = parity.compare(*columns, user if by_user else None)
+    found = task.compare(*columns, user if by_user else None)
     result = {}
     for measure, name in MEASURES.items():
         low, high = getattr(found, f"{name}_low"), getattr(found, f"{name}_high")
@@ -127,7 +128,7 @@ def intervals(repetitions: int, designs: dict[str, Design] = DESIGNS, errors=ERR
 def _judge(rows: int, error: float, shift: float, seed: int) -> str:
     """Verdict of one file with errors on its logits and its probabilities moved."""
     scores, reference, labels, request, _ = draw(np.random.default_rng([3, seed]), Design(rows // 20, error=error))
-    return parity.compare(np.clip(scores + shift, 0, 1), reference, labels, request).verdict
+    return task.compare(np.clip(scores + shift, 0, 1), reference, labels, request).verdict
 
 
 def verdicts(repetitions: int) -> pd.DataFrame:
@@ -146,7 +147,7 @@ def verdicts(repetitions: int) -> pd.DataFrame:
             for size in (200, 1000, 5000):
                 found = pool.map(partial(_judge, size, error, shift), range(repetitions), chunksize=10)
                 rows[kind, size] = pd.Series(list(found)).value_counts(normalize=True)
-    table = pd.DataFrame(rows).T.reindex(columns=[*parity.SHIPS, parity.TOO_FEW, "broken"]).fillna(0.0)
+    table = pd.DataFrame(rows).T.reindex(columns=[*SHIPS, TOO_FEW, "broken"]).fillna(0.0)
     table.index.names = ["file", "test rows"]
     return table
 

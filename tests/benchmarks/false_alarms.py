@@ -18,6 +18,9 @@ from helpers import datasets, runs, simulation, studies, training
 from helpers.convert import recipes, tflite, variants
 from helpers.evaluation import latency, parity
 from helpers.runtimes import open_model
+from helpers.tasks import Truth
+from helpers.tasks import ranking as task
+from helpers.tasks.ranking import RANKING
 
 ROUNDING = 1e-6
 
@@ -32,7 +35,7 @@ def parity_alarms(study, files: dict[str, Path], comparisons: int) -> int:
         model, size = open_model(files[name], study.schema, trusted=True), int(rng.integers(1, 2000))
         parts = [model.score({n: a[i : i + size] for n, a in inputs.items()}) for i in range(0, 2000, size)]
         whole, again = model.score(inputs), np.concatenate(parts)
-        result = parity.compare(again, whole, labels, frame[datasets.REQUEST].to_numpy())
+        result = task.compare(again, whole, labels, frame[datasets.REQUEST].to_numpy())
         moved = result.auc_delta_low > ROUNDING or result.auc_delta_high < -ROUNDING
         if result.verdict != "same" or moved:
             alarms += 1
@@ -40,13 +43,13 @@ def parity_alarms(study, files: dict[str, Path], comparisons: int) -> int:
     return alarms
 
 
-def latency_claims(study, path: Path, inputs_file: Path, measurements: int) -> tuple[int, int, float]:
+def latency_claims(study, path: Path, inputs, measurements: int) -> tuple[int, int, float]:
     """Claims of a difference, comparisons, and the median noise floor: a large one makes it easy to claim nothing."""
     claims = comparisons = 0
     floors = []
     for seed in range(measurements):
         files = {f"copy {i}": path for i in range(8)}
-        blocks, *_ = latency.measure(files, study.schema, inputs_file, reference="copy 0", seed=seed)
+        blocks, *_ = latency.measure(files, study.schema, inputs, reference="copy 0", seed=seed)
         summary = latency.summarise(blocks, reference="copy 0")
         others = summary.loc[[name for name in latency.variants(summary) if name != "copy 0"]]
         claims += int((others["verdict"] != "no difference").sum())
@@ -70,13 +73,12 @@ def main() -> None:
         splits[split] = study.schema.arrays(frame), labels, requests
     model, _ = training.train(study, splits["train"][:2], splits["validation"][:2], progress=False)
     inputs, labels, requests = splits["test"]
-    reference = parity.Reference(inputs, training.scores(model, inputs), labels, requests)
+    reference = parity.Reference(RANKING, inputs, training.predict(model, inputs), Truth(labels, requests))
     with tempfile.TemporaryDirectory() as folder:
         os.environ["WORKBENCH_HOME"] = folder
-        source, inputs_file = Path(folder) / "fp32.tflite", Path(folder) / "reference.npz"
+        source = Path(folder) / "fp32.tflite"
         calibration = Path(folder) / "calibration.npz"
         tflite.convert(model, study.schema, source)
-        reference.save(inputs_file)
         np.savez(calibration, **{name: array[:512] for name, array in splits["train"][0].items()})
         stage = runs.Stage("03_variants", study=study.name, run="alarms")
         todo = [*recipes.reduced("litert"), *recipes.of("mnn")]
@@ -88,7 +90,7 @@ def main() -> None:
         share = alarms / options.comparisons
         print(f"parity: {alarms} alarms in {options.comparisons} comparisons of a file with itself ({share:.1%})")
         for name in ("litert fp32", "mnn fp32") if options.measurements else ():
-            claims, comparisons, floor = latency_claims(study, files[name], inputs_file, options.measurements)
+            claims, comparisons, floor = latency_claims(study, files[name], inputs, options.measurements)
             print(
                 f"latency, {name}: {claims} claims in {comparisons} comparisons of a file with itself "
                 f"({claims / comparisons:.1%}); noise floor {floor:.1%} (median)"

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import runtimes, studies
-from helpers.evaluation.parity import Reference
+from helpers import datasets, runtimes, studies
 
 RELEASES = {
     "tflite": ["tflite-runtime==2.14.0"],
@@ -82,8 +81,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of a finished run")
     run = parser.parse_args().run
     schema = studies.get(run.parent.name).schema
-    reference = Reference.load(run / "model" / "reference.npz")
-    inputs = {name: np.ascontiguousarray(values[:257]) for name, values in reference.inputs.items()}
+    inputs = datasets.load(run / "data.json").arrays("test", 257)[0]
     with tempfile.TemporaryDirectory() as folder:
         np.savez(Path(folder) / "inputs.npz", **inputs)
         made = {"tflite": [], "mnn": []}

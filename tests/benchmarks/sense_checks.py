@@ -30,7 +30,7 @@ _WIDTH = 3
 _SCHEMA = Schema(
     "m",
     tuple(Tensor(role, role, tuple(Dimension(f"{role}{i}", "") for i in range(_WIDTH))) for role in ("user", "item")),
-    Tensor("score", "score", (Dimension("score", ""),)),
+    (Tensor("score", "score", (Dimension("score", ""),)),),
 )
 
 

@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from bundling import publish, write_manifest
+from bundling import SHAPED, publish, shaped_model, typical_inputs, write_manifest
 
 from helpers.bundle import client, golden, make
 
@@ -87,3 +87,23 @@ def hostile():
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield running
         running.shutdown()
+
+
+@pytest.fixture(scope="session")
+def shaped(tmp_path_factory) -> dict[str, Path]:
+    """By model name, unpacked bundles of the models of `bundling.SHAPED`. Tests must not change them."""
+    from helpers import training
+    from helpers.convert import mnn, tflite
+
+    made = {}
+    for name, schema in SHAPED.items():
+        folder = made[name] = tmp_path_factory.mktemp(name)
+        model, keras = shaped_model(schema), tmp_path_factory.mktemp("keras") / "model.keras"
+        training.save(model, keras)
+        tflite.convert(model, schema, folder / "model.tflite")
+        mnn.convert(folder / "model.tflite", schema, folder / "model.mnn")
+        files = {file: folder / file for file in ("model.tflite", "model.mnn")}
+        for file, content in make.contents(files, make.cases(schema, keras, files, typical_inputs(schema))).items():
+            (folder / file).write_bytes(content)
+        write_manifest(folder, schema)
+    return made

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundling import SHAPED
 
 from helpers.bundle import golden, sources
 from helpers.schema import Dimension, Schema, Tensor
@@ -31,7 +32,7 @@ def _fields() -> Schema:
     meaning = 'ends */ a comment, "quotes" and takes ${it}'
     names = [f"f2200{i:02}" for i in range(20)]
     fields = tuple(Tensor(n, "item", (Dimension(f"{n} $1", meaning, 0, 2**31 - 1),), "int64") for n in names)
-    return Schema("1st_fields-model", fields, Tensor("score", "score", (Dimension("score", "a | b"),)))
+    return Schema("1st_fields-model", fields, (Tensor("score", "score", (Dimension("score", "a | b"),)),))
 
 
 def _mixed() -> Schema:
@@ -40,7 +41,22 @@ def _mixed() -> Schema:
         Tensor("dense", "user", tuple(Dimension(f"d{i}", "", -1, 1) for i in range(3))),
         Tensor("long", "context", (Dimension("hour", "", 0, 23),), "int64"),
     )
-    return Schema("mixed", inputs, Tensor("p", "score", (Dimension("p", ""),)))
+    return Schema("mixed", inputs, (Tensor("p", "score", (Dimension("p", ""),)),))
+
+
+def _whole() -> Schema:
+    """Every dtype but float32 comes in and every dtype goes out, none of them as a score."""
+    inputs = (
+        Tensor("bytes", dtype="uint8", shape=(2, 2), low=3, high=9),
+        Tensor("tags", "item", tuple(Dimension(f"t{i}", "", 2, 7) for i in range(4)), "uint8"),
+        Tensor("grid", dtype="int32", shape=(2, 1, 3), low=-4, high=4),
+    )
+    dtypes = {"counts": "int32", "map": "uint8", "long": "int64", "share": "float32"}
+    outputs = (Tensor(n, dtype=d, shape=(1 + i, 2), high=255) for i, (n, d) in enumerate(dtypes.items()))
+    return Schema("whole", inputs, tuple(outputs))
+
+
+SHAPES = {**SHAPED, "whole": _whole()}
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +92,15 @@ def stubs(tmp_path_factory) -> Path:
 def compiled(stubs, schemas, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
     """Everything for all schemas, compiled in one call, which takes as long as one of them would."""
     folder = tmp_path_factory.mktemp("kotlin")
-    exercise = (STUBS / "Exercise.kt").read_text()
-    for which, schema in schemas.items():
+    for which, schema in {**schemas, **SHAPES}.items():
         rendered = _render(schema)
         name = sources.class_name(schema.model_name)
-        rendered["Exercise.kt"] = exercise.replace("NAME", name).replace("PACKAGE", name.lower())
+        words = {"PACKAGE": name.lower(), "FIXED": "" if schema.batch else ", fixedRows = 8"}
+        words["SCORE"] = "model::score" if schema.output.dtype == "float32" else "null"
+        for file in ("Instrumented.kt", "Exercise.kt")[: 1 if which in SHAPES else 2]:
+            rendered[file] = (STUBS / file).read_text().replace("NAME", name)
+            for word, text in words.items():
+                rendered[file] = rendered[file].replace(word, text)
         (folder / which).mkdir()
         for path, text in rendered.items():
             (folder / which / path).write_text(text)
@@ -88,35 +108,49 @@ def compiled(stubs, schemas, tmp_path_factory) -> tuple[Path, subprocess.Complet
     return folder / "classes", done
 
 
-def _score(schema: Schema, inputs) -> np.ndarray:
-    """What the stubs of the runtimes score."""
+def _predict(schema: Schema, inputs) -> dict[str, np.ndarray]:
+    """What the stubs of the runtimes give."""
     rows = len(next(iter(inputs.values())))
     total = np.zeros(rows)
     for tensor in schema.inputs:
-        weights = (zlib.crc32(tensor.name.encode()) % 1000 + 37 * np.arange(tensor.width)) / 10000
-        values = (
-            inputs[tensor.name].astype(np.float64) if tensor.dtype == "float32" else inputs[tensor.name] % 1009 / 1009
-        )
-        total += values @ weights
-    return np.tanh(total).astype(np.float32)
+        weights = (zlib.crc32(tensor.name.encode()) % 1000 + 37 * np.arange(tensor.size) % 1000) / 10000
+        given = inputs[tensor.name].reshape(rows, -1).astype(np.float64 if tensor.dtype == "float32" else np.int64)
+        total += (given if tensor.dtype == "float32" else given % 1009 / 1009) @ weights
+    outputs = {}
+    for tensor in schema.outputs:
+        values = np.sin(total[:, None] + 0.1 * (zlib.crc32(tensor.name.encode()) % 10 + np.arange(tensor.size)))
+        values = values if tensor.dtype == "float32" else np.rint(100 + 100 * values)
+        outputs[tensor.name] = values.astype(tensor.dtype).reshape(rows, *tensor.shape)
+    return outputs
+
+
+def _score(schema: Schema, inputs) -> np.ndarray:
+    return _predict(schema, inputs)[schema.output.name].reshape(-1)
 
 
 def _assets(schema: Schema, folder: Path) -> None:
     """Golden cases and the stubs' model files, which list the inputs in another order than the schema."""
-    drawn = golden.draw(schema, {t.name: t.bounds[1][None] for t in schema.inputs})
-    made = tuple(
-        golden.Case(name, inputs, _score(schema, inputs), {file: _score(schema, inputs) for file in FILES})
-        for name, inputs in drawn.items()
-    )
-    own = tuple((t.name, t.width, t.dtype) for t in schema.inputs)
+    drawn = golden.draw(schema, {t.name: np.full((1, *t.shape), t.bounds[1], t.dtype) for t in schema.inputs})
+    cases = []
+    for name, inputs in drawn.items():
+        outputs = _predict(schema, inputs)
+        cases.append(golden.Case(name, inputs, outputs, dict.fromkeys(FILES, outputs)))
     folder = folder / sources.class_name(schema.model_name)
     folder.mkdir(parents=True)
-    told = golden.Golden(own, schema.output.name, dict.fromkeys(FILES, 1e-5), made)
+    ends = golden.described(schema.inputs), golden.described(schema.outputs)
+    allowed = dict.fromkeys(FILES, dict.fromkeys(schema.output_names, 1e-5))
+    told = golden.Golden(*ends, allowed, tuple(cases))
     (folder / "golden.json").write_text(golden.to_json(told))
-    lines = [f"input {t.name} {t.dtype} {t.width}" for t in schema.inputs]
-    lines = [*lines[1::2], *lines[::2]]
+    (folder / "golden.bin").write_bytes(golden.to_bytes(told))
+
+    def line(kind: str, t: Tensor) -> str:
+        return f"{kind} {t.name} {t.dtype} {'x'.join(map(str, t.shape))}"
+
+    lines = [line("input", t) for t in schema.inputs]
+    lines = [*lines[1::2], *lines[::2], *(line("output", t) for t in reversed(schema.outputs))]
+    lines += [f"batch {schema.batch}"] * bool(schema.batch)
     for file in FILES:
-        (folder / file).write_text("\n".join([*lines, f"output {schema.output.name}"]) + "\n")
+        (folder / file).write_text("\n".join(lines) + "\n")
 
 
 @pytest.mark.slow
@@ -129,11 +163,13 @@ HEAP = ("-Xms128m", "-Xmx128m", "-XX:+AlwaysPreTouch")
 """Memory of a fixed size, so that what grows is outside of it."""
 
 
-def _run(schema: Schema, assets: Path, path: list[Path], *arguments: str, **properties: Path) -> list[str]:
+def _run(
+    schema: Schema, assets: Path, path: list[Path], *arguments: str, file: str = "Exercise", **properties: Path
+) -> list[str]:
     """Run ``Exercise.kt``; its lines, each of which must say ok."""
     path = ":".join(map(str, [*path, KOTLIN / "lib" / "kotlin-stdlib.jar"]))
     said = [f"-D{name}={value}" for name, value in (properties | {"assets": assets}).items()]
-    main = f"{sources.class_name(schema.model_name).lower()}.ExerciseKt"
+    main = f"{sources.class_name(schema.model_name).lower()}.{file}Kt"
     command = ["java", "-XX:TieredStopAtLevel=1", *HEAP, *said, "-cp", path, main, *arguments]
     ran = subprocess.run(command, capture_output=True, text=True)
     lines = ran.stdout.splitlines()
@@ -179,6 +215,26 @@ def test_tensorflow_lite_itself_reproduces_the_golden_cases(compiled, stubs, unp
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("which", SHAPES)
+def test_tensors_of_any_shape_go_in_and_out(compiled, stubs, tmp_path, which):
+    classes, done = compiled
+    assert done.returncode == 0, done.stderr
+    _assets(SHAPES[which], tmp_path / "assets")
+    lines = _run(SHAPES[which], tmp_path / "assets", [classes, stubs], file="Instrumented")
+    assert len(lines) == 5 + 2 * {"picture_model": 3, "mixed_model": 6, "whole": 4}[which]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", SHAPED)
+def test_tensorflow_lite_itself_gives_every_output(compiled, stubs, shaped, tmp_path, which):
+    built, classes = natives(stubs, tmp_path)
+    (tmp_path / sources.class_name(which)).symlink_to(shaped[which])
+    path = [classes, compiled[0], stubs]
+    lines = _run(SHAPED[which], tmp_path, path, "tflite", file="Instrumented", interpreter=built)
+    assert len(lines) == 3 + {"picture_model": 3, "mixed_model": 6}[which]
+
+
+@pytest.mark.slow
 def test_memory_stays_as_it_is_over_lists_of_changing_length(compiled, stubs, unpacked, ranking, tmp_path):
     built, classes = natives(stubs, tmp_path)
     (tmp_path / "UltraSimpleRankingModel").symlink_to(unpacked)
@@ -213,7 +269,7 @@ def test_the_table_says_what_every_dimension_is(schemas):
         name = sources.class_name(schema.model_name)
         text = _render(schema)[f"{name}Inputs.kt"]
         rows = [line for line in text.splitlines() if line.startswith(" * |")][2:]
-        assert len(rows) == sum(t.width for t in schema.inputs)
+        assert len(rows) == sum(t.size for t in schema.inputs)
         assert {line.count("|") for line in rows} == {7}
     assert (
         " * | user_features | float32 | 4 | brand_preference | 0 prefers value, 1 prefers brands | 0.0 to 1.0 |"

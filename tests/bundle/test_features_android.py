@@ -91,7 +91,7 @@ def _assets(folder: Path, encoding: Encoding, golden_of: Encoding) -> None:
     folder = folder / "FeedModel"
     folder.mkdir(parents=True)
     schema = feed_schema(encoding.names)
-    lines = [f"input {t.name} int64 1" for t in reversed(schema.inputs)] + [f"output {schema.output.name}"]
+    lines = [f"input {t.name} int64 1" for t in reversed(schema.inputs)] + [f"output {schema.output.name} float32 1"]
     (folder / "model.tflite").write_text("\n".join(lines) + "\n")
     encoding.save(folder / "features.json")
     score = {"model.tflite": lambda inputs: android._score(schema, inputs)}

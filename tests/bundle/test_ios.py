@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundling import SHAPED, changed_float, golden_cases
 from scipy import special
 
 from helpers.bundle import golden, sources
@@ -21,13 +22,14 @@ MINIMUM = {"tflite": "2.17", "mnn": "3.4"}
 MANY = Schema(
     "many_ids_model",
     tuple(Tensor(f"f{220000 + i}", "item", (Dimension(f"id{i}", "an id", 0, 99),), "int64") for i in range(20)),
-    Tensor("score", "score", (Dimension("score", "probability of a tap"),)),
+    (Tensor("score", "score", (Dimension("score", "probability of a tap"),)),),
 )
 
 
-@pytest.fixture(scope="module", params=["wide floats", "many ids"])
+@pytest.fixture(scope="module", params=["wide floats", "many ids", *SHAPED])
 def rendered(request, ranking) -> dict[str, str]:
-    return sources.render(ranking.schema if request.param == "wide floats" else MANY, FILES, MINIMUM)
+    schema = {"wide floats": ranking.schema, "many ids": MANY, **SHAPED}[request.param]
+    return sources.render(schema, FILES, MINIMUM)
 
 
 def _wrong_swift(text: str) -> list[str]:
@@ -62,7 +64,7 @@ def test_every_input_is_in_the_sources_with_its_type(ranking):
             ranges = "".join(f"            ({float(d.low)}, {float(d.high)}),\n" for d in tensor.dimensions)
             wanted = f'Input(name: "{tensor.name}", dataType: .{tensor.dtype}, ranges: [\n{ranges}        ]),'
             assert wanted in texts[f"ios/{name}.swift"]
-            assert f'{{"{tensor.name}", {tensor.width}, INPUT_{tensor.dtype.upper()}, ' in texts[f"c/{name}Inputs.h"]
+            assert f'{{"{tensor.name}", {tensor.size}, INPUT_{tensor.dtype.upper()}, ' in texts[f"c/{name}Inputs.h"]
             for number, dimension in enumerate(tensor.dimensions):
                 assert f"{number} `{dimension.name}` | {dimension.meaning} | " in texts[f"ios/{name}.swift"]
 
@@ -147,12 +149,12 @@ def many(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("ids")
     weights, bias = _convert(folder, "sigmoid").get_weights()
     typical = {t.name: np.random.default_rng(0).integers(0, 99, (30, 1)) for t in MANY.inputs}
-    cases = []
+    scored = {}
     for name, values in golden.draw(MANY, typical).items():
         rows = np.concatenate([values[n] for n in MANY.input_names], axis=1) / 100
         scores = special.expit(rows @ weights + bias).reshape(-1).astype(np.float32)
-        cases.append(golden.Case(name, values, scores, {"model.mnn": scores}))
-    _write_cases(folder / "golden.bin", cases)
+        scored[name] = values, scores, {"model.mnn": scores}
+    (folder / "golden.bin").write_bytes(golden.to_bytes(golden_cases(MANY, scored)))
     return folder
 
 
@@ -183,11 +185,6 @@ def nan(tmp_path_factory) -> Path:
         assert bias in content
         (folder / file).write_bytes(content.replace(bias, np.float32(np.nan).tobytes()))
     return folder
-
-
-def _write_cases(path: Path, cases: list[golden.Case]) -> None:
-    inputs = tuple((t.name, t.width, t.dtype) for t in MANY.inputs)
-    path.write_bytes(golden.to_bytes(golden.Golden(inputs, MANY.output.name, {"model.mnn": 1e-5}, tuple(cases))))
 
 
 def _runner(compiler, folder: Path):
@@ -266,7 +263,7 @@ def test_an_id_outside_its_table_fails_its_case_only(run_many, many, tmp_path, w
     whole = golden.from_bytes((many / "golden.bin").read_bytes())
     first = whole.cases[0]
     outside = replace(first, inputs={**first.inputs, "f220003": np.array([[wrong]])})
-    _write_cases(tmp_path / "golden.bin", [outside, *whole.cases[1:]])
+    (tmp_path / "golden.bin").write_bytes(golden.to_bytes(replace(whole, cases=(outside, *whole.cases[1:]))))
     done = run_many(many / "model.mnn", tmp_path / "golden.bin")
     assert done.returncode == 1 and f"f220003 is {wrong} in row 0, column 0: it takes 0 to 99" in done.stdout, (
         done.stdout
@@ -284,3 +281,16 @@ def test_a_model_with_other_inputs_fails(run_many, unpacked, many):
     assert done.returncode == 1 and "the model has no input f220000" in done.stdout, done.stdout + done.stderr
     done = run_many(many / "model.mnn", unpacked / "golden.bin")
     assert done.returncode == 1 and "the golden cases are of another model" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", SHAPED)
+def test_tensors_of_any_shape_go_in_and_out(compiler, shaped, tmp_path, name):
+    run = _runner(compiler, _written(sources.render(SHAPED[name], FILES, MINIMUM), tmp_path / "sources"))
+    done = run(shaped[name] / "model.mnn", shaped[name] / "golden.bin")
+    cases = golden.from_bytes((shaped[name] / "golden.bin").read_bytes()).cases
+    assert done.returncode == 0 and done.stdout.count("largest difference") == len(cases), done.stdout + done.stderr
+    lines = [line for line in done.stdout.splitlines() if "random case" in line and "largest" not in line]
+    assert len(lines) == {"picture_model": 6 * 2, "mixed_model": 6 * 4}[name]
+    (tmp_path / "model.mnn").write_bytes(changed_float((shaped[name] / "model.mnn").read_bytes()))
+    done = run(tmp_path / "model.mnn", shaped[name] / "golden.bin")
+    assert done.returncode == 1 and "FAIL" in done.stdout, done.stdout

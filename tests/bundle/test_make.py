@@ -88,7 +88,7 @@ def test_model_json_says_what_the_files_are(folder, ranking, comparison):
 
 def test_expected_scores_are_near_the_trained_models(folder):
     cases = golden.from_bytes((folder / "golden.bin").read_bytes())
-    assert all(cases.keras_difference(file) < 1e-5 for file in cases.tolerance)
+    assert all(cases.trained_difference(file) < 1e-5 for file in cases.tolerance)
 
 
 def test_verify_install_and_rollback_on_the_command_line(folder, tmp_path):

@@ -133,12 +133,13 @@ def test_a_score_that_is_no_number_is_refused(commands_of_ids, many, nan, tmp_pa
 def _write_cases(path: Path, whole: golden.Golden, cases) -> None:
     """Write cases of ``model.mnn`` as cases of both files."""
     both = [replace(case, expected=dict.fromkeys(MODELS, case.expected["model.mnn"])) for case in cases]
-    path.write_bytes(golden.to_bytes(replace(whole, tolerance=dict.fromkeys(MODELS, 1e-5), cases=tuple(both))))
+    allowed = dict.fromkeys(MODELS, whole.tolerance["model.mnn"])
+    path.write_bytes(golden.to_bytes(replace(whole, tolerance=allowed, cases=tuple(both))))
 
 
 def test_integers_beyond_32_bits_are_not_rendered_for_mnn():
     wide = Tensor("f", "item", (Dimension("id", "a hash", 0, 2**32),), "int64")
-    schema = Schema("wide", (wide,), MANY.output)
+    schema = Schema("wide", (wide,), MANY.outputs)
     assert sources.render(schema, ["model.tflite"], {"tflite": "2.9.0"})
     with pytest.raises(BadInput, match="f takes integers from 0 to 4294967296, MNN has 32 bits"):
         sources.render(schema, MODELS, {"tflite": "2.9.0", "mnn": "3.1.0"})

@@ -17,7 +17,7 @@ def _ids_schema() -> Schema:
         Tensor(f"f{220000 + i}", "item", (Dimension(f"id_{i}", 'a "quoted" $id */ of /* topic', 0, 999),), "int64")
         for i in range(20)
     )
-    return Schema("2nd-list model", inputs, Tensor("click", "score", (Dimension("score", "probability"),)))
+    return Schema("2nd-list model", inputs, (Tensor("click", "score", (Dimension("score", "probability"),)),))
 
 
 @pytest.mark.parametrize("model", ["ranking", "ids"])

@@ -1,7 +1,8 @@
 """Sources for iOS, compiled by the Swift compiler and run: XCTests over TensorFlow Lite's C library.
 
-The compiler is that of ``.ci/swift``; ``stubs/swift`` gives the C library the interface of the pod. Three bundles are
-compiled into one module, as in an app that has them all: one of the study ``ranking``, two that take raw sessions.
+The compiler is that of ``.ci/swift``; ``stubs/swift`` gives the C library the interface of the pod. Five bundles are
+compiled into one module, as in an app that has them all: one of the study ``ranking``, two that take raw sessions, and
+those of `bundling.SHAPED`, of pictures and of a fixed batch.
 """
 
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundling import changed_weight, nan_bias
+from bundling import SHAPED, changed_float, changed_weight, golden_cases, nan_bias
 from test_rerank_native import model  # noqa: F401 (a fixture)
 
 from helpers.bundle import golden, native, sources
@@ -20,7 +21,7 @@ from helpers.bundle import golden, native, sources
 pytestmark = pytest.mark.slow
 STUBS = Path(__file__).parent / "stubs" / "swift"
 FILE = "model.tflite"
-BUNDLES = ("UltraSimpleRankingModel", "FeedModel", "SecondFeedModel")
+BUNDLES = ("UltraSimpleRankingModel", "FeedModel", "SecondFeedModel", "PictureModel", "MixedModel")
 ISOLATED = ("-default-isolation", "MainActor")
 
 
@@ -57,11 +58,12 @@ def texts(ranking, model) -> dict[str, dict[str, str]]:  # noqa: F811
     """The Swift sources of all bundles, by class name and file name."""
     made = {}
     second = replace(model.schema, model_name="second feed model")
-    for schema, encoding in ((ranking.schema, False), (model.schema, True), (second, True)):
+    schemas = {ranking.schema: False, model.schema: True, second: True, **dict.fromkeys(SHAPED.values(), False)}
+    for schema, encoding in schemas.items():
         rendered = sources.render(schema, [FILE], {"tflite": "2.9.0"}, encoding=encoding)
         files = {Path(path).name: text for path, text in rendered.items() if path.endswith(".swift")}
         made[sources.class_name(schema.model_name)] = files
-    assert {name: len(files) for name, files in made.items()} == dict(zip(BUNDLES, (2, 4, 4), strict=True))
+    assert {name: len(files) for name, files in made.items()} == dict(zip(BUNDLES, (2, 4, 4, 2, 2), strict=True))
     return made
 
 
@@ -98,21 +100,21 @@ LANGUAGES = {
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_three_bundles_compile_in_one_module_without_a_warning(swift, files, language):
+def test_five_bundles_compile_in_one_module_without_a_warning(swift, files, language):
     done = swift("swiftc", "-typecheck", *LANGUAGES[language], "-module-name", "App", *_PLACES, *files)
     assert done.returncode == 0 and not done.stderr and not done.stdout, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
-def app(swift, files, unpacked, model):  # noqa: F811
+def app(swift, files, unpacked, model, shaped):  # noqa: F811
     """The tests of all bundles as a program, with its resources beside it: what a run of them says."""
     link = ["-lTensorFlowLite", "-Xlinker", "-rpath", "-Xlinker", "/work", "-module-name", "App", "-o", "app/app"]
     done = swift("swiftc", *LANGUAGES["6, on the main actor"], *_PLACES, *link, *files)
     assert done.returncode == 0, done.stdout + done.stderr
     folder = swift.folder / "app"
-    for name, place in zip(BUNDLES, (unpacked, model.folder, model.folder), strict=True):
+    for name, place in zip(BUNDLES, (unpacked, model.folder, model.folder, *shaped.values()), strict=True):
         (folder / name).mkdir()
-        for file in (FILE, "golden.json", "features.json", "sessions.json"):
+        for file in (FILE, "golden.json", "golden.bin", "features.json", "sessions.json"):
             if (place / file).exists():
                 shutil.copy(place / file, folder / name)
         if place == model.folder:
@@ -129,29 +131,34 @@ def app(swift, files, unpacked, model):  # noqa: F811
 def _golden(model) -> golden.Golden:  # noqa: F811
     """Golden cases of the model that takes raw sessions."""
     typical = next(case.inputs for case in model.made.cases if len(case.expected[FILE]) == 20)
-    cases = []
+    scored = {}
     for name, inputs in golden.draw(model.schema, typical).items():
         scores = np.array(model.opened.score(inputs)).reshape(-1)
-        cases.append(golden.Case(name, inputs, scores, {FILE: scores}))
-    inputs = tuple((t.name, t.width, t.dtype) for t in model.schema.inputs)
-    return golden.Golden(inputs, model.schema.output.name, {FILE: 1e-5}, tuple(cases))
+        scored[name] = inputs, scores, {FILE: scores}
+    return golden_cases(model.schema, scored)
 
 
 def test_every_test_of_every_bundle_passes_in_one_app(app):
     status, said = app()
     assert status == 0, said[-3000:]
-    for name, tests in zip(BUNDLES, (8, 9, 9), strict=True):
+    for name, tests in zip(BUNDLES, (8, 9, 9, 8, 9), strict=True):
         assert len(re.findall(rf"Test Case '{name}GoldenTests\.\w+' passed", said)) == tests
     assert len(re.findall(r"FeedModelSessionsTests\.\w+' passed", said)) == 4
 
 
 @pytest.fixture
 def replaced(app):
-    """Replace the model of the study `ranking` in the app for as long as a test runs."""
-    path = app.folder / BUNDLES[0] / FILE
-    content = path.read_bytes()
-    yield path.write_bytes
-    path.write_bytes(content)
+    """Replace the model of a bundle in the app for as long as a test runs, by default that of `ranking`."""
+    before = {}
+
+    def replace(content: bytes, name: str = BUNDLES[0]) -> None:
+        path = app.folder / name / FILE
+        before.setdefault(path, path.read_bytes())
+        path.write_bytes(content)
+
+    yield replace
+    for path, content in before.items():
+        path.write_bytes(content)
 
 
 REPRODUCED = "App.UltraSimpleRankingModelGoldenTests/testEveryCaseIsReproduced"
@@ -167,3 +174,11 @@ def test_scores_that_are_no_numbers_are_refused(app, replaced, unpacked, trained
     replaced(nan_bias(unpacked / FILE, trained.model))
     status, said = app(REPRODUCED)
     assert status == 1 and "the score of row 0 is nan: the model file is damaged" in said, said
+
+
+@pytest.mark.parametrize("name, output", [("picture_model", "(kind|embedding)"), ("mixed_model", "score")])
+def test_a_changed_weight_fails_in_whatever_output_it_is(app, replaced, shaped, name, output):
+    bundle = sources.class_name(name)
+    replaced(changed_float((shaped[name] / FILE).read_bytes()), bundle)
+    status, said = app(f"App.{bundle}GoldenTests/testEveryCaseIsReproduced")
+    assert status == 1 and re.search(rf"{output}, value \d+: .* apart", said), said

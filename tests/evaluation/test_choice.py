@@ -8,6 +8,7 @@ from helpers import parameters
 from helpers.errors import BadInput
 from helpers.evaluation import choice
 from helpers.evaluation.choice import Budget
+from helpers.tasks.ranking import RANKING
 
 NAMES = ["runtime", "precision", "bytes", "auc_delta_low", "latency_ratio", "kendall_tau", "verdict"]
 FILES = [
@@ -41,14 +42,14 @@ def _without_intervals(table):
         (Budget(), "latency", "mnn/fp32"),
         (Budget(bytes=3500), "agreement", "litert/fp16"),
         (Budget(bytes=2000), "agreement", "litert/weight_int4"),
-        (Budget(auc_loss=0.001), "bytes", "litert/fp16"),
+        (Budget(loss=0.001), "bytes", "litert/fp16"),
         (Budget(latency_ratio=0.85), "bytes", "mnn/fp32"),
         (Budget(latency_ratio=0.95), "bytes", "mnn/fp32"),
-        (Budget(bytes=4000, auc_loss=0.01, latency_ratio=1.0), "agreement", "litert/fp32"),
+        (Budget(bytes=4000, loss=0.01, latency_ratio=1.0), "agreement", "litert/fp32"),
     ],
 )
 def test_the_file_that_keeps_the_budget_and_is_preferred(comparison, budget, prefer, file):
-    found = choice.recommend(comparison, budget, prefer)
+    found = choice.recommend(RANKING, comparison, budget, prefer)
     assert found.met and found.file == file
     assert found.sentence.startswith(f"Ship {file.replace('/', ' ')}: ")
     row = found.table[found.table["file"] == file].iloc[0]
@@ -76,16 +77,16 @@ def test_against_a_search_over_random_tables():
         table["latency_ratio_low"] = table["latency_ratio"]
         table["latency_ratio_high"] = table["latency_ratio"] + rng.integers(0, 3, size) / 2
         budget = Budget(
-            bytes=rng.integers(1, 6) * 1000, auc_loss=rng.integers(1, 3) / 100, latency_ratio=rng.integers(1, 4) / 2
+            bytes=rng.integers(1, 6) * 1000, loss=rng.integers(1, 3) / 100, latency_ratio=rng.integers(1, 4) / 2
         )
         prefer = rng.choice(list(choice.PREFERENCES))
-        found = choice.recommend(table, budget, prefer)
+        found = choice.recommend(RANKING, table, budget, prefer)
         good = [r for r in table.itertuples() if r.verdict != "broken"]
         kept = [
             r
             for r in good
             if r.bytes <= budget.bytes
-            and -r.auc_delta_low <= budget.auc_loss
+            and -r.auc_delta_low <= budget.loss
             and r.latency_ratio_high <= budget.latency_ratio
         ]
         keys = {
@@ -147,7 +148,7 @@ def _limit(*values: float):
 
 
 BUDGETS = st.builds(
-    Budget, bytes=_limit(1000, 2000), auc_loss=_limit(0.0, 0.005, 0.01), latency_ratio=_limit(0.5, 1.0, 1.05, 1.5)
+    Budget, bytes=_limit(1000, 2000), loss=_limit(0.0, 0.005, 0.01), latency_ratio=_limit(0.5, 1.0, 1.05, 1.5)
 )
 PREFERENCES = st.sampled_from(list(choice.PREFERENCES))
 
@@ -167,7 +168,7 @@ def _whole(row) -> bool:
 def _within(row, budget: Budget) -> bool:
     pairs = (
         (row.bytes, budget.bytes),
-        (-row.auc_delta_low, budget.auc_loss),
+        (-row.auc_delta_low, budget.loss),
         (row.latency_ratio_high, budget.latency_ratio),
     )
     return all(limit is None or value <= limit for value, limit in pairs)
@@ -176,7 +177,7 @@ def _within(row, budget: Budget) -> bool:
 @RANDOM
 @given(table=tables(), budget=BUDGETS, prefer=PREFERENCES)
 def test_what_is_recommended_is_whole_within_the_budget_and_never_dominated(table, budget, prefer):
-    found = choice.recommend(table, budget, prefer)
+    found = choice.recommend(RANKING, table, budget, prefer)
     files = {row.file: row for row in table.itertuples() if row.runtime != "keras" and _whole(row)}
     within = {name: row for name, row in files.items() if _within(row, budget)}
     assert found.met == bool(within) and (found.file is None) == (not files)
@@ -197,25 +198,25 @@ def test_of_files_that_steps_do_not_tell_apart_the_better_is_chosen(comparison, 
     both = both.assign(bytes=3000, auc_delta_low=-0.001, latency_ratio=1.0, kendall_tau=0.9995)
     both["verdict"] = "ships with loss"
     both.loc[both["file"] == "mnn/fp32", measure] = better
-    assert choice.recommend(both, Budget(), prefer).file == "mnn/fp32"
+    assert choice.recommend(RANKING, both, Budget(), prefer).file == "mnn/fp32"
 
 
 @RANDOM
 @given(table=tables(), budget=BUDGETS, prefer=PREFERENCES, random=st.randoms(use_true_random=False))
 def test_the_order_of_rows_and_files_that_are_not_chosen_change_nothing(table, budget, prefer, random):
-    found = choice.recommend(table, budget, prefer)
+    found = choice.recommend(RANKING, table, budget, prefer)
     order = random.sample(range(len(table)), len(table))
-    again = choice.recommend(table.iloc[order], budget, prefer)
+    again = choice.recommend(RANKING, table.iloc[order], budget, prefer)
     assert (again.file, again.met, again.sentence) == (found.file, found.met, found.sentence)
     without = table[(table["file"] == found.file) | (np.array(order) % 2 == 0)]
-    fewer = choice.recommend(without, budget, prefer)
+    fewer = choice.recommend(RANKING, without, budget, prefer)
     assert (fewer.file, fewer.met) == (found.file, found.met)
 
 
 @RANDOM
 @given(table=tables(), budget=BUDGETS, prefer=PREFERENCES)
 def test_the_sentence_says_what_is_true(table, budget, prefer):
-    found = choice.recommend(table, budget, prefer)
+    found = choice.recommend(RANKING, table, budget, prefer)
     converted = table[(table["runtime"] != "keras") & (table["verdict"] != "not made")]
     few, broken = ((converted["verdict"] == verdict).sum() for verdict in ("too few rows", "broken"))
     untimed = converted[converted["verdict"].isin(VERDICTS[:2]) & converted["latency_ratio_high"].isna()]
@@ -232,7 +233,7 @@ def test_the_sentence_says_what_is_true(table, budget, prefer):
 
 
 def test_a_budget_that_nothing_meets_names_the_closest_and_by_how_much(comparison):
-    found = choice.recommend(comparison, Budget(bytes=1900, latency_ratio=1.2))
+    found = choice.recommend(RANKING, comparison, Budget(bytes=1900, latency_ratio=1.2))
     assert not found.met and found.file == "litert/weight_int4"
     assert (
         "Nothing meets the budget (at most 1,900 bytes, at most 1.2x the latency of LiteRT fp32; 1 is broken)"
@@ -242,10 +243,10 @@ def test_a_budget_that_nothing_meets_names_the_closest_and_by_how_much(compariso
 
 
 def test_a_broken_file_is_never_shipped(comparison):
-    assert choice.recommend(comparison, Budget(bytes=1000)).file != "mnn/int8"
+    assert choice.recommend(RANKING, comparison, Budget(bytes=1000)).file != "mnn/int8"
     comparison["verdict"] = "broken"
     comparison["auc_delta_low"] = np.nan
-    found = choice.recommend(comparison, Budget())
+    found = choice.recommend(RANKING, comparison, Budget())
     assert found.file is None and found.sentence == "Ship nothing: all 6 converted files are broken."
     assert not found.table["pareto"].any()
 
@@ -262,47 +263,47 @@ def test_a_broken_file_is_never_shipped(comparison):
 def test_files_judged_on_too_few_rows_are_not_shipped_and_counted(comparison, few, left, sentence):
     files = comparison["runtime"] != "keras"
     comparison.loc[files, "verdict"] = ["too few rows"] * few + ["ships with loss" if left else "broken"] * (6 - few)
-    assert choice.recommend(comparison, Budget()).sentence.startswith(sentence)
+    assert choice.recommend(RANKING, comparison, Budget()).sentence.startswith(sentence)
 
 
 def test_a_file_that_could_not_be_timed_is_not_recommended(comparison):
     comparison.loc[comparison["file"] == "litert/fp32", ["latency_ratio", "latency_ratio_high"]] = np.nan
-    found = choice.recommend(comparison, Budget())
+    found = choice.recommend(RANKING, comparison, Budget())
     assert found.file == "mnn/fp32" and "(no limits; 1 is broken; 1 could not be timed)" in found.sentence
-    assert "1 could not be timed" in choice.recommend(comparison, Budget(bytes=1)).sentence
-    one = choice.recommend(comparison[comparison["file"] == "litert/fp32"], Budget())
+    assert "1 could not be timed" in choice.recommend(RANKING, comparison, Budget(bytes=1)).sentence
+    one = choice.recommend(RANKING, comparison[comparison["file"] == "litert/fp32"], Budget())
     assert one.sentence == "Ship nothing: the only converted file could not be timed."
-    assert choice.recommend(comparison[:1], Budget()).sentence == "Ship nothing: no file was converted."
+    assert choice.recommend(RANKING, comparison[:1], Budget()).sentence == "Ship nothing: no file was converted."
 
 
 def test_an_undefined_loss_is_not_within_any_budget(comparison):
     comparison.loc[comparison["file"] == "litert/fp32", "auc_delta_low"] = np.nan
-    found = choice.recommend(comparison, Budget(auc_loss=0.01))
+    found = choice.recommend(RANKING, comparison, Budget(loss=0.01))
     assert found.file == "mnn/fp32" and "1 has undefined figures" in found.sentence
 
 
 def test_where_requests_have_one_row_no_kendall_tau_is_needed_of_the_same_scores(comparison):
     comparison["kendall_tau"] = np.nan
-    assert choice.recommend(comparison, Budget()).file == "litert/fp32"
+    assert choice.recommend(RANKING, comparison, Budget()).file == "litert/fp32"
 
 
 def test_a_budget_of_latency_looks_at_the_pessimistic_end(comparison):
     comparison.loc[comparison["file"] == "mnn/fp32", "latency_ratio_high"] = 0.9
-    found = choice.recommend(comparison, Budget(latency_ratio=0.85))
+    found = choice.recommend(RANKING, comparison, Budget(latency_ratio=0.85))
     assert not found.met and found.file == "mnn/fp32"
     assert "latency ratio 0.9 where 0.85 is allowed" in found.sentence
-    assert choice.recommend(comparison, Budget(latency_ratio=0.9)).met
+    assert choice.recommend(RANKING, comparison, Budget(latency_ratio=0.9)).met
 
 
 def test_less_than_the_noise_decides_nothing_and_is_not_called_more(comparison):
     files = ["mnn/fp32", "mnn/weight_int4"]
     comparison.loc[comparison["file"].isin(files), "latency_ratio"] = [0.99, 1.0]
-    found = choice.recommend(comparison, Budget(), "latency")
+    found = choice.recommend(RANKING, comparison, Budget(), "latency")
     assert found.file == "litert/fp32"
     said = " it is one of the 4 fastest (5 % counts as none; the others are less like the trained model, or no smaller)"
     assert said in found.sentence
     comparison.loc[comparison["file"] == "mnn/fp32", "latency_ratio"] = 0.97
-    found = choice.recommend(comparison, Budget(), "latency")
+    found = choice.recommend(RANKING, comparison, Budget(), "latency")
     assert found.file == "mnn/fp32" and " it is the fastest: 5,000 bytes" in found.sentence
 
 
@@ -310,32 +311,32 @@ def test_a_model_that_learned_nothing_is_not_shipped_in_silence(comparison):
     comparison["auc"] = 0.501
     assert (
         "ranks hardly better than chance (AUC 0.501): train it again."
-        in choice.recommend(comparison, Budget()).sentence
+        in choice.recommend(RANKING, comparison, Budget()).sentence
     )
     comparison["auc"] = 0.9
-    assert "chance" not in choice.recommend(comparison, Budget()).sentence
+    assert "chance" not in choice.recommend(RANKING, comparison, Budget()).sentence
 
 
 def test_bad_budgets_are_refused(comparison):
     with pytest.raises(BadInput, match="prefer must be one of agreement, bytes, latency, not 'size'"):
-        choice.recommend(comparison, Budget(), "size")
+        choice.recommend(RANKING, comparison, Budget(), "size")
     with pytest.raises(BadInput, match="the budget's AUC loss must not be negative: -1"):
-        choice.recommend(comparison, Budget(auc_loss=-1))
+        choice.recommend(RANKING, comparison, Budget(loss=-1))
     assert parameters.TABLE["prefer"] == tuple(choice.PREFERENCES)
 
 
 def test_parameters_say_no_limit_with_zero():
-    limits = {"budget_bytes": 4000, "budget_auc_loss": 0.0, "budget_latency_ratio": 0.0}
+    limits = {"budget_bytes": 4000, "budget_loss": 0.0, "budget_latency_ratio": 0.0}
     assert choice.from_parameters(limits) == Budget(bytes=4000)
     assert (
-        Budget().text("x") == "no limits"
-        and Budget(bytes=4000, auc_loss=0.01).text("x") == "at most 4,000 bytes, at most 0.01 AUC lost"
+        Budget().text(RANKING, "x") == "no limits"
+        and Budget(bytes=4000, loss=0.01).text(RANKING, "x") == "at most 4,000 bytes, at most 0.01 AUC lost"
     )
 
 
 def test_the_table_marks_what_is_shipped(comparison):
-    shown = choice.table(choice.recommend(comparison, Budget(bytes=4000)))
+    shown = choice.table(choice.recommend(RANKING, comparison, Budget(bytes=4000)))
     assert shown.loc["litert fp32", ""] == "ship" and (shown[""] == "ship").sum() == 1
     assert shown.loc["mnn fp32", "within budget"] == "no"
     comparison["latency_ratio_high"] = np.nan
-    assert "ship" not in set(choice.table(choice.recommend(comparison, Budget()))[""])
+    assert "ship" not in set(choice.table(choice.recommend(RANKING, comparison, Budget()))[""])

@@ -14,15 +14,14 @@ from support import random_inputs
 from helpers import runtimes
 from helpers.errors import BadInput, DamagedFile
 from helpers.evaluation import comparison, latency
+from helpers.tasks.ranking import RANKING
 
 
 @pytest.fixture(scope="module")
 def measured(trained, ranking):
     files = {"litert fp32": trained.files["fp32.tflite"], "mnn fp32": trained.files["fp32.mnn"]}
-    reference_file = trained.files["reference.npz"]
-    return latency.measure(
-        files, ranking.schema, reference_file, reference="litert fp32", batches=(1, 4096), seconds=0.5
-    )
+    inputs = trained.reference.inputs
+    return latency.measure(files, ranking.schema, inputs, reference="litert fp32", batches=(1, 4096), seconds=0.5)
 
 
 def test_every_round_times_every_file_once_in_every_way(measured):
@@ -217,11 +216,11 @@ def test_a_noise_floor_is_no_ratio():
 
 def test_faults_are_named(trained, ranking, tmp_path):
     with pytest.raises(BadInput, match="the reference 'x' is not among the files: a"):
-        latency.measure({"a": trained.files["fp32.mnn"]}, ranking.schema, trained.files["reference.npz"], reference="x")
+        latency.measure({"a": trained.files["fp32.mnn"]}, ranking.schema, trained.reference.inputs, reference="x")
     damaged = tmp_path / "damaged.mnn"
     damaged.write_bytes(b"not a model")
     with pytest.raises(DamagedFile, match="damaged.mnn"):
-        latency.measure({"a": damaged}, ranking.schema, trained.files["reference.npz"], reference="a")
+        latency.measure({"a": damaged}, ranking.schema, trained.reference.inputs, reference="a")
 
 
 @pytest.mark.parametrize("doomed", [1, latency.PROCESSES])
@@ -239,7 +238,7 @@ def test_a_file_whose_process_dies_while_it_is_timed_is_left_out(monkeypatch, tr
     monkeypatch.setattr(latency, "Child", Dying)
     files = {"litert fp32": trained.files["fp32.tflite"], "mnn fp32": trained.files["fp32.mnn"]}
     options = {"reference": "litert fp32", "batches": (1,), "threads": (1,), "seconds": 0.1}
-    blocks, memory, failed = latency.measure(files, ranking.schema, trained.files["reference.npz"], **options)
+    blocks, memory, failed = latency.measure(files, ranking.schema, trained.reference.inputs, **options)
     assert list(failed) == ["mnn fp32"] and "time fp32.mnn: the native code ended the process" in failed["mnn fp32"]
     assert set(blocks["variant"]) == set(memory.index) == {"litert fp32", *latency.AGAIN}
     assert blocks["process"].max() == latency.PROCESSES
@@ -249,8 +248,8 @@ def test_a_file_whose_process_dies_while_it_is_timed_is_left_out(monkeypatch, tr
 def test_comparison_has_the_columns_of_the_contract_first(trained, measured):
     blocks, memory, _ = measured
     files = {"tflite/fp32.tflite": trained.files["fp32.tflite"], "mnn/fp32.mnn": trained.files["fp32.mnn"]}
-    parities = {comparison.name_of(file): trained.reference.judge(trained.reference.scores) for file in files}
-    table = comparison.build(files, parities, latency.summarise(blocks, reference="litert fp32"), memory)
+    parities = {comparison.name_of(file): trained.reference.judge(trained.reference.outputs) for file in files}
+    table = comparison.build(RANKING, files, parities, latency.summarise(blocks, reference="litert fp32"), memory)
     contract = (
         "runtime, precision, file, bytes, max_abs_error, accuracy, auc, auc_delta, auc_delta_low, auc_delta_high, "
         "ndcg_at_10, kendall_tau, top10_overlap, distinct_scores, latency_us, latency_ratio, latency_ratio_low, "
@@ -276,7 +275,7 @@ def test_a_count_from_a_slow_moment_does_not_make_short_blocks(monkeypatch):
 def test_timed_calls_that_do_not_score_what_they_should_are_refused(trained, ranking, file, fault):
     model = runtimes.open_model(trained.files[file], ranking.schema, trusted=True)
     inputs = random_inputs(ranking.schema, 64)
-    expected = model.score(inputs)
+    expected = model.predict(inputs)
     latency.check_steps(model.steps(inputs), inputs, expected)
     if fault == "half the rows":
         steps = model.steps({name: array[:32] for name, array in inputs.items()})

@@ -3,15 +3,21 @@ import re
 
 import numpy as np
 import pytest
+from support import Scoring
 
 from helpers import runtimes
 from helpers.errors import ParityError
-from helpers.evaluation import metrics, parity
+from helpers.evaluation import parity
+from helpers.metrics import ranking as metrics
+from helpers.tasks import Truth
+from helpers.tasks import ranking as task
+from helpers.tasks.judgement import SAME_ERROR, TOO_FEW
+from helpers.tasks.ranking import RANKING
 
 
 @pytest.fixture
 def judge(trained):
-    return trained.reference.judge
+    return lambda scores: trained.reference.judge({"ranking_score": scores})
 
 
 def test_the_reference_is_the_same_as_itself(trained, judge):
@@ -50,11 +56,11 @@ def test_a_loss_of_auc_that_keeps_the_order_is_below_threshold():
     reference = rng.random(4000)
     labels = (rng.random(4000) < reference).astype(int)
     shifted = reference + np.repeat(rng.normal(0, 2, 200), 20)
-    result = parity.compare(shifted, reference, labels, requests)
+    result = task.compare(shifted, reference, labels, requests)
     assert result.kendall_tau == 1 and result.verdict == "broken" and "below threshold" in result.reason
 
 
-class StaleBatch:
+class StaleBatch(Scoring):
     """A runtime that answers with the rows of an earlier batch when the batch shrinks, as an unresized session does."""
 
     def __init__(self, model):
@@ -81,7 +87,7 @@ def test_examine_gives_a_verdict_where_scoring_fails(trained, ranking):
     stale = parity.examine(StaleBatch(model), trained.reference)
     assert stale.verdict == "broken" and stale.reason.startswith("batches disagree")
 
-    class Static:
+    class Static(Scoring):
         def score(self, inputs):
             return np.zeros((1, 1), np.float32)
 
@@ -101,9 +107,9 @@ def test_a_second_sigmoid_near_its_fixed_point_is_broken():
     rng = np.random.default_rng(0)
     scores = 1 / (1 + np.exp(-(0.66 + 0.3 * rng.standard_normal(5000))))
     labels, requests = (rng.random(5000) < scores).astype(np.int8), np.arange(5000) // 20
-    doubled = parity.compare(1 / (1 + np.exp(-scores)), scores, labels, requests)
+    doubled = task.compare(1 / (1 + np.exp(-scores)), scores, labels, requests)
     assert doubled.kendall_tau == 1 and doubled.auc_delta == 0
-    assert doubled.calibration_error < metrics.calibration_error(scores, labels) + parity.SHIP_CALIBRATION
+    assert doubled.calibration_error < metrics.calibration_error(scores, labels) + task.SHIP_CALIBRATION
     assert doubled.verdict == "broken" and doubled.reason.startswith(
         "scores are squeezed together: its logits grow by 0.2"
     )
@@ -120,7 +126,7 @@ def test_logit_slope_against_a_regression():
     assert np.isnan(metrics.logit_slope(scores, np.full(500, 0.5)))
 
 
-class Drawing:
+class Drawing(Scoring):
     """A file with dropout left on: every call draws anew."""
 
     def __init__(self, model, noise):
@@ -144,14 +150,14 @@ def test_scores_that_hardly_differ_are_not_the_same_in_another_order(trained):
     """All within 1e-5 of each other: a file that reverses them moves none by more than that."""
     reference = trained.reference
     close = 0.5 + 4e-6 * (reference.scores[:, 0] - 0.5)
-    result = parity.compare(1 - close, close, reference.labels, reference.requests)
-    assert result.max_abs_error < parity.SAME_ERROR and result.verdict == "broken"
-    assert parity.compare(close, close, reference.labels, reference.requests).verdict == "same"
+    result = task.compare(1 - close, close, reference.truth.labels, reference.truth.groups)
+    assert result.max_abs_error < SAME_ERROR and result.verdict == "broken"
+    assert task.compare(close, close, reference.truth.labels, reference.truth.groups).verdict == "same"
     constant = np.full(4200, 0.5)
-    assert parity.compare(constant, constant, reference.labels, reference.requests).verdict == "same"
+    assert task.compare(constant, constant, reference.truth.labels, reference.truth.groups).verdict == "same"
 
 
-class Jitter:
+class Jitter(Scoring):
     """A runtime that rounds differently in batches of more than one row, by `step`."""
 
     def __init__(self, model, step):
@@ -177,8 +183,9 @@ def test_every_figure_against_its_own_definition(trained, judge):
     reference = trained.reference
     scores = np.round(reference.scores * 50) / 50
     result = judge(scores)
-    labels, ours, before = reference.labels, scores[:, 0].astype(np.float64), reference.scores[:, 0].astype(np.float64)
-    groups = [np.flatnonzero(reference.requests == r) for r in np.unique(reference.requests)]
+    labels = reference.truth.labels
+    ours, before = (values[:, 0].astype(np.float64) for values in (scores, reference.scores))
+    groups = [np.flatnonzero(reference.truth.groups == r) for r in np.unique(reference.truth.groups)]
     assert result.max_abs_error == pytest.approx(np.abs(ours - before).max(), abs=1e-12)
     assert result.mean_abs_error == pytest.approx(np.abs(ours - before).mean(), abs=1e-12)
     assert result.auc_delta == pytest.approx(
@@ -232,7 +239,7 @@ def test_each_threshold_on_its_own(changed, verdict, reason):
     values = {}
     for name, value in {**fine, **changed}.items():
         values |= dict(zip((name, f"{name}_low", f"{name}_high"), np.atleast_1d(value), strict=False))
-    found = parity._verdict(values, parity.SAME_ERROR, requests=100)
+    found = task._verdict(values, SAME_ERROR, 100)
     assert found[0] == verdict and found[1].startswith(reason)
 
 
@@ -242,7 +249,7 @@ def _judged(rng, requests: int, noise: float, shift: float = 0.0):
     reference = 1 / (1 + np.exp(-rng.normal(0, 1.5, len(rows))))
     labels = (rng.random(len(rows)) < reference).astype(np.int8)
     file = 1 / (1 + np.exp(-(np.log(reference / (1 - reference)) + rng.normal(0, noise, len(rows)))))
-    return parity.compare(np.clip(file + shift, 0, 1), reference, labels, rows)
+    return task.compare(np.clip(file + shift, 0, 1), reference, labels, rows)
 
 
 def test_few_rows_are_not_called_broken_and_not_shipped_by_luck():
@@ -259,7 +266,7 @@ def test_few_rows_are_not_called_broken_and_not_shipped_by_luck():
 def test_the_number_of_requests_that_would_tell_tells():
     rng = np.random.default_rng(1)
     few = [_judged(rng, 10, noise=0.15) for _ in range(60)]
-    said = [re.search(r"about ([\d,]+) requests", found.reason) for found in few if found.verdict == parity.TOO_FEW]
+    said = [re.search(r"about ([\d,]+) requests", found.reason) for found in few if found.verdict == TOO_FEW]
     enough = int(np.median([int(match[1].replace(",", "")) if match else np.inf for match in said]))
     assert 10 < enough < 1000
     verdicts = [_judged(rng, enough, noise=0.15).verdict for _ in range(40)]
@@ -283,12 +290,12 @@ def test_clusters_widen_intervals_and_survive_the_disk(tmp_path):
     labels = (rng.random(4000) < reference).astype(np.int8)
     scores = np.clip(reference + 0.1 * rng.normal(0, 1, 40)[user] * (reference - 0.5), 0, 1)
     inputs = {"x": np.zeros((4000, 1), np.float32)}
-    alone = parity.Reference(inputs, reference[:, None], labels, np.arange(4000) // 20)
-    together = dataclasses.replace(alone, clusters=user)
+    alone = parity.Reference(RANKING, inputs, {"p": reference[:, None]}, Truth(labels, np.arange(4000) // 20))
+    together = dataclasses.replace(alone, truth=dataclasses.replace(alone.truth, clusters=user))
     together.save(tmp_path / "reference.npz")
-    loaded = parity.Reference.load(tmp_path / "reference.npz")
-    np.testing.assert_array_equal(loaded.clusters, user)
-    by_request, by_user = alone.judge(scores), loaded.judge(scores)
+    loaded = parity.Reference.load(tmp_path / "reference.npz", RANKING, inputs)
+    np.testing.assert_array_equal(loaded.truth.clusters, user)
+    by_request, by_user = (found.judge({"p": scores}) for found in (alone, loaded))
     assert by_user.auc_delta == by_request.auc_delta and by_user.kendall_tau == by_request.kendall_tau
     width = [found.auc_delta_high - found.auc_delta_low for found in (by_request, by_user)]
     assert width[1] > 1.3 * width[0]
@@ -303,7 +310,7 @@ def test_swapping_inputs_of_one_width_is_seen(trained, ranking, judge):
 
 
 def test_reference_survives_the_disk(trained, tmp_path):
-    loaded = parity.Reference.load(trained.files["reference.npz"])
+    loaded = parity.Reference.load(trained.files["reference.npz"], RANKING, trained.reference.inputs)
     np.testing.assert_array_equal(loaded.scores, trained.reference.scores)
     assert list(loaded.inputs) == list(trained.reference.inputs)
     loaded.save(tmp_path / "again.npz")
@@ -311,7 +318,7 @@ def test_reference_survives_the_disk(trained, tmp_path):
 
 
 def test_table_hides_digits_that_mean_nothing(trained, judge):
-    table = parity.table(
+    table = task.agreement_table(
         {"a": judge(trained.reference.scores + np.float32(3e-7)), "b": judge(1 - trained.reference.scores)}
     )
     assert table.loc["a", "largest difference"] == "under 1e-05" and table.loc["b", "verdict"] == "broken"
@@ -322,4 +329,4 @@ def test_a_reference_that_is_not_finite_judges_nothing(trained, value):
     broken = trained.reference.scores.copy()
     broken[3] = value
     with pytest.raises(ParityError, match="the reference itself"):
-        parity.compare(trained.reference.scores, broken, trained.reference.labels, trained.reference.requests)
+        task.compare(trained.reference.scores, broken, trained.reference.truth.labels, trained.reference.truth.groups)

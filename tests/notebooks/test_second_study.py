@@ -20,11 +20,11 @@ from helpers.studies import Scenario, Study
 
 QUERY = Tensor("query_vec", "user", tuple(Dimension(f"q{i}", "") for i in range(3)))
 DOCUMENT = Tensor("doc_vec", "item", tuple(Dimension(f"d{i}", "") for i in range(5)))
-SCHEMA = Schema("clicks_model", (QUERY, DOCUMENT), Tensor("click", "score", (Dimension("score", ""),)))
+SCHEMA = Schema("clicks_model", (QUERY, DOCUMENT), (Tensor("click", "score", (Dimension("score", ""),)),))
 
 
 def draw(rng, n_rows):
-    return {t.name: rng.standard_normal((n_rows, t.width), dtype=np.float32) for t in SCHEMA.inputs}
+    return {t.name: rng.standard_normal((n_rows, *t.shape), dtype=np.float32) for t in SCHEMA.inputs}
 
 
 def utility(inputs):
@@ -34,7 +34,7 @@ def utility(inputs):
 def build_model(hidden_units=8):
     import keras
 
-    inputs = [keras.Input((t.width,), name=t.name) for t in SCHEMA.inputs]
+    inputs = [keras.Input(t.shape, name=t.name) for t in SCHEMA.inputs]
     hidden = keras.layers.Dense(hidden_units, activation="relu")(keras.layers.Concatenate()(inputs))
     return keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid", name="click")(hidden), name="clicks_model")
 
@@ -52,7 +52,7 @@ from helpers.studies import Scenario, Study
 
 TOPIC = Tensor("topic", "user", (Dimension("id", "topic", 0, 9),), "int32")
 DOCUMENT = Tensor("doc_vec", "item", tuple(Dimension(f"d{i}", "") for i in range(5)))
-SCHEMA = Schema("topics_model", (TOPIC, DOCUMENT), Tensor("click", "score", (Dimension("score", ""),)))
+SCHEMA = Schema("topics_model", (TOPIC, DOCUMENT), (Tensor("click", "score", (Dimension("score", ""),)),))
 
 
 def draw(rng, n_rows):
@@ -67,7 +67,7 @@ def utility(inputs):
 def build_model(hidden_units=8):
     import keras
 
-    topic, document = (keras.Input((t.width,), name=t.name, dtype=t.dtype) for t in SCHEMA.inputs)
+    topic, document = (keras.Input(t.shape, name=t.name, dtype=t.dtype) for t in SCHEMA.inputs)
     looked_up = keras.layers.Flatten()(keras.layers.Embedding(10, 5)(topic))
     hidden = keras.layers.Dense(hidden_units, activation="relu")(keras.layers.Concatenate()([looked_up, document]))
     score = keras.layers.Dense(1, activation="sigmoid", name="click")(hidden)

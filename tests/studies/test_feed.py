@@ -4,17 +4,21 @@ import json
 
 import numpy as np
 import pytest
+from support import Scoring
 
 from helpers import datasets, features, runtimes, studies, training
 from helpers.bundle import archive, client, make, native, sources
 from helpers.convert import mnn, tflite
 from helpers.errors import BadInput, DamagedFile, ParityError
-from helpers.evaluation import metrics, parity
+from helpers.evaluation import parity
+from helpers.metrics import ranking as metrics
 from helpers.quiet import tensorflow
 from helpers.schema import Dimension, Schema, Tensor
 from helpers.studies.feed import fields, world
 from helpers.studies.feed.model import READER, build_model
 from helpers.studies.feed.split import split_model
+from helpers.tasks import Truth
+from helpers.tasks.ranking import RANKING
 
 SIZES = {"rows": 20_000, "validation_rows": 2000, "test_rows": 2000}
 
@@ -108,7 +112,7 @@ def test_every_id_is_within_the_schema(data, study):
     for split in datasets.SPLITS:
         study.schema.check(data.arrays(split)[0])
     assert all(data.encoding.sizes[t.name] <= t.dimensions[0].high + 1 for t in study.schema.inputs)
-    assert len(study.schema.inputs) >= 20 and all(t.dtype == "int64" and t.width == 1 for t in study.schema.inputs)
+    assert len(study.schema.inputs) >= 20 and all(t.dtype == "int64" and t.size == 1 for t in study.schema.inputs)
 
 
 @pytest.mark.parametrize("suffix", ["tflite", "mnn"])
@@ -139,7 +143,7 @@ def test_mnn_never_narrows_in_silence(files):
     wide = Schema(
         "wide",
         tuple(Tensor(t.name, t.role, (Dimension(t.name, "", -(2**62), 2**62),), "int64") for t in fields.SCHEMA.inputs),
-        fields.SCORE,
+        (fields.SCORE,),
     )
     opened = runtimes.open_model(files[1] / "feed.mnn", wide, trusted=True)
     inputs = {t.name: np.zeros((2, 1), np.int64) for t in wide.inputs}
@@ -173,14 +177,16 @@ def test_two_fields_of_one_size_are_swapped_and_noticed(files, study):
     opened = runtimes.open_model(files[1] / "feed.tflite", study.schema, trusted=True)
     scores = opened.score(rows)
     requests = np.arange(2000) // 20
-    reference = parity.Reference(rows, scores, (scores[:, 0] > np.median(scores)).astype(np.int8), requests)
+    reference = parity.Reference(
+        RANKING, rows, {"click": scores}, Truth((scores[:, 0] > np.median(scores)).astype(np.int8), requests)
+    )
     with pytest.raises(ParityError, match="feed.tflite does not score as its reference"):
         parity.require_same(_Swapping(opened), reference, "feed.tflite")
 
 
-class _Swapping:
+class _Swapping(Scoring):
     def __init__(self, model):
-        self.model = model
+        self.model, self.schema = model, model.schema
 
     def score(self, inputs):
         return self.model.score(parity.swapped(inputs) or inputs)
@@ -211,7 +217,7 @@ def bundle(files, study, tmp_path_factory):
     content = make.contents(models, cases)
     content |= make.raw_contents(encoding, raws, models, study.schema, cases.tolerance)
     files = {name: {"tolerance": value} for name, value in cases.tolerance.items()}
-    manifest = {"version": "v1", "files": files, "schema": study.schema.to_json()}
+    manifest = {"format": archive.FORMAT, "version": "v1", "files": files, "schema": study.schema.to_json()}
     content[archive.MANIFEST] = json.dumps({**manifest, "sha256": {}}).encode()
     for name in list(content):
         if name != archive.MANIFEST:

@@ -38,6 +38,8 @@ _LOCAL, _END = struct.Struct("<4s5H3I2H"), struct.Struct("<4s4H2IH")
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(10))}
 _URL = r".{1,2048}"
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+FORMAT = 2
+"""Of a descriptor and of ``model.json``; a descriptor without one is of the first."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Descriptor:
     size: int
     scene: int = 1
     minimum: Mapping[str, str] = field(default_factory=dict)
+    format: int = FORMAT
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
@@ -62,7 +65,7 @@ class Descriptor:
         Raises
         ------
         DamagedFile : not JSON, a field is missing or of another form, a version that cannot be a folder name, a size
-            beyond `MOST_BYTES`.
+            beyond `MOST_BYTES`, another `FORMAT`.
         """
         try:
             content = strict_json.read(text)
@@ -89,8 +92,22 @@ class Descriptor:
         minimum = content.get("minimum", {})
         if not isinstance(minimum, dict) or not all(isinstance(value, str) for value in minimum.values()):
             raise DamagedFile("the descriptor's minimum does not map runtimes to versions")
+        _check_format(content, DESCRIPTOR)
         names = ("modelUrl", "version", "md5", "sha256", "size", "scene")
         return Descriptor(**{name: content[name] for name in names}, minimum=minimum)
+
+
+def earlier(what: str) -> DamagedFile:
+    """The refusal of what was made before `FORMAT`."""
+    return DamagedFile(f"{what} made by an earlier version: run stage 06 again, which makes the bundle anew")
+
+
+def _check_format(content: Mapping, name: str) -> None:
+    form = content.get("format", 1)
+    if form == 1 and type(form) is int:
+        raise earlier(f"{name} was")
+    if form != FORMAT or type(form) is not int:
+        raise DamagedFile(f"{name} has the format {str(form)[:80]!r}, this version reads {FORMAT}")
 
 
 def pack(content: Mapping[str, bytes], target: Path) -> None:
@@ -257,7 +274,7 @@ def manifest(folder: Path) -> dict:
 
     Raises
     ------
-    DamagedFile : there is none, or it is not of that form.
+    DamagedFile : there is none, it is not of that form, or of another `FORMAT`.
     """
     path = folder / MANIFEST
     try:
@@ -268,6 +285,7 @@ def manifest(folder: Path) -> dict:
         text = all(isinstance(word, str) for pair in content["sha256"].items() for word in pair)
         models = content["files"]
         if text and isinstance(models, dict) and models and set(models) <= set(content["sha256"]):
+            _check_format(content, MANIFEST)
             return content
     except FileNotFoundError:
         raise DamagedFile(f"the bundle has no {MANIFEST}") from None
@@ -285,5 +303,5 @@ def schema(manifest: Mapping) -> Schema:
     """
     try:
         return Schema.from_json(manifest["schema"])
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise DamagedFile(f"the schema in {MANIFEST} is damaged: {type(error).__name__}: {error}") from error

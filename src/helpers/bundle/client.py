@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,9 +162,14 @@ def _score_here(folder: str) -> dict:
     manifest = archive.manifest(Path(folder))  # the parent has compared every file with it
     schema = archive.schema(manifest)
     cases = golden.read(Path(folder))
-    names = [(tensor.name, tensor.width, tensor.dtype) for tensor in schema.inputs]
-    if list(cases.inputs) != names or cases.output != schema.output.name:
-        raise DamagedFile(f"the golden cases are of inputs {list(cases.inputs)}, the model takes {names}")
+    for kind, found, tensors in (
+        ("inputs", cases.inputs, schema.inputs),
+        ("outputs", cases.outputs, schema.outputs),
+    ):
+        if found != (wanted := golden.described(tensors)):
+            raise DamagedFile(f"the golden cases are of {kind} {_text(found)}, the model has {_text(wanted)}")
+    if schema.batch is not None and (rows := {case.rows for case in cases.cases}) != {schema.batch}:
+        raise DamagedFile(f"the golden cases have {sorted(rows)} rows, the model takes {schema.batch} at a time")
     _same_tolerance("golden cases", cases.tolerance, manifest)
     raw = _sessions(Path(folder), manifest)
     for file in cases.tolerance:
@@ -180,6 +185,10 @@ def _score_here(folder: str) -> dict:
     return {"version": str(manifest.get("version", "")), "cases": dict.fromkeys(cases.tolerance, scored)}
 
 
+def _text(tensors: Iterable[golden.Described]) -> str:
+    return ", ".join(f"{name} {dtype} {list(shape)}" for name, shape, dtype in tensors)
+
+
 def _sessions(folder: Path, manifest: Mapping) -> tuple[features.Encoding, sessions.Sessions] | None:
     """The encoding of a bundle and its golden sessions; None if the app makes the model's inputs."""
     there = {archive.FEATURES, sessions.FILE} & set(manifest["sha256"])
@@ -189,21 +198,25 @@ def _sessions(folder: Path, manifest: Mapping) -> tuple[features.Encoding, sessi
         raise DamagedFile(f"the bundle has {there.pop()} alone: {archive.FEATURES} and {sessions.FILE} belong together")
     encoding = features.load(folder / archive.FEATURES)
     cases = sessions.from_json((folder / sessions.FILE).read_bytes())
-    _same_tolerance("sessions", cases.tolerance, manifest)
+    output = archive.schema(manifest).output.name
+    _same_tolerance("sessions", {file: {output: value} for file, value in cases.tolerance.items()}, manifest)
     return encoding, cases
 
 
-def _same_tolerance(name: str, tolerance: Mapping[str, float], manifest: Mapping) -> None:
+def _same_tolerance(name: str, tolerance: Mapping[str, Mapping[str, float]], manifest: Mapping) -> None:
     """Refuse cases that allow other differences than the manifest states: one of them is not of this bundle."""
     models = manifest["files"].items()
     stated = {file: said.get("tolerance") if isinstance(said, dict) else None for file, said in models}
     if set(tolerance) != set(stated):
         raise DamagedFile(f"the {name} are of {sorted(tolerance)}, the bundle has {sorted(stated)}")
-    for file, allowed in tolerance.items():
-        if type(stated[file]) not in (int, float) or stated[file] != allowed:
-            raise DamagedFile(
-                f"the {name} allow {file} differences of {allowed:g}, {archive.MANIFEST} says {stated[file]!r}"
-            )
+    for file, by_output in tolerance.items():
+        for output, allowed in by_output.items():
+            said = stated[file].get(output) if isinstance(stated[file], dict) else None
+            if type(said) not in (int, float) or said != allowed:
+                where = f" in {output}" if len(by_output) > 1 else ""
+                raise DamagedFile(
+                    f"the {name} allow {file} differences of {allowed:g}{where}, {archive.MANIFEST} says {said!r}"
+                )
 
 
 def _place(installed: Installation, bundle: str) -> tuple[Path, Checked | None]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,10 @@ from helpers import child, features
 from helpers.bundle import archive, golden, sessions
 from helpers.convert import recipes
 from helpers.errors import BadInput
-from helpers.evaluation import parity
 from helpers.runtimes import open_model, runtime_of, variant_of
 from helpers.schema import Schema
-
-FIGURES = ("verdict", "accuracy", "auc", "auc_delta", "auc_delta_low", "auc_delta_high", "ndcg_at_10", "kendall_tau")
+from helpers.tasks import Task
+from helpers.tasks.judgement import BATCH_ERROR, SAME_ERROR, SHIPS, error_text
 
 
 def choose(comparison, recommended: str | None, variant: str = "recommended") -> dict[str, str]:
@@ -39,7 +39,7 @@ def choose(comparison, recommended: str | None, variant: str = "recommended") ->
     ------
     BadInput : there is no such variant, or it is broken; the message lists those that can be shipped.
     """
-    usable = comparison[(comparison["runtime"] != "keras") & comparison["verdict"].isin(parity.SHIPS)]
+    usable = comparison[(comparison["runtime"] != "keras") & comparison["verdict"].isin(SHIPS)]
     names = {f"{row['runtime']} {row['precision']}": row["file"] for _, row in usable.iterrows()}
     chosen = recommended if variant == "recommended" else names.get(variant)
     if chosen is None or chosen not in names.values():
@@ -68,47 +68,57 @@ def cases(
 
     Returns
     -------
-    Cases with the tolerance of each file: `parity.SAME_ERROR` if it computes in float32, and one step of an eight-bit
-    score, `parity.BATCH_ERROR`, if another device's integer kernels may round another way.
+    Cases with the tolerance of each file and output, in parts of the output's scale: `SAME_ERROR` if the file
+    computes in float32, and one step of an eight-bit score, `BATCH_ERROR`, if another device's integer kernels
+    may round another way.
     """
     inputs = golden.draw(schema, typical, seed=seed)
-    trained = _scores_of_keras(keras, schema, inputs)
-    scores = {}
+    trained = _outputs_of_keras(keras, schema, inputs)
+    expected = {}
     for file, path in files.items():
         with open_model(path, schema) as model:
-            scores[file] = {name: model.score(values).reshape(-1) for name, values in inputs.items()}
-    made = [
-        golden.Case(name, values, trained[name], {file: scores[file][name] for file in files})
+            expected[file] = {name: model.predict(values) for name, values in inputs.items()}
+    made = tuple(
+        golden.Case(name, values, trained[name], {file: expected[file][name] for file in files})
         for name, values in inputs.items()
-    ]
-    tolerance = {}
-    for file in files:
-        moved = max(float(np.abs(case.expected[file] - case.keras).max()) for case in made)
-        tolerance[file] = parity.SAME_ERROR if moved <= parity.SAME_ERROR else parity.BATCH_ERROR
-    own = tuple((tensor.name, tensor.width, tensor.dtype) for tensor in schema.inputs)
-    return golden.Golden(own, schema.output.name, tolerance, tuple(made))
+    )
+    ends = golden.described(schema.inputs), golden.described(schema.outputs)
+    cases = golden.Golden(*ends, {}, made)
+    return replace(cases, tolerance={file: _tolerance(cases, file) for file in files})
 
 
-def _scores_of_keras(keras: Path, schema: Schema, inputs: Mapping[str, Mapping[str, np.ndarray]]) -> dict:
-    """Scores of the trained model by case, from a process that has TensorFlow imported where that is possible."""
+def _tolerance(cases: golden.Golden, file: str) -> dict[str, float]:
+    """By output, the largest difference that a file may show elsewhere."""
+    same = cases.trained_difference(file) <= SAME_ERROR
+    allowed = SAME_ERROR if same else BATCH_ERROR
+    return {output.name: allowed * cases.scale(output.name) for output in cases.outputs}
+
+
+def _outputs_of_keras(keras: Path, schema: Schema, inputs: Mapping[str, Mapping[str, np.ndarray]]) -> dict:
+    """Outputs of the trained model by case, from a process that has TensorFlow imported where that is possible."""
     with tempfile.TemporaryDirectory() as folder:
         for number, values in enumerate(inputs.values()):
             np.savez(Path(folder) / f"{number}.npz", **values)
         with child.Child(f"score {keras.name}", imports="notebooks") as process:
             request = {"keras": str(keras), "schema": schema.to_json(), "folder": folder, "cases": len(inputs)}
-            process.call(f"{__name__}:_score_here", **request)
-        return {name: np.load(Path(folder) / f"{number}.npy") for number, name in enumerate(inputs)}
+            process.call(f"{__name__}:_predict_here", **request)
+        return {name: _arrays(Path(folder) / f"outputs-{number}.npz") for number, name in enumerate(inputs)}
 
 
-def _score_here(keras: str, schema: dict, folder: str, cases: int) -> None:
-    """Score files of inputs; runs in a child process."""
+def _predict_here(keras: str, schema: dict, folder: str, cases: int) -> None:
+    """Compute the outputs of files of inputs; runs in a child process."""
     model = open_model(Path(keras), Schema.from_json(schema), trusted=True)
     for number in range(cases):
-        with np.load(Path(folder) / f"{number}.npz", allow_pickle=False) as values:
-            np.save(Path(folder) / f"{number}.npy", np.array(model.score(dict(values))).reshape(-1))
+        outputs = model.predict(_arrays(Path(folder) / f"{number}.npz"))
+        np.savez(Path(folder) / f"outputs-{number}.npz", **outputs)
 
 
-def chosen_table(comparison, files: Mapping[str, str]):
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+def chosen_table(task: Task, comparison, files: Mapping[str, str]):
     """What `choose` chose, to read: DataFrame of text, a row a file."""
     import pandas as pd
 
@@ -117,33 +127,37 @@ def chosen_table(comparison, files: Mapping[str, str]):
         "runtime": rows["runtime"],
         "precision": rows["precision"],
         "bytes": [f"{value:,}" for value in rows["bytes"]],
-        "Kendall tau": [f"{value:.3f}" for value in rows["kendall_tau"]],
+        task.agreement_name: [f"{value:.3f}" for value in rows[task.agreement]],
         "verdict": rows["verdict"],
     }
     return pd.DataFrame({name: list(values) for name, values in cells.items()}, index=list(files))
 
 
 def cases_table(cases: golden.Golden):
-    """The golden cases to read: DataFrame of text, a row a case, with how far each file is from the trained model."""
+    """The golden cases to read: DataFrame of text, a row a case, with how far each file is from the trained model.
+
+    Where there are several outputs, the furthest.
+    """
     import pandas as pd
 
     rows = {}
     for case in cases.cases:
-        moved = {
-            file: parity.error_text(float(np.abs(values - case.keras).max())) for file, values in case.expected.items()
-        }
+        moved = {file: error_text(cases.case_difference(file, case)) for file in case.expected}
         rows[case.name] = {"rows": case.rows, **{f"{file} moves by": text for file, text in moved.items()}}
     return pd.DataFrame(rows).T
 
 
 def input_table(schema: Schema):
-    """What an app must feed, to read: DataFrame of text, a row a dimension of an input."""
+    """What an app must feed, to read: DataFrame of text, a row a dimension of an input.
+
+    Of an input whose values have no meaning of their own, one row, where the shape stands for the dimension.
+    """
     import pandas as pd
 
     rows = [
-        (tensor.name, tensor.dtype, i, d.meaning, f"{d.low:g} to {d.high:g}")
+        (tensor.name, tensor.dtype, place, part.meaning, f"{part.low:g} to {part.high:g}")
         for tensor in schema.inputs
-        for i, d in enumerate(tensor.dimensions)
+        for place, part in list(enumerate(tensor.dimensions)) or [(" x ".join(map(str, tensor.shape)), tensor)]
     ]
     return pd.DataFrame(rows, columns=["input", "type", "at", "meaning", "range"]).set_index(["input", "type", "at"])
 
@@ -159,7 +173,7 @@ def raw_contents(
     raws: Iterable[Mapping],
     models: Mapping[str, Path],
     schema: Schema,
-    tolerance: Mapping[str, float],
+    tolerance: Mapping[str, Mapping[str, float]],
     *,
     seed: int = 0,
 ) -> dict[str, bytes]:
@@ -168,12 +182,22 @@ def raw_contents(
     Parameters
     ----------
     raws : sessions of the study, in the raw form; hard ones are added, see `sessions.generate`.
-    tolerance : by name in the bundle, as in the golden cases.
+    tolerance : by name in the bundle and output, as in the golden cases.
+
+    Raises
+    ------
+    BadInput : the model decides by something else than one float32 a row.
     """
+    output = schema.output
+    if output.shape != (1,) or output.dtype != "float32":
+        raise BadInput(
+            f"{output.name} is {output.dtype} {list(output.shape)}: candidates are ordered by one float32 each"
+        )
     texts = {f"session {i}": json.dumps(raw) for i, raw in enumerate(raws, start=1)}
     texts |= sessions.generate(encoding, seed=seed)
     score = {name: open_model(path, schema).score for name, path in models.items()}
-    made = sessions.make(encoding, texts, score, tolerance)
+    allowed = {name: by_output[output.name] for name, by_output in tolerance.items()}
+    made = sessions.make(encoding, texts, score, allowed)
     described = (json.dumps(encoding.to_json(), allow_nan=False) + "\n").encode()
     return {archive.FEATURES: described, sessions.FILE: sessions.to_json(made).encode()}
 
@@ -216,6 +240,7 @@ def minimum_versions(files: Mapping[str, str]) -> dict[str, str]:
 
 
 def manifest(
+    task: Task,
     schema: Schema,
     comparison,
     files: Mapping[str, str],
@@ -242,17 +267,18 @@ def manifest(
     for name, file in files.items():
         row = rows.loc[file]
         runtime, precision = variant_of(file)
-        figures = {key: row[key] if key == "verdict" else _figure(row[key]) for key in FIGURES}
+        figures = {name: _figure(row[name]) for name in task.columns}
         described[name] = {
             "runtime": runtime,
             "precision": precision,
             "bytes": int(row["bytes"]),
-            "tolerance": cases.tolerance[name],
-            "largest difference to the trained model": float(f"{cases.keras_difference(name):.3g}"),
+            "tolerance": dict(cases.tolerance[name]),
+            "largest difference to the trained model": float(f"{cases.trained_difference(name):.3g}"),
+            "verdict": row["verdict"],
             **figures,
         }
     said = {
-        "format": 1,
+        "format": archive.FORMAT,
         "model": schema.model_name,
         "version": version,
         "run": run,

@@ -5,9 +5,13 @@ name. What they see:
 
     model       name of the model, as in the schema
     name        the same in upper camel case, to name a class
-    inputs      of each: name, width, dtype (float32, int32 or int64), dimensions (name, meaning, low, high), and
-                `outside`, integers that its first dimension does not take, to test with
-    output      name and the meaning of a score
+    inputs      of each: name, dtype (float32, int32, int64 or uint8), shape and size of a row, meaning, dimensions
+                (name, meaning, low, high; may be none), `ranges` (low, high: by dimension, or one for all values), and
+                `outside`, integers that its first value does not take, to test with
+    outputs     the same of each
+    output      the first of them, by which a task decides
+    single      whether it is the only one, and one float32 a row: a score
+    batch       number of rows that the files take at a time; None is any
     files       names of the model files in the bundle: model.tflite, model.mnn
     minimum     least version of each runtime: of ``tflite`` or ``litert``, and of ``mnn``
     encoding    whether the phone makes the inputs itself, of raw sessions as ``features.json`` says
@@ -25,10 +29,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from helpers.errors import BadInput
-from helpers.schema import Schema
+from helpers.schema import Schema, Tensor
 
 FOLDER = Path(__file__).resolve().parents[1] / "templates" / "bundle"
-_INTEGERS = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
+_INTEGERS = {"uint8": (0, 255), "int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 
 
 def render(schema: Schema, files: Iterable[str], minimum: Mapping[str, str], encoding: bool = False) -> dict[str, str]:
@@ -42,7 +46,8 @@ def render(schema: Schema, files: Iterable[str], minimum: Mapping[str, str], enc
 
     Raises
     ------
-    BadInput : ``model.mnn`` is in the bundle, and an input takes integers beyond 32 bits, which MNN does not have.
+    BadInput : ``model.mnn`` is in the bundle, and an input takes integers beyond 32 bits, which MNN does not have; the
+        phone makes the inputs of any number of candidates, and the files take a fixed number, or do not score.
 
     Returns
     -------
@@ -60,15 +65,16 @@ def render(schema: Schema, files: Iterable[str], minimum: Mapping[str, str], enc
     )
     environment.filters |= {"quoted": _quoted, "kotlin": _kotlin, "comment": _comment}
     name = class_name(schema.model_name)
-    plain = schema.to_json()
-    for tensor in (*plain["inputs"], plain["output"]):
-        tensor["width"] = tensor.pop("shape")[1]
     files = list(files)
-    for tensor in plain["inputs"]:
-        tensor["outside"] = _outside(tensor)
-        if "model.mnn" in files and tensor["dtype"] != "float32":
+    for tensor in schema.inputs:
+        if "model.mnn" in files and tensor.dtype != "float32":
             _check_32_bits(tensor)
-    values = {"model": schema.model_name, "name": name, "inputs": plain["inputs"], "output": plain["output"]}
+    single = len(schema.outputs) == 1 and schema.output.dtype == "float32" and schema.output.shape == (1,)
+    if encoding and (schema.batch is not None or schema.output.dtype != "float32" or schema.output.shape != (1,)):
+        raise BadInput(f"{schema.model_name} must give any number of candidates one float32 each to re-rank them")
+    inputs, outputs = ([_plain(tensor) for tensor in tensors] for tensors in (schema.inputs, schema.outputs))
+    values = {"model": schema.model_name, "name": name, "inputs": inputs, "outputs": outputs, "output": outputs[0]}
+    values |= {"single": single, "batch": schema.batch}
     values |= {"files": files, "minimum": dict(minimum), "encoding": encoding}
     rendered = {
         template.replace("__name__", name): environment.get_template(template).render(values)
@@ -77,21 +83,29 @@ def render(schema: Schema, files: Iterable[str], minimum: Mapping[str, str], enc
     return {path: text for path, text in rendered.items() if text.strip()}
 
 
-def _outside(tensor: Mapping) -> list[int]:
-    """Integers of the tensor's type just below and just above the range of its first dimension."""
-    if tensor["dtype"] == "float32":
+def _plain(tensor: Tensor) -> dict:
+    """What templates see of a tensor."""
+    ranges = [{"low": part.low, "high": part.high} for part in tensor.dimensions or [tensor]]
+    plain = {name: getattr(tensor, name) for name in ("name", "dtype", "size", "meaning", "low", "high")}
+    plain |= {"shape": list(tensor.shape), "dimensions": [vars(dimension) for dimension in tensor.dimensions]}
+    return plain | {"ranges": ranges, "outside": _outside(tensor, **ranges[0])}
+
+
+def _outside(tensor: Tensor, low: float, high: float) -> list[int]:
+    """Integers of the tensor's type just below and just above a range."""
+    if tensor.dtype == "float32":
         return []
-    first, (low, high) = tensor["dimensions"][0], _INTEGERS[tensor["dtype"]]
-    beside = math.ceil(first["low"]) - 1, math.floor(first["high"]) + 1
-    return [value for value in beside if low <= value <= high and not first["low"] <= float(value) <= first["high"]]
+    least, most = _INTEGERS[tensor.dtype]
+    beside = math.ceil(low) - 1, math.floor(high) + 1
+    return [value for value in beside if least <= value <= most and not low <= float(value) <= high]
 
 
-def _check_32_bits(tensor: Mapping) -> None:
-    low, high = _INTEGERS["int32"]
-    for dimension in tensor["dimensions"]:
-        if dimension["low"] < low or dimension["high"] > high:
+def _check_32_bits(tensor: Tensor) -> None:
+    least, most = _INTEGERS["int32"]
+    for part in tensor.dimensions or [tensor]:
+        if part.low < least or part.high > most:
             raise BadInput(
-                f"{tensor['name']} takes integers from {dimension['low']:.0f} to {dimension['high']:.0f}, "
+                f"{tensor.name} takes integers from {part.low:.0f} to {part.high:.0f}, "
                 "MNN has 32 bits: narrow its range in the schema, or make the bundle without model.mnn"
             )
 

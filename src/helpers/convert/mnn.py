@@ -81,7 +81,7 @@ def quantise(source: Path, schema: Schema, path: Path, calibration: Path, settin
         for name, array in arrays.items():
             np.savetxt(sample / f"{name}.txt", array.reshape(-1), fmt="%.9g")
         shapes = [{"name": name, "shape": list(array.shape)} for name, array in arrays.items()]
-        described = {"inputs": shapes, "outputs": [schema.output.name]}
+        described = {"inputs": shapes, "outputs": schema.output_names}
         (sample / "input.json").write_text(json.dumps(described, allow_nan=False), encoding="utf-8")
         config = Path(folder) / "config.json"
         config.write_text(
@@ -136,7 +136,7 @@ def _interface_here(path: str, schema: dict) -> list[tuple[str, str, list[int]]]
     interpreter = MNN.Interpreter(path)
     session = interpreter.createSession({"backend": "CPU", "numThread": 1})
     found = [(name, "input", interpreter.getSessionInput(session, name)) for name in declared.input_names]
-    found.append((declared.output.name, "output", interpreter.getSessionOutput(session, declared.output.name)))
+    found += [(name, "output", interpreter.getSessionOutput(session, name)) for name in declared.output_names]
     for name, kind, tensor in found:
         if tensor is None:
             raise DamagedFile(f"{Path(path).name} has no {kind} {name}")

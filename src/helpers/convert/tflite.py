@@ -18,6 +18,7 @@ from pathlib import Path
 from helpers import child
 from helpers.errors import ConversionFailed
 from helpers.quiet import native_output, tensorflow
+from helpers.runtimes.keras import named_outputs
 from helpers.schema import Schema
 
 SIGNATURE = "serving_default"
@@ -42,9 +43,16 @@ def convert(model, schema: Schema, path: Path) -> None:
     import keras
 
     def endpoint(inputs):
-        return {schema.output.name: model(inputs, training=False)}
+        outputs = named_outputs(model, model(inputs, training=False))
+        if len(outputs) == len(schema.outputs) == 1:  # whatever the model calls it
+            return {schema.output.name: next(iter(outputs.values()))}
+        return {name: outputs[name] for name in schema.output_names}
 
-    signature = {t.name: tf.TensorSpec((None, t.width), t.dtype, name=t.name) for t in schema.inputs}
+    given = sorted(named_outputs(model, model.output))
+    if len(given) > 1 and given != sorted(schema.output_names):
+        raise ConversionFailed(f"the model gives {given}, the schema says {schema.output_names}")
+
+    signature = {t.name: tf.TensorSpec((schema.batch, *t.shape), t.dtype, name=t.name) for t in schema.inputs}
     with tempfile.TemporaryDirectory() as folder, native_output() as log:
         try:
             archive = keras.export.ExportArchive()
@@ -146,8 +154,8 @@ def plain(model, *, optimise: bool = False) -> Iterator[Path]:
 def named(content: bytes, schema: Schema, *, restore_batch: bool = False) -> bytes:
     """The same TFLite model with tensors named and inputs ordered as the schema declares; signature kept.
 
-    `restore_batch` declares the output's batch dynamic again: ai-edge-quantizer forgets it on the tensors that it
-    adds. Whether the file then answers every row, opening it shows.
+    `restore_batch` declares the outputs' batch free again, where the schema's is: ai-edge-quantizer
+    forgets it on the tensors that it adds. Whether the file then answers every row, opening it shows.
     """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as flat
@@ -159,10 +167,10 @@ def named(content: bytes, schema: Schema, *, restore_batch: bool = False) -> byt
         raise ConversionFailed(f"the converted file has no signature {SIGNATURE!r}")
     inputs = {entry.name.decode(): entry for entry in signature.inputs}
     outputs = {entry.name.decode(): entry for entry in signature.outputs}
-    if set(inputs) != set(schema.input_names) or set(outputs) != {schema.output.name}:
+    if set(inputs) != set(schema.input_names) or set(outputs) != set(schema.output_names):
         raise ConversionFailed(
             f"the converted file takes {sorted(inputs)} and gives {sorted(outputs)}, "
-            f"the model takes {schema.input_names} and gives {schema.output.name}"
+            f"the model takes {schema.input_names} and gives {schema.output_names}"
         )
     ends = {**inputs, **outputs}
     for index, tensor in enumerate(graph.tensors):  # the integer twin of a quantised input or output keeps another name
@@ -172,7 +180,11 @@ def named(content: bytes, schema: Schema, *, restore_batch: bool = False) -> byt
         tensor = graph.tensors[entry.tensorIndex]
         tensor.name = name.encode()
         shape = list(tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature)
-        if name in outputs and restore_batch:
+        if schema.batch is not None:
+            if shape[0] != schema.batch:
+                found = [int(n) for n in shape]
+                raise ConversionFailed(f"{name} has the shape {found}, the batch is {schema.batch}")
+        elif name in outputs and restore_batch:
             tensor.shapeSignature = [-1, *shape[1:]]
         elif shape[0] != -1:
             raise ConversionFailed(
@@ -180,7 +192,8 @@ def named(content: bytes, schema: Schema, *, restore_batch: bool = False) -> byt
             )
     signature.inputs = [inputs[name] for name in schema.input_names]
     graph.inputs = [entry.tensorIndex for entry in signature.inputs]
-    graph.outputs = [outputs[schema.output.name].tensorIndex]
+    signature.outputs = [outputs[name] for name in schema.output_names]
+    graph.outputs = [entry.tensorIndex for entry in signature.outputs]
     builder = flatbuffers.Builder(len(content) + 1024)
     builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
     return bytes(builder.Output())

@@ -18,6 +18,7 @@ from helpers.evaluation import parity
 from helpers.runs import Stage
 from helpers.runtimes import open_model
 from helpers.schema import Schema
+from helpers.tasks.judgement import SAME, Judgement, error_text
 
 SUFFIXES = {"litert": ("tflite", ".tflite"), "mnn": ("mnn", ".mnn")}
 """Runtime to folder of the run and suffix."""
@@ -36,7 +37,7 @@ class Outcome:
     recipe: Recipe
     file: str | None
     bytes: int | None
-    parity: parity.Parity | None
+    parity: Judgement | None
     reason: str
     scores: np.ndarray | None = None
 
@@ -55,7 +56,8 @@ def check_calibration(rows: Mapping[str, np.ndarray], inputs: Mapping[str, np.nd
     """
     for name, values in inputs.items():
         if name not in rows or rows[name].shape[1:] != values.shape[1:]:
-            raise ConversionFailed(f"the calibration rows lack {name}, or not all of its {values.shape[1]} columns")
+            shape = list(values.shape[1:])
+            raise ConversionFailed(f"the calibration rows lack {name}, or are not of its shape {shape}")
         if not np.issubdtype(values.dtype, np.floating):
             continue
         given, expected = (np.quantile(array, [0.05, 0.95], axis=0) for array in (rows[name], values))
@@ -64,10 +66,11 @@ def check_calibration(rows: Mapping[str, np.ndarray], inputs: Mapping[str, np.nd
         wrong = varies & ((width > CALIBRATION_WIDTH * usual) | (usual > CALIBRATION_WIDTH * width))
         wrong |= varies & (np.abs(given.mean(axis=0) - expected.mean(axis=0)) > np.maximum(width, usual))
         if wrong.any():
-            column = int(np.flatnonzero(wrong)[0])
-            (low, high), (least, most) = given[:, column], expected[:, column]
+            place = tuple(int(i) for i in np.argwhere(wrong)[0])
+            (low, high), (least, most) = given[:, *place], expected[:, *place]
+            at = ", ".join(map(str, place))
             raise ConversionFailed(
-                f"the calibration rows are not of this data: most of {name}[{column}] is between {low:.3g} and "
+                f"the calibration rows are not of this data: most of {name}[{at}] is between {low:.3g} and "
                 f"{high:.3g} in them and between {least:.3g} and {most:.3g} in the test split; give rows that were "
                 "scaled and ordered as the model's inputs are"
             )
@@ -151,11 +154,11 @@ def make_all(
     return outcomes
 
 
-def _check(recipe: Recipe, result: parity.Parity) -> None:
+def _check(recipe: Recipe, result: Judgement) -> None:
     """Refuse a float32 file that is not the model, and a reduced one that is nothing else."""
-    if not recipe.reduced and result.verdict != "same":
+    if not recipe.reduced and result.verdict != SAME:
         raise ParityError(f"it does not score as the trained model: {result.reason}")
-    if recipe.reduced and result.verdict == "same":
+    if recipe.reduced and result.verdict == SAME:
         raise ParityError("the tool reported success and reduced nothing: every score is the float32 model's")
 
 
@@ -168,7 +171,7 @@ def table(outcomes: Iterable[Outcome]):
         made = outcome.parity
         rows[outcome.recipe.precision] = {
             "bytes": "" if made is None else f"{outcome.bytes:,}",
-            "largest difference": "" if made is None else parity.error_text(made.max_abs_error),
+            "largest difference": "" if made is None else error_text(made.max_abs_error),
             "verdict": "not made" if made is None else made.verdict,
             "why": outcome.reason.splitlines()[0] if made is None else made.reason,
         }

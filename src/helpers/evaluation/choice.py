@@ -11,21 +11,17 @@ import numpy as np
 from helpers.errors import BadInput
 from helpers.evaluation import latency
 from helpers.evaluation.comparison import NOT_MADE, latency_label
-from helpers.evaluation.metrics import CHANCE_AUC
-from helpers.evaluation.parity import SHIPS, TOO_FEW
+from helpers.tasks import Task
+from helpers.tasks.judgement import SHIPS, TOO_FEW
 
-PREFERENCES = {
-    "agreement": "ranks most like the trained model",
-    "bytes": "is the smallest",
-    "latency": "is the fastest",
-}
+PREFERENCES = ("agreement", "bytes", "latency")
 """What decides between the files that a budget admits; the other two decide ties, in this order."""
-LATENCY_STEP, TAU_STEP = 0.05, 0.001
-"""Steps of fixed grids: within one, latencies (the reference stands in the middle of its step) and Kendall taus (from 1
+LATENCY_STEP, AGREEMENT_STEP = 0.05, 0.001
+"""Steps of fixed grids: within one, latencies (the reference stands in the middle of its step) and agreements (from 1
 down) decide nothing before all else is equal: noise, and a swap in a thousand."""
-_LIMITED = {"bytes": "bytes", "auc_loss": "auc_loss", "latency_ratio": "latency_ratio_high"}
+_LIMITED = {"bytes": "bytes", "loss": "loss", "latency_ratio": "latency_ratio_high"}
 """What each limit of a budget is held against: a column of `Choice.table`."""
-_OBJECTIVES = {"bytes": "bytes", "auc_loss": "AUC loss", "latency_ratio": "latency ratio"}
+_OBJECTIVES = ("bytes", "loss", "latency_ratio")
 _LEFT_OUT = {
     "broken": ("is broken", "are broken"),
     TOO_FEW: ("has too few test rows to tell", "have too few test rows to tell"),
@@ -37,22 +33,22 @@ _LEFT_OUT = {
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits a file has to keep; None is no limit.
+    """Limits that a file has to keep; None is no limit.
 
     Attributes
     ----------
     bytes : size of the file.
-    auc_loss : AUC that the file may lose against the trained model, held against the pessimistic end of the interval.
+    loss : what it may lose against the trained model, as AUC, held against the pessimistic end of the interval.
     latency_ratio : time a call at batch 1 by the reference's, held against the pessimistic end of the interval.
     """
 
     bytes: float | None = None
-    auc_loss: float | None = None
+    loss: float | None = None
     latency_ratio: float | None = None
 
-    def text(self, label: str) -> str:
+    def text(self, task: Task, label: str) -> str:
         """The limits in words; `label` is what the latency reference is called."""
-        units = {"bytes": " bytes", "auc_loss": " AUC lost", "latency_ratio": f"x the latency of {label}"}
+        units = {"bytes": " bytes", "loss": f" {task.loss_name} lost", "latency_ratio": f"x the latency of {label}"}
         parts = [f"at most {limit:,g}{units[name]}" for name, limit in vars(self).items() if limit is not None]
         return ", ".join(parts) or "no limits"
 
@@ -61,24 +57,26 @@ class Budget:
 class Choice:
     """What to ship. `met` is False if nothing keeps the budget and `file` is only what comes closest.
 
-    `file` is None if no file may be shipped at all. `table` has a row a file: bytes, auc_loss, kendall_tau,
+    `file` is None if no file may be shipped at all. `table` has a row a file: bytes, loss, agreement,
     latency_ratio, latency_ratio_high, verdict, file, left_out (why it is never shipped, empty if it may be), excess (by
     what share it exceeds the limit that it exceeds most), within (the budget), pareto (no other file that may be
-    shipped is better in bytes, auc_loss or latency_ratio and as good in the others).
+    shipped is better in bytes, loss or latency_ratio and as good in the others).
     """
 
+    task: Task
     file: str | None
     met: bool
     sentence: str
     table: object
 
 
-def candidates(comparison, budget: Budget):
+def candidates(task: Task, comparison, budget: Budget):
     """The converted files of a comparison with what is to be weighed, see `Choice.table`; index: variant names."""
     frame = comparison[(comparison["runtime"] != "keras") & (comparison["verdict"] != NOT_MADE)]
-    table = frame[["bytes", "kendall_tau", "latency_ratio", "latency_ratio_high", "verdict", "file"]].copy()
+    table = frame[["bytes", "latency_ratio", "latency_ratio_high", "verdict", "file"]].copy()
     table.index = frame["runtime"] + " " + frame["precision"]
-    table["auc_loss"] = (-frame["auc_delta_low"]).clip(lower=0).to_numpy() + 0.0  # no negative zero
+    table["agreement"] = frame[task.agreement].to_numpy()
+    table["loss"] = (task.loss_sign * frame[task.loss]).clip(lower=0).to_numpy() + 0.0  # no negative zero
     rows = [row for _, row in table.iterrows()]
     table["left_out"] = np.array([_left_out(row) for row in rows], object)
     table["excess"] = np.array([_excess(row, budget) for row in rows], float)
@@ -93,12 +91,12 @@ def _left_out(row) -> str:
         return TOO_FEW if row["verdict"] == TOO_FEW else "broken"
     if not np.isfinite([row["latency_ratio"], row["latency_ratio_high"]]).all():
         return "not timed"
-    return "" if np.isfinite([row["auc_loss"], _tau(row)]).all() else "undefined"
+    return "" if np.isfinite([row["loss"], _agreement(row)]).all() else "undefined"
 
 
-def _tau(row) -> float:
-    """Kendall tau of a file; 1 where it is undefined (requests of one row), but the scores are the same."""
-    return 1.0 if row["verdict"] == "same" and np.isnan(row["kendall_tau"]) else row["kendall_tau"]
+def _agreement(row) -> float:
+    """Agreement of a file; 1 where it is undefined (requests of one row), but the scores are the same."""
+    return 1.0 if row["verdict"] == "same" and np.isnan(row["agreement"]) else row["agreement"]
 
 
 def _excess(row, budget: Budget) -> float:
@@ -123,11 +121,11 @@ def _pareto(table) -> list[bool]:
     return result
 
 
-def recommend(comparison, budget: Budget, prefer: str = "agreement") -> Choice:
+def recommend(task: Task, comparison, budget: Budget, prefer: str = "agreement") -> Choice:
     """The file to ship of a comparison table.
 
     Of the files that are not left out (broken, judged on too few rows, not timed) and within the budget, the one that
-    `prefer` says; ties are decided by agreement with the trained model (`same` before any loss, then Kendall tau), then
+    `prefer` says; ties are decided by agreement with the trained model (`same` before any loss, then its figure), then
     size, then latency. Files are ordered by their own figures alone, so neither the order of rows nor files that are
     not chosen matter; a file that is as good in each measure and better in one comes first.
 
@@ -144,23 +142,24 @@ def recommend(comparison, budget: Budget, prefer: str = "agreement") -> Choice:
         raise BadInput(f"prefer must be one of {', '.join(PREFERENCES)}, not {prefer!r}")
     for name, limit in vars(budget).items():
         if limit is not None and not limit >= 0:
-            raise BadInput(f"the budget's {_OBJECTIVES[name]} must not be negative: {limit!r}")
-    table, label = candidates(comparison, budget), latency_label(comparison)
+            raise BadInput(f"the budget's {_objective(task, name)} must not be negative: {limit!r}")
+    table, label = candidates(task, comparison, budget), latency_label(comparison)
     usable = [row for _, row in table[table["left_out"].eq("")].iterrows()]
     if not usable:
-        return Choice(None, False, _nothing(table), table)
+        return Choice(task, None, False, _nothing(table), table)
     within = [row for row in usable if row["within"]]
     if not within:
         closest = min(usable, key=lambda row: (row["excess"], *_order(row, prefer)))
-        return Choice(closest["file"], False, _closest(closest, table, budget, label), table)
+        return Choice(task, closest["file"], False, _closest(task, closest, table, budget, label), table)
     best = min(within, key=lambda row: _order(row, prefer))
-    return Choice(best["file"], True, _why(best, within, table, budget, prefer, label) + _warning(comparison), table)
+    sentence = _why(task, best, within, table, budget, prefer, label) + _warning(task, comparison)
+    return Choice(task, best["file"], True, sentence, table)
 
 
 def _steps(row) -> dict[str, tuple]:
     """Where a file stands in each of `PREFERENCES`, lower is better; equal within a step of the grids."""
     return {
-        "agreement": (row["verdict"] != "same", math.floor((1 - _tau(row)) / TAU_STEP)),
+        "agreement": (row["verdict"] != "same", math.floor((1 - _agreement(row)) / AGREEMENT_STEP)),
         "bytes": (row["bytes"],),
         "latency": (round(math.log(row["latency_ratio"], 1 + LATENCY_STEP)),),
     }
@@ -168,33 +167,37 @@ def _steps(row) -> dict[str, tuple]:
 
 def _exact(row) -> dict[str, tuple]:
     """Where a file stands in each of `PREFERENCES` to the last digit, lower is better."""
-    agreement = (row["verdict"] != "same", -_tau(row))
+    agreement = (row["verdict"] != "same", -_agreement(row))
     return {"agreement": agreement, "bytes": (row["bytes"],), "latency": (row["latency_ratio"],)}
 
 
 def _order(row, prefer: str) -> tuple:
     """What files are sorted by: the preference, then the other steps, then every figure, then the name."""
     steps, exact = _steps(row), _exact(row)
-    return (steps[prefer], *steps.values(), exact["latency"], exact["agreement"], row["auc_loss"], row["file"])
+    return (steps[prefer], *steps.values(), exact["latency"], exact["agreement"], row["loss"], row["file"])
 
 
-def _warning(comparison) -> str:
-    """What no conversion can mend: a trained model that ranks no better than chance."""
-    trained = comparison.loc[comparison["runtime"] == "keras", "auc"]
-    if len(trained) and not trained.iloc[0] >= CHANCE_AUC:
-        chance = f"hardly better than chance (AUC {trained.iloc[0]:.3f})"
-        return f" But the trained model itself ranks {chance}: train it again."
-    return ""
+def _warning(task: Task, comparison) -> str:
+    """What no conversion can mend: a trained model that decides no better than chance."""
+    trained = comparison[comparison["runtime"] == "keras"]
+    chance = task.chance(trained.iloc[0]) if len(trained) else ""
+    return f" But the trained model itself {chance}: train it again." if chance else ""
 
 
-def _figures(row, label: str, but: tuple[str, ...] = ()) -> str:
+def _objective(task: Task, name: str) -> str:
+    """What a limit is called in words."""
+    return {"bytes": "bytes", "loss": f"{task.loss_name} loss", "latency_ratio": "latency ratio"}[name]
+
+
+def _figures(task: Task, row, label: str, but: tuple[str, ...] = ()) -> str:
     """What a file is, in words; without the measures in `but`, which were told already."""
-    agreement = "same scores" if row["verdict"] == "same" else f"Kendall tau {row['kendall_tau']:.3f}"
-    loss = "no AUC lost" if row["auc_loss"] < 5e-5 else f"at most {row['auc_loss']:.4f} AUC lost"
+    agreement = "same scores" if row["verdict"] == "same" else f"{task.agreement_name} {row['agreement']:.3f}"
+    lost = f"{task.loss_name} lost"
+    loss = f"no {lost}" if row["loss"] < 5e-5 else f"at most {row['loss']:.4f} {lost}"
     parts = {
         "bytes": f"{row['bytes']:,.0f} bytes",
         "agreement": agreement,
-        "auc_loss": loss,
+        "loss": loss,
         "latency_ratio": f"{latency.ratio_text(row['latency_ratio']).strip()} the latency of {label}",
     }
     return ", ".join(part for name, part in parts.items() if name not in but)
@@ -222,14 +225,14 @@ def _nothing(table) -> str:
     return f"Ship nothing: {said}."
 
 
-def _why(best, within, table, budget: Budget, prefer: str, label: str) -> str:
+def _why(task: Task, best, within, table, budget: Budget, prefer: str, label: str) -> str:
     outside = int((table["left_out"].eq("") & ~table["within"]).sum())
-    notes = [budget.text(label)]
+    notes = [budget.text(task, label)]
     notes += [_count(outside, "file does not meet it", "files do not meet it")] if outside else []
     notes += _never(table)
     among = "the only file within the budget" if len(within) == 1 else f"of the {len(within)} files within the budget"
-    said = "" if len(within) == 1 else f" it {_preferred(best, within, prefer)}"
-    return f"Ship {best.name}: {among} ({'; '.join(notes)}){said}: {_figures(best, label)}."
+    said = "" if len(within) == 1 else f" it {_preferred(task, best, within, prefer)}"
+    return f"Ship {best.name}: {among} ({'; '.join(notes)}){said}: {_figures(task, best, label)}."
 
 
 _LESS = {
@@ -237,33 +240,38 @@ _LESS = {
     "bytes": "less like the trained model, or no faster",
     "latency": "less like the trained model, or no smaller",
 }
-_AMONG = {
-    "agreement": ("that rank most like the trained model", f"{TAU_STEP:g} of Kendall tau"),
-    "latency": ("fastest", f"{100 * LATENCY_STEP:g} %"),
-}
 
 
-def _preferred(best, within, prefer: str) -> str:
+def _preferred(task: Task, best, within, prefer: str) -> str:
     """What the preference says of the best file, and what decided between it and those that it does not tell apart."""
     tied = [row for row in within if _steps(row)[prefer] == _steps(best)[prefer]]
     others = len(tied) - 1
     if all(_exact(row)[prefer] == _exact(best)[prefer] for row in tied):
+        most = {
+            "agreement": f"{task.verbs[0]} most like the trained model",
+            "bytes": "is the smallest",
+            "latency": "is the fastest",
+        }
         one, many = ("does", "do") if prefer == "agreement" else ("is", "are")
         as_well = _count(others, f"other {one}, which is", f"others {many}, which are")
-        return f"{PREFERENCES[prefer]}{f' (as {as_well} {_LESS[prefer]})' if others else ''}"
-    what, step = _AMONG[prefer]
+        return f"{most[prefer]}{f' (as {as_well} {_LESS[prefer]})' if others else ''}"
+    alike = f"that {task.verbs[1]} most like the trained model"
+    kind, step = {
+        "agreement": (alike, f"{AGREEMENT_STEP:g} of {task.agreement_name}"),
+        "latency": ("fastest", f"{100 * LATENCY_STEP:g} %"),
+    }[prefer]
     rest = "the other is" if others == 1 else "the others are"
-    return f"is one of the {len(tied)} {what} ({step} counts as none; {rest} {_LESS[prefer]})"
+    return f"is one of the {len(tied)} {kind} ({step} counts as none; {rest} {_LESS[prefer]})"
 
 
-def _closest(row, table, budget: Budget, label: str) -> str:
+def _closest(task: Task, row, table, budget: Budget, label: str) -> str:
     exceeded = {
-        name: f"{_OBJECTIVES[name]} {_number(row[column])} where {_number(limit)} is allowed"
+        name: f"{_objective(task, name)} {_number(row[column])} where {_number(limit)} is allowed"
         for name, column in _LIMITED.items()
         if (limit := getattr(budget, name)) is not None and not row[column] <= limit
     }
-    what, rest = "; ".join(exceeded.values()), _figures(row, label, tuple(exceeded))
-    notes = "; ".join([budget.text(label), *_never(table)])
+    what, rest = "; ".join(exceeded.values()), _figures(task, row, label, tuple(exceeded))
+    notes = "; ".join([budget.text(task, label), *_never(table)])
     return f"Nothing meets the budget ({notes}). Closest is {row.name}: {what}. Besides: {rest}."
 
 
@@ -279,8 +287,8 @@ def table(choice: Choice):
     for name, row in choice.table.iterrows():
         rows[name] = {
             "bytes": f"{row['bytes']:,.0f}",
-            "AUC lost at most": f"{row['auc_loss']:.4f}",
-            "Kendall tau": f"{row['kendall_tau']:.3f}",
+            f"{choice.task.loss_name} lost at most": f"{row['loss']:.4f}",
+            choice.task.agreement_name: f"{row['agreement']:.3f}",
             "latency": latency.ratio_text(row["latency_ratio"]),
             "latency at most": latency.ratio_text(row["latency_ratio_high"]),
             "verdict": row["verdict"],

@@ -5,49 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from helpers.evaluation.parity import SHIPS, Parity
 from helpers.runtimes import variant_of
+from helpers.tasks import Task
+from helpers.tasks.judgement import SHIPS, Judgement
 
-COLUMNS = (
-    "runtime",
-    "precision",
-    "file",
-    "bytes",
-    "max_abs_error",
-    "accuracy",
-    "auc",
-    "auc_delta",
-    "auc_delta_low",
-    "auc_delta_high",
-    "ndcg_at_10",
-    "kendall_tau",
-    "top10_overlap",
-    "distinct_scores",
-    "latency_us",
-    "latency_ratio",
-    "latency_ratio_low",
-    "latency_ratio_high",
-    "verdict",
-    "reason",
-    "mean_abs_error",
-    "log_loss",
-    "request_auc",
-    "ndcg_delta",
-    "ndcg_delta_low",
-    "ndcg_delta_high",
-    "calibration_error",
-    "open_ms",
-    "memory_mb",
-    "logit_slope",
-    "kendall_tau_low",
-    "kendall_tau_high",
-    "top10_overlap_low",
-    "top10_overlap_high",
-    "top1_agreement",
-    "top1_agreement_low",
-    "top1_agreement_high",
-    "calibration_shift",
-)
+FIRST = ("runtime", "precision", "file", "bytes", "max_abs_error")
+LATENCY = ("latency_us", "latency_ratio", "latency_ratio_low", "latency_ratio_high", "verdict", "reason")
+FOOTPRINT = ("open_ms", "memory_mb")
+"""Columns that every task has: before its own, between them, and behind."""
 LATENCY_REFERENCES = {"litert fp32": "LiteRT fp32", "mnn fp32": "MNN fp32", "keras fp32": "Keras"}
 """What latency ratios are taken to, the first that there is: a plain file that an app would ship, before the training
 framework. With what it is called."""
@@ -60,7 +25,7 @@ def name_of(file: str) -> str:
     return " ".join(variant_of(file))
 
 
-def latency_reference(parities: Mapping[str, Parity]) -> str:
+def latency_reference(parities: Mapping[str, Judgement]) -> str:
     """The variant that latency ratios are taken to: the first of `LATENCY_REFERENCES` that can be shipped."""
     return next(name for name in LATENCY_REFERENCES if name in parities and parities[name].verdict in SHIPS)
 
@@ -72,30 +37,43 @@ def latency_label(comparison) -> str:
     return next((label for name, label in LATENCY_REFERENCES.items() if name in exact), "the reference")
 
 
-def build(files: Mapping[str, Path], parities: Mapping[str, Parity], latency, memory, missing=None):
-    """The comparison table, with the columns and order of `COLUMNS`.
+def columns(task: Task) -> list[str]:
+    """Columns of ``comparison.csv`` in order."""
+    return [*FIRST, *task.columns, *LATENCY, *task.more_columns, *FOOTPRINT]
+
+
+def build(task: Task, files: Mapping[str, Path], parities: Mapping[str, Judgement], latency, memory, missing=None):
+    """The comparison table, with the columns of `columns`.
 
     Parameters
     ----------
     files : paths by file name within the run.
     parities : by variant name, see `name_of`.
-    latency : table of `latency.summarise`; batch 1 with the copy in and out and the fewest threads is taken. A file
-        that could not be timed is not in it.
+    latency : table of `latency.summarise`; the smallest batch with the copy in and
+        out and the fewest threads is taken. A file that could not be timed is not in it.
     memory : MB by variant name, of `latency.measure`.
     missing : recipes without a file, a DataFrame with the tool's ``reason`` by variant name; each is a row of its own.
     """
     import pandas as pd
 
-    threads = min(latency.index.unique("threads"))
+    threads, batch = (min(latency.index.unique(level)) for level in ("threads", "batch"))
     timed = set(latency.index.unique("variant"))
     rows = []
     for file, path in files.items():
         name = name_of(file)
         runtime, precision = variant_of(file)
-        row = {**vars(parities[name]), "runtime": runtime, "precision": precision, "file": file}
+        found = parities[name]
+        row = {
+            **found.figures,
+            "verdict": found.verdict,
+            "reason": found.reason,
+            "runtime": runtime,
+            "precision": precision,
+            "file": file,
+        }
         row["bytes"] = path.stat().st_size
         if name in timed:
-            time, opened = (latency.loc[(name, 1, mode, threads)] for mode in ("copy_and_run", "open"))
+            time, opened = (latency.loc[(name, batch, mode, threads)] for mode in ("copy_and_run", "open"))
             row |= {f"latency_{key}": time[key] for key in ("ratio", "ratio_low", "ratio_high")}
             row |= {"latency_us": time["microseconds"], "open_ms": opened["microseconds"] / 1000}
             row["memory_mb"] = memory[name]
@@ -103,6 +81,6 @@ def build(files: Mapping[str, Path], parities: Mapping[str, Parity], latency, me
     for name, reason in ({} if missing is None else missing["reason"]).items():
         runtime, _, precision = name.partition(" ")
         rows.append({"runtime": runtime, "precision": precision, "verdict": NOT_MADE, "reason": reason})
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    whole = ["bytes", "distinct_scores"]
+    table = pd.DataFrame(rows, columns=columns(task))
+    whole = [name for name in ("bytes", "distinct_scores") if name in table]
     return table.astype({name: "Int64" if table[name].isna().any() else "int64" for name in whole})

@@ -14,6 +14,7 @@ What is timed is the runtime: `timeit` compiles the runtime's own calls into its
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,10 +26,10 @@ import numpy as np
 from helpers.child import Child
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
 from helpers.evaluation import latency_statistics
-from helpers.evaluation.parity import BATCH_ERROR, Reference
 from helpers.forks.server import TENSORFLOW_MB
-from helpers.runtimes import Steps, open_model, runtime_of
+from helpers.runtimes import Steps, open_model, runtime_of, scale_of
 from helpers.schema import Schema
+from helpers.tasks.judgement import BATCH_ERROR
 
 BLOCK_SECONDS = 0.004
 """Shortest block: 100,000 timer steps of 40 ns."""
@@ -43,6 +44,7 @@ AGAIN = ("reference again", "reference a third time")
 LARGEST_FLOOR = 0.06
 """Noise floor up to which a true difference of 10 % is claimed nine times in ten."""
 BATCHES = (1, 8, 64, 512, 4096)
+BATCH_BYTES = 64 << 20
 THREADS = (1, 2)
 MODES = ("copy_and_run", "run", "open")
 """With the copy in and out; the runtime's run alone; opening the file and scoring one row."""
@@ -52,10 +54,10 @@ _COLUMNS = ["variant", "batch", "mode", "threads", "process", "round", "calls", 
 def measure(
     files: Mapping[str, Path],
     schema: Schema,
-    inputs_file: Path,
+    inputs: Mapping[str, np.ndarray],
     *,
     reference: str,
-    batches: tuple[int, ...] = BATCHES,
+    batches: tuple[int, ...] | None = None,
     threads: tuple[int, ...] = THREADS,
     seconds: float = 12.0,
     thorough: bool = False,
@@ -69,7 +71,8 @@ def measure(
     Parameters
     ----------
     files : by name, the model files; each is opened in a fresh process.
-    inputs_file : ``reference.npz`` of the run; batches are taken from its first rows, repeated if need be.
+    inputs : named inputs; batches are taken from the first rows, repeated if need be.
+    batches : rows a call, by default those of `BATCHES` that the schema takes and that have at most `BATCH_BYTES`.
     reference : the name in `files` that is timed several times, for ratios and the noise floor.
     threads : numbers of threads a runtime may use.
     seconds : how long rounds go on, in all `PROCESSES` sets together; starting the processes and the warm-up rounds
@@ -95,14 +98,18 @@ def measure(
     if reference not in files:
         raise BadInput(f"the reference {reference!r} is not among the files: {', '.join(files)}")
     every = {**files, **dict.fromkeys(AGAIN, files[reference])}
+    batches = batches or schema.batch_sizes(BATCHES, BATCH_BYTES)
     first, *others = threads
-    ways = [(batch, mode, first) for batch in batches for mode in MODES[:2]] + [(1, "open", first)]
+    ways = [(batch, mode, first) for batch in batches for mode in MODES[:2]] + [(min(batches), "open", first)]
     ways += [(batch, "copy_and_run", count) for count in others for batch in batches]
+    sample = {name: array[: max(batches)] for name, array in inputs.items()}
     processes, each = (THOROUGH_PROCESSES, THOROUGH_TIMES * seconds) if thorough else (PROCESSES, seconds / PROCESSES)
     rng = np.random.default_rng(seed)
     rows, grown, calls, failed = [], [], {}, {}
     for process in range(1, processes + 1):
         with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            np.savez(f"{folder}/inputs.npz", **sample)
             children = {
                 variant: stack.enter_context(Child(f"time {path.name}", _limits(max(threads)), _imports(path)))
                 for variant, path in every.items()
@@ -110,8 +117,8 @@ def measure(
             }
             with ThreadPoolExecutor(2) as pool:  # starting is not timed
 
-                def start(variant, children=children):
-                    request = {"path": str(every[variant]), "schema": schema.to_json(), "inputs_file": str(inputs_file)}
+                def start(variant, children=children, inputs_file=f"{folder}/inputs.npz"):
+                    request = {"path": str(every[variant]), "schema": schema.to_json(), "inputs_file": inputs_file}
                     try:
                         return children[variant].call(f"{__name__}:_open", ways=ways, **request)
                     except WorkbenchError as error:
@@ -245,8 +252,13 @@ def warning(summary) -> str:
 
 def noise_floor(summary) -> float:
     """The noise floor of what ``comparison.csv`` takes: a call at batch 1 with the copies and the fewest threads."""
-    part = summary.xs((1, "copy_and_run"), level=("batch", "mode"))
+    part = summary.xs((_smallest(summary), "copy_and_run"), level=("batch", "mode"))
     return float(part.xs(min(part.index.unique("threads")), level="threads")["floor"].max())
+
+
+def _smallest(summary) -> int:
+    """The smallest batch that was timed: 1, unless it is fixed."""
+    return min(summary.index.unique("batch"))
 
 
 def variants(summary) -> list[str]:
@@ -276,10 +288,14 @@ def table(summary, mode: str = "copy_and_run", threads: int = 1):
     return pd.DataFrame(cells, index=order)
 
 
-def interval_table(summary, batch: int = 1, mode: str = "copy_and_run", threads: int = 1):
-    """One batch size in full: median, 90th percentile, ratio with its 95 % interval, floor and verdict, as text."""
+def interval_table(summary, batch: int | None = None, mode: str = "copy_and_run", threads: int = 1):
+    """One batch size in full, by default the smallest: DataFrame of text.
+
+    Median, 90th percentile, ratio with its 95 % interval, floor and verdict.
+    """
     import pandas as pd
 
+    batch = _smallest(summary) if batch is None else batch
     part = summary.xs((batch, mode, threads), level=("batch", "mode", "threads"))
     rows = {}
     for variant in [*variants(summary), *AGAIN]:
@@ -347,41 +363,43 @@ def _open(path: str, schema: dict, inputs_file: str, ways: list) -> float:
     import psutil
 
     declared = Schema.from_json(schema)
-    inputs = Reference.load(Path(inputs_file)).inputs
+    with np.load(inputs_file, allow_pickle=False) as file:
+        sample = dict(file)
     resident = psutil.Process().memory_info
 
     def rows(batch: int) -> dict[str, np.ndarray]:
-        return {name: np.resize(array, (batch, array.shape[1])).copy() for name, array in inputs.items()}
+        return {name: np.resize(array, (batch, *array.shape[1:])).copy() for name, array in sample.items()}
 
     def opened(threads: int):
         return open_model(Path(path), declared, threads=threads, trusted=True)
 
-    one = rows(1)
+    first = rows(min(batch for batch, *_ in ways))
     before = resident().rss
     kept = opened(ways[0][2])
-    kept.score(one)
+    kept.predict(first)
     grown = (resident().rss - before) / 1e6
     for batch, mode, threads in ways:
         if mode == "open":
-            _timers[batch, mode, threads] = Timer(lambda t=threads: opened(t).score(one))
+            _timers[batch, mode, threads] = Timer(lambda t=threads: opened(t).predict(first))
         elif mode == "copy_and_run":  # one model a batch size: no resizing between blocks
             inputs = rows(batch)
             steps = opened(threads).steps(inputs)
-            check_steps(steps, inputs, kept.score(inputs))
+            check_steps(steps, inputs, kept.predict(inputs))
             _timers[batch, "copy_and_run", threads], _timers[batch, "run", threads] = steps.copy_and_run, steps.run
     gc.collect()
     gc.disable()
     return grown + float(os.environ.get(TENSORFLOW_MB, 0.0))
 
 
-def check_steps(steps: Steps, inputs: Mapping[str, np.ndarray], expected: np.ndarray) -> None:
-    """Refuse calls that do not do what they are timed for: take these inputs in, score every row, give all scores out.
+def check_steps(steps: Steps, inputs: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
+    """Refuse calls that do not do what they are timed for: take these inputs in, compute every row, give all outputs.
 
     Parameters
     ----------
     inputs : the arrays that the steps were bound to, all rows; zeroed meanwhile, so that nothing is left of an earlier
         call.
-    expected : scores ``(n_rows, 1)`` of these inputs. A thread more may round another way, hence `parity.BATCH_ERROR`.
+    expected : outputs ``(n_rows, *shape)`` of these inputs. A thread more may round another way, hence
+        `helpers.tasks.judgement.BATCH_ERROR`.
 
     Raises
     ------
@@ -390,17 +408,18 @@ def check_steps(steps: Steps, inputs: Mapping[str, np.ndarray], expected: np.nda
     kept = {name: array.copy() for name, array in inputs.items()}
     for array in inputs.values():
         array[...] = 0
-    steps.scores()
+    steps.outputs()
     for name, array in inputs.items():
         array[...] = kept[name]
-    scores = np.asarray(steps.scores())
-    if scores.shape != expected.shape:
-        raise DamagedFile(f"what is timed is not the scoring: {scores.size} scores for {len(expected)} rows")
-    difference = np.abs(scores - expected).max()
-    if not difference <= BATCH_ERROR and np.isfinite(expected).all():
-        raise DamagedFile(
-            f"what is timed is not the scoring: {len(expected)} rows score differently, by {difference:.1e}"
-        )
+    for name, found in steps.outputs().items():
+        wanted = expected[name]
+        if found.shape != wanted.shape:
+            raise DamagedFile(f"what is timed is not the scoring: {found.size} scores for {len(wanted)} rows")
+        difference = np.abs(found - wanted).max() / scale_of(wanted)
+        if not difference <= BATCH_ERROR and np.isfinite(wanted).all():
+            raise DamagedFile(
+                f"what is timed is not the scoring: {len(wanted)} rows score differently, by {difference:.1e}"
+            )
 
 
 def _block(batch: int, mode: str, threads: int, calls: int | None) -> tuple[int, float]:

@@ -7,57 +7,21 @@ because each of these runtimes scores a wrong name order, shape or dtype without
 from __future__ import annotations
 
 import importlib
-import timeit
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from helpers import parameters
 from helpers.errors import BadInput, DamagedFile
 from helpers.runtimes import guarded
+from helpers.runtimes.runtime import Runtime, Steps
 from helpers.schema import Schema
+
+__all__ = ["Runtime", "Steps", "batch_differences", "open_model", "runtime_of", "scale_of", "variant_of"]
 
 MODULES = {".keras": "keras", ".tflite": "litert", ".mnn": "mnn"}
 """File suffix to runtime: the name of a module here, whose ``Model(path, schema, threads)`` is a `Runtime`."""
-
-
-class Steps(NamedTuple):
-    """Timers over the bare runtime calls for one batch; ``.timeit(calls)`` makes them and returns the seconds.
-
-    `timeit` compiles the calls into the loop itself, so that no function call of ours is timed with them.
-    `scores` makes the calls of `copy_and_run` once, the same lines, and returns what they scored: ``(n_rows, 1)``.
-    """
-
-    copy_and_run: timeit.Timer
-    run: timeit.Timer
-    scores: Callable[[], np.ndarray]
-
-
-def steps_of(calls: Sequence[str], run: str, names: dict[str, object]) -> Steps:
-    """Compile the calls of a runtime: lines of code over `names`, the last of which is the scores."""
-    *before, last = calls
-
-    def scores() -> np.ndarray:
-        exec("\n".join([*before, f"scored = {last}"]), names)
-        return names["scored"]
-
-    scores()
-    return Steps(timeit.Timer("\n".join(calls), globals=names), timeit.Timer(run, globals=names), scores)
-
-
-class Runtime(Protocol):
-    """An open model file. Not safe to call from two threads at once."""
-
-    def score(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Scores ``(n_rows, 1) float32`` of named inputs; BadInput for what `Schema.check` refuses."""
-
-    def steps(self, inputs: Mapping[str, np.ndarray]) -> Steps:
-        """The bare runtime calls for this batch, without validation: copy in, run, copy out; and the run alone.
-
-        Good until the next `score`. The arrays are read at each call.
-        """
 
 
 def runtime_of(path: Path | str) -> str:
@@ -98,11 +62,17 @@ def open_model(path: Path, schema: Schema, *, threads: int = 1, trusted: bool = 
     return importlib.import_module(f"{__name__}.{name}").Model(path, schema, threads)
 
 
+def scale_of(output: np.ndarray) -> float:
+    """What differences of an output are measured by: 1, or its largest value if that is larger."""
+    return max(1.0, float(np.abs(output).max()))
+
+
 def batch_differences(model: Runtime, inputs: Mapping[str, np.ndarray], batches: Sequence[int]) -> list[float]:
     """Score the same rows in batches of many sizes and all at once.
 
     Sizes come in a random order that is always the same, so that batches grow and shrink: a runtime that keeps the
-    shape of an earlier batch only shows it then. Each size is scored twice, on other rows.
+    shape of an earlier batch only shows it then. Each size is scored twice, on other rows. Where the batch is fixed,
+    rows are moved by one, so that each has other neighbours and another place.
 
     Parameters
     ----------
@@ -110,48 +80,22 @@ def batch_differences(model: Runtime, inputs: Mapping[str, np.ndarray], batches:
 
     Returns
     -------
-    For each of `batches`, the largest difference of a row's scores; NaN if a score is NaN.
+    For each of `batches`, the largest difference of an output's value, as a part of `scale_of` that output; NaN if one
+    is NaN.
     """
     if isinstance(model, guarded.Guarded):
         return model.batch_differences(inputs, batches)
-    whole = model.score(inputs)
-    differences, start = [0.0] * len(batches), 0
+    whole = model.predict(inputs)
+    rows_there = len(next(iter(whole.values())))
+    differences, start = [0.0] * len(batches), 0 if model.schema.batch is None else 1
     for i in np.random.default_rng(0).permutation(len(batches)):
         for _ in range(2):
-            rows = np.arange(start, start + batches[i]) % len(whole)
-            scores = model.score({name: array[rows] for name, array in inputs.items()})
-            if scores.shape != (len(rows), 1):
-                raise DamagedFile(f"static batch: {scores.size} scores for {len(rows)} rows")
-            differences[i] = float(np.maximum(differences[i], np.abs(scores - whole[rows]).max()))
+            rows = np.arange(start, start + batches[i]) % rows_there
+            found = model.predict({name: array[rows] for name, array in inputs.items()})
+            for name, array in found.items():
+                if array.shape != (len(rows), *whole[name].shape[1:]):
+                    raise DamagedFile(f"static batch: {name} of {len(array)} rows for {len(rows)}")
+                difference = np.abs(array - whole[name][rows]).max() / scale_of(whole[name])
+                differences[i] = float(np.maximum(differences[i], difference))
             start += batches[i]
     return differences
-
-
-def check_interface(path: Path, schema: Schema, found: Mapping[str, tuple[list[int], str | None]], output: str) -> None:
-    """Refuse a file whose inputs or output are not the schema's.
-
-    Parameters
-    ----------
-    found : by input name, the shape with -1 for a dynamic batch, and the dtype where the runtime tells it.
-    output : name of the file's output.
-    """
-    if set(found) != set(schema.input_names):
-        raise DamagedFile(f"{path.name} takes inputs {sorted(found)}, the model takes {schema.input_names}")
-    if output != schema.output.name:
-        raise DamagedFile(f"{path.name} gives {output!r}, the model gives {schema.output.name!r}")
-    for tensor in schema.inputs:
-        shape, dtype = found[tensor.name]
-        if list(shape[1:]) != [tensor.width]:
-            raise DamagedFile(
-                f"{path.name}: {tensor.name} has shape {list(shape)}, the model takes [-1, {tensor.width}]"
-            )
-        if dtype not in (None, tensor.dtype):
-            raise DamagedFile(f"{path.name}: {tensor.name} is {dtype}, the model takes {tensor.dtype}")
-
-
-def check_rows(path: Path, rows: int, shape: tuple[int, ...]) -> None:
-    """Refuse an output that is not one score a row: a file with a static batch answers 1 row for 1000."""
-    if tuple(shape) != (rows, 1):
-        raise DamagedFile(
-            f"static batch: {path.name} answers shape {tuple(shape)} for {rows} rows; convert it with a dynamic one"
-        )

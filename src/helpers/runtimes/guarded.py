@@ -16,17 +16,18 @@ import numpy as np
 
 from helpers.child import Child
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
+from helpers.runtimes.runtime import Runtime, rows_a_call
 from helpers.schema import Schema
 
-SECONDS, SECONDS_PER_ROW = 120.0, 0.001
+SECONDS, SECONDS_PER_ROW, SECONDS_PER_VALUE = 120.0, 0.001, 4e-6
 """How long a call may take: far more than any of these runtimes needs on a slow machine."""
 MEMORY_BYTES = 8 << 30
 """By how much the process may grow; a file that asks for more is broken, and must not take the machine along."""
-_INPUTS, _SCORES = "inputs.npz", "scores.npy"
+_INPUTS, _OUTPUTS = "inputs.npz", "outputs.npz"
 
 
-class Guarded:
-    """A model file that is open in a child process; scores like any `helpers.runtimes.Runtime`, and is not timed.
+class Guarded(Runtime):
+    """A model file that is open in a child process; computes like any `Runtime`, and is not timed.
 
     Raises
     ------
@@ -46,20 +47,26 @@ class Guarded:
             raise
         self._child.purpose = f"score {path.name}"
 
-    def score(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Score named inputs: ``(n_rows, 1) float32``."""
-        rows = self.schema.check(inputs)
+    def _predict(self, inputs, rows):
         with tempfile.TemporaryDirectory() as folder:
             np.savez(Path(folder) / _INPUTS, **inputs)
-            self._call("_score_here", SECONDS + SECONDS_PER_ROW * rows, folder=folder)
-            return np.load(Path(folder) / _SCORES, allow_pickle=False)
+            self._call("_predict_here", self._seconds(rows), folder=folder)
+            return _arrays(Path(folder) / _OUTPUTS)
+
+    def _rows_a_call(self) -> int:
+        """Many batches, because each call costs milliseconds; the process fills up the last one."""
+        rows, batch = rows_a_call(self.schema), self.schema.batch or 1
+        return max(2 * batch, rows - rows % batch)
+
+    def _seconds(self, rows: int) -> float:
+        values = sum(tensor.size for tensor in self.schema.inputs)
+        return round(SECONDS + rows * (SECONDS_PER_ROW + SECONDS_PER_VALUE * values), 1)
 
     def batch_differences(self, inputs: Mapping[str, np.ndarray], batches: Sequence[int]) -> list[float]:
         """Compare batch sizes, see `helpers.runtimes.batch_differences`."""
-        rows = self.schema.check(inputs) + 2 * sum(batches)
+        seconds = self._seconds(self.schema.check(inputs) + 2 * sum(batches))
         with tempfile.TemporaryDirectory() as folder:
             np.savez(Path(folder) / _INPUTS, **inputs)
-            seconds = SECONDS + SECONDS_PER_ROW * rows
             return self._call("_differences_here", seconds, folder=folder, batches=list(batches))
 
     def close(self) -> None:
@@ -94,7 +101,7 @@ def _open_here(path: str, schema: dict, threads: int, memory_bytes: int) -> None
     declared = Schema.from_json(schema)
     _model = open_model(Path(path), declared, threads=threads, trusted=True)
     for rows in (1, 3):
-        _model.score({t.name: np.zeros((rows, t.width), t.dtype) for t in declared.inputs})
+        _model.predict({tensor.name: tensor.zeros(rows) for tensor in declared.inputs})
 
 
 def _limit_memory(more: int) -> None:
@@ -109,18 +116,18 @@ def _limit_memory(more: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
-def _inputs(folder: str) -> dict[str, np.ndarray]:
-    with np.load(Path(folder) / _INPUTS, allow_pickle=False) as file:
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
         return dict(file)
 
 
-def _score_here(folder: str) -> None:
-    """Score the inputs in a folder, and leave the scores there; runs in a child process."""
-    np.save(Path(folder) / _SCORES, _model.score(_inputs(folder)))
+def _predict_here(folder: str) -> None:
+    """Compute the outputs of inputs in a folder, and leave them there; runs in a child process."""
+    np.savez(Path(folder) / _OUTPUTS, **_model.predict(_arrays(Path(folder) / _INPUTS)))
 
 
 def _differences_here(folder: str, batches: list[int]) -> list[float]:
     """Compare batch sizes on the inputs in a folder; runs in a child process."""
     from helpers.runtimes import batch_differences
 
-    return batch_differences(_model, _inputs(folder), batches)
+    return batch_differences(_model, _arrays(Path(folder) / _INPUTS), batches)

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from helpers.errors import DamagedFile
 from helpers.quiet import tensorflow
-from helpers.runtimes import Steps, check_interface, check_rows, steps_of
+from helpers.runtimes.runtime import (
+    Runtime,
+    Steps,
+    check_interface,
+    check_outputs,
+    steps_of,
+)
 from helpers.schema import Schema
 
 
-class Model:
-    """An open ``.keras`` file; see `helpers.runtimes.Runtime`. Calls go through one traced ``tf.function``."""
+def named_outputs(model, result) -> dict[str, object]:
+    """What calling a Keras model gave, by the names of its outputs."""
+    if isinstance(result, Mapping):
+        return dict(result)
+    results = result if isinstance(result, (list, tuple)) else [result]
+    return dict(zip(model.output_names, results, strict=True))
+
+
+class Model(Runtime):
+    """An open ``.keras`` file. Calls go through one traced ``tf.function``."""
 
     def __init__(self, path: Path, schema: Schema, threads: int):
         tf = tensorflow()
@@ -26,16 +41,22 @@ class Model:
             self.model = keras.models.load_model(path, compile=False, safe_mode=True)
         except Exception as error:  # Keras raises whatever its zip, JSON and HDF5 readers do
             raise DamagedFile(f"{path.name} is not a usable Keras file: {error}") from error
-        shapes = {tensor.name: ([-1, *tensor.shape[1:]], tensor.dtype) for tensor in self.model.inputs}
-        check_interface(path, schema, shapes, self.model.output_names[0])
-        signature = {t.name: tf.TensorSpec((None, t.width), t.dtype) for t in schema.inputs}
-        self._call = tf.function(lambda inputs: self.model(inputs, training=False), input_signature=[signature])
+        inputs = {t.name: ([-1, *t.shape[1:]], t.dtype) for t in self.model.inputs}
+        outputs = named_outputs(self.model, self.model.output)
+        described = {name: ([-1, *t.shape[1:]], t.dtype) for name, t in outputs.items()}
+        check_interface(path, schema, inputs, described)
+        signature = {t.name: tf.TensorSpec((schema.batch, *t.shape), t.dtype) for t in schema.inputs}
 
-    def score(self, inputs):
-        rows = self.schema.check(inputs)
-        scores = np.asarray(self._call(dict(inputs)))
-        check_rows(self.path, rows, scores.shape)
-        return scores
+        def call(inputs):
+            return named_outputs(self.model, self.model(inputs, training=False))
+
+        self._call = tf.function(call, input_signature=[signature])
+
+    def _predict(self, inputs, rows):
+        outputs = {name: np.asarray(value) for name, value in self._call(dict(inputs)).items()}
+        shapes = {name: array.shape for name, array in outputs.items()}
+        check_outputs(self.path, self.schema, rows, shapes)
+        return {name: outputs[name] for name in self.schema.output_names}
 
     def steps(self, inputs) -> Steps:
         self.schema.check(inputs)
@@ -46,4 +67,5 @@ class Model:
             "arrays": dict(inputs),
             "tensors": {name: tf.constant(array) for name, array in inputs.items()},
         }
-        return steps_of(["asarray(call(arrays))"], "call(tensors)", names)
+        results = {name: f"asarray(outputs[{name!r}])" for name in self.schema.output_names}
+        return steps_of(["outputs = call(arrays)"], results, "call(tensors)", names)

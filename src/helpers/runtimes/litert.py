@@ -8,12 +8,18 @@ import numpy as np
 
 from helpers.errors import DamagedFile
 from helpers.quiet import native_output
-from helpers.runtimes import Steps, check_interface, check_rows, steps_of
+from helpers.runtimes.runtime import (
+    Runtime,
+    Steps,
+    check_interface,
+    check_outputs,
+    steps_of,
+)
 from helpers.schema import Schema
 
 
-class Model:
-    """An open ``.tflite`` file; see `helpers.runtimes.Runtime`."""
+class Model(Runtime):
+    """An open ``.tflite`` file."""
 
     def __init__(self, path: Path, schema: Schema, threads: int):
         from ai_edge_litert.interpreter import Interpreter
@@ -27,23 +33,24 @@ class Model:
                 raise DamagedFile(f"{path.name} is not a usable TFLite file: {error}") from error
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
-        shapes = {d["name"]: ([int(n) for n in d["shape_signature"]], np.dtype(d["dtype"]).name) for d in inputs}
-        check_interface(path, schema, shapes, ", ".join(d["name"] for d in outputs))
-        if any(shape[0] != -1 for shape, _ in shapes.values()):
-            raise DamagedFile(f"{path.name} has a static batch: {shapes}")
+        described = [{d["name"]: _described(d) for d in details} for details in (inputs, outputs)]
+        check_interface(path, schema, *described)
+        batch = -1 if schema.batch is None else schema.batch
+        if any(shape[0] != batch for shape, _ in described[0].values()):
+            raise DamagedFile(f"{path.name} has another batch than {batch}: {described[0]}")
+        places = {d["name"]: d["index"] for d in outputs}
         self._inputs = {d["name"]: d["index"] for d in inputs}
-        self._output = outputs[0]["index"]
-        self._rows = 1
+        self._outputs = {name: places[name] for name in schema.output_names}
+        self._rows = None
 
-    def score(self, inputs):
-        rows = self.schema.check(inputs)
+    def _predict(self, inputs, rows):
         interpreter = self._interpreter
         if rows != self._rows:
             self._resize(rows)
         for name, index in self._inputs.items():
             interpreter.set_tensor(index, inputs[name])
         interpreter.invoke()
-        return interpreter.get_tensor(self._output)
+        return {name: interpreter.get_tensor(index) for name, index in self._outputs.items()}
 
     def steps(self, inputs) -> Steps:
         self._resize(self.schema.check(inputs))
@@ -52,21 +59,31 @@ class Model:
             "set_tensor": interpreter.set_tensor,
             "invoke": interpreter.invoke,
             "get_tensor": interpreter.get_tensor,
-            "output": self._output,
         }
-        copies = []
+        copies, results = [], {}
         for i, (name, index) in enumerate(self._inputs.items()):
             names |= {f"index{i}": index, f"array{i}": inputs[name]}
             copies.append(f"set_tensor(index{i}, array{i})")
-        return steps_of([*copies, "invoke()", "get_tensor(output)"], "invoke()", names)
+        for i, (name, index) in enumerate(self._outputs.items()):
+            names[f"output{i}"] = index
+            results[name] = f"get_tensor(output{i})"
+        return steps_of([*copies, "invoke()"], results, "invoke()", names)
 
     def _resize(self, rows: int) -> None:
         self._rows = None  # stays so if the interpreter refuses
-        for tensor in self.schema.inputs:
-            self._interpreter.resize_tensor_input(self._inputs[tensor.name], [rows, tensor.width])
-        self._interpreter.allocate_tensors()
+        if self.schema.batch is None:
+            for tensor in self.schema.inputs:
+                shape = [rows, *tensor.shape]
+                self._interpreter.resize_tensor_input(self._inputs[tensor.name], shape)
+            self._interpreter.allocate_tensors()
         for tensor in self.schema.inputs:  # what is there before may be no id of a table
-            self._interpreter.set_tensor(self._inputs[tensor.name], np.zeros((rows, tensor.width), tensor.dtype))
+            self._interpreter.set_tensor(self._inputs[tensor.name], tensor.zeros(rows))
         self._interpreter.invoke()
-        check_rows(self.path, rows, self._interpreter.get_tensor(self._output).shape)
+        found = {name: self._interpreter.get_tensor(i).shape for name, i in self._outputs.items()}
+        check_outputs(self.path, self.schema, rows, found)
         self._rows = rows
+
+
+def _described(details: dict) -> tuple[list[int], str]:
+    shape = details["shape_signature"] if len(details["shape_signature"]) else details["shape"]
+    return [int(n) for n in shape], np.dtype(details["dtype"]).name

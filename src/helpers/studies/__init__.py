@@ -15,6 +15,8 @@ import numpy as np
 
 from helpers.errors import BadInput
 from helpers.schema import Schema
+from helpers.tasks import Task
+from helpers.tasks.ranking import RANKING
 
 Inputs = Mapping[str, np.ndarray]
 
@@ -73,8 +75,8 @@ class Study:
 
     Where `features` is given, the data is raw: the encoding that `helpers.features.fit` makes of it on training rows
     turns it into the inputs of the schema, here and on the phone; `id_field` is the raw field that names an item.
-    `defaults` are parameters for which this study needs
-    other values than the notebooks declare.
+    `defaults` are parameters for which this study needs other values than the notebooks declare; `task` is what kind
+    of decision is made, see `helpers.tasks`.
 
     The first scenario is the default one. `build_model` takes ``hidden_units`` and returns an uncompiled Keras
     model whose inputs and output have the names, order and shapes of `schema`; it imports Keras itself, so that
@@ -90,6 +92,7 @@ class Study:
     features: tuple = ()
     id_field: str = ""
     defaults: Mapping[str, object] = field(default_factory=dict)
+    task: Task = RANKING
 
     def scenario(self, name: str) -> Scenario:
         """The scenario of that name, the first for ``"default"``, or a BadInput that lists those there are."""

@@ -56,12 +56,12 @@ CONTEXT = Tensor(
     ),
 )
 SCORE = Tensor("ranking_score", "score", (Dimension("score", "probability that the user takes the item"),))
-SCHEMA = Schema("ultra_simple_ranking_model", (USER, ITEM, CONTEXT), SCORE)
+SCHEMA = Schema("ultra_simple_ranking_model", (USER, ITEM, CONTEXT), (SCORE,))
 
 
 def draw_simple(rng: np.random.Generator, n_rows: int) -> dict[str, np.ndarray]:
     """Published data: every feature standard normal, every row its own user, item and context."""
-    return {t.name: rng.standard_normal((n_rows, t.width), dtype=np.float32) for t in SCHEMA.inputs}
+    return {t.name: rng.standard_normal((n_rows, *t.shape), dtype=np.float32) for t in SCHEMA.inputs}
 
 
 def utility_simple(inputs: Inputs) -> np.ndarray:
@@ -146,7 +146,7 @@ def build_model(hidden_units: int = 16):
     """The published model: concatenate (25) -> Dense 16 relu -> Dense 1 sigmoid; 433 parameters."""
     import keras
 
-    inputs = [keras.Input((t.width,), name=t.name, dtype=t.dtype) for t in SCHEMA.inputs]
+    inputs = [keras.Input(t.shape, name=t.name, dtype=t.dtype) for t in SCHEMA.inputs]
     joined = keras.layers.Concatenate(name="concatenate")(inputs)
     hidden = keras.layers.Dense(hidden_units, activation="relu", name="hidden_layer")(joined)
     score = keras.layers.Dense(1, activation="sigmoid", name=SCORE.name)(hidden)

@@ -122,7 +122,7 @@ SCORE = Tensor(
     "score",
     (Dimension("click", "probability that the reader clicks the post"),),
 )
-SCHEMA = Schema("feed_reranking", tuple(_tensor(feature) for feature in FEATURES), SCORE)
+SCHEMA = Schema("feed_reranking", tuple(_tensor(feature) for feature in FEATURES), (SCORE,))
 
 
 def plan(floor: int) -> tuple:

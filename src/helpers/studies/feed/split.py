@@ -16,9 +16,9 @@ def split_model(model) -> tuple[tuple[object, Schema], tuple[object, Schema]]:
     reader, phone = model.get_layer(READER), model.get_layer(SCORE.name)
     width = reader.output_shape[-1]
     values = tuple(Dimension(f"{READER}_{i}", "of the reader", -1e3, 1e3) for i in range(width))
-    of_reader = Schema("feed_reader", _inputs("user"), Tensor("vector", "score", values))
+    of_reader = Schema("feed_reader", _inputs("user"), (Tensor("vector", "score", values),))
     received = Tensor(READER, "user", values)
-    of_phone = Schema("feed_phone", (received, *_inputs("item"), *_inputs("cross")), SCORE)
+    of_phone = Schema("feed_phone", (received, *_inputs("item"), *_inputs("cross")), (SCORE,))
     return (reader, of_reader), (phone, of_phone)
 
 

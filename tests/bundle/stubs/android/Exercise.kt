@@ -3,15 +3,14 @@ package PACKAGE
 
 import fake.Model
 import java.io.File
-import java.lang.reflect.InvocationTargetException
 import kotlin.concurrent.thread
 import kotlin.math.abs
-import org.junit.After
-import org.junit.Test
 
 private val assets = File(System.getProperty("assets"), "NAME")
 private val inputs = NAMEInputs.all
 private val cases by lazy { GoldenCases.read("model.tflite").cases }
+
+private val GoldenCases.Case.expected get() = (outputs.getValue(NAMEInputs.OUTPUT) as Values.Floats).data
 
 private class Opened(val score: (Map<String, Values>) -> FloatArray, private val closing: () -> Unit) : AutoCloseable {
     override fun close() = closing()
@@ -59,9 +58,12 @@ private fun changed(values: Values, size: (Int) -> Int): Values =
         is Values.Floats -> Values.Floats(values.data.copyOf(size(values.data.size)))
         is Values.Ints -> Values.Ints(values.data.copyOf(size(values.data.size)))
         is Values.Longs -> Values.Longs(values.data.copyOf(size(values.data.size)))
+        is Values.Bytes -> Values.Bytes(values.data.copyOf(size(values.data.size)))
     }
 
 private fun ofRows(rows: Int) = cases.first { it.expected.size == rows }
+
+private fun scored(scores: FloatArray) = mapOf<String, Values>(NAMEInputs.OUTPUT to Values.Floats(scores))
 
 private val checks = mapOf<String, () -> Unit>(
     "the batch is set before buffers are read, and only when it changes" to {
@@ -163,7 +165,7 @@ private val checks = mapOf<String, () -> Unit>(
                 val wrong = when (val values = ofRows(20).inputs.getValue(input.name)) {
                     is Values.Ints -> Values.Ints(values.data.copyOf().also { it[at] = bad.toInt() })
                     is Values.Longs -> Values.Longs(values.data.copyOf().also { it[at] = bad })
-                    is Values.Floats -> values
+                    is Values.Floats, is Values.Bytes -> values
                 }
                 for (open in listOf(::tflite, ::mnn)) open(File(assets, "model.tflite")).use { model ->
                     refused<IllegalArgumentException>("${input.name} is $bad at row 3, ${input.columns[column]}: it takes") {
@@ -246,31 +248,14 @@ private val checks = mapOf<String, () -> Unit>(
     "golden scores that differ are told" to {
         for (wrong in listOf(0.01f, Float.NaN)) {
             val told = GoldenCases.read("model.tflite").failures { given ->
-                tflite().use { it.score(given) }.also { it[it.size - 1] += wrong }
+                scored(tflite().use { it.score(given) }.also { it[it.size - 1] += wrong })
             }
             expect(told.size == cases.size && "apart" in told[0]) { "$told" }
         }
-        val short = GoldenCases.read("model.mnn").failures { given -> tflite().use { it.score(given) }.copyOf(1) }
+        val short = GoldenCases.read("model.mnn").failures { given -> scored(tflite().use { it.score(given) }.copyOf(1)) }
         expect(short.any { "1 scores for 20 rows" in it }) { "$short" }
     },
 )
-
-/** Run the rendered instrumented tests as JUnit would. */
-private fun instrumented(tests: Class<*>) {
-    for (method in tests.methods.filter { it.isAnnotationPresent(Test::class.java) }) report("${tests.simpleName}.${method.name}") {
-        val instance = tests.getDeclaredConstructor().newInstance()
-        try {
-            method.invoke(instance)
-        } catch (error: InvocationTargetException) {
-            throw error.targetException
-        } finally {
-            tests.methods.filter { it.isAnnotationPresent(After::class.java) }.forEach { it.invoke(instance) }
-        }
-    }
-}
-
-private fun report(name: String, action: () -> Unit) =
-    println(runCatching(action).fold({ "ok   $name" }, { "FAIL $name: $it at ${it.stackTrace.first { frame -> "Kt" in frame.className }}" }))
 
 private fun firstRows(values: Values, rows: Int): Values = changed(values) { it / 257 * rows }
 

@@ -1,4 +1,4 @@
-/* The natives of Interpreter.java beside this file, through TensorFlow Lite's C API. Tensor -1 is the output. */
+/* The natives of Interpreter.java beside this file, through TensorFlow Lite's C API. Tensors -1, -2 and so on are the outputs. */
 #include <jni.h>
 
 #include "tensorflow/lite/c/c_api.h"
@@ -9,7 +9,7 @@ enum { MOST_DIMENSIONS = 8 };
 
 static TfLiteTensor *tensor(jlong handle, jint index) {
   TfLiteInterpreter *interpreter = (TfLiteInterpreter *)handle;
-  return index < 0 ? (TfLiteTensor *)TfLiteInterpreterGetOutputTensor(interpreter, 0)
+  return index < 0 ? (TfLiteTensor *)TfLiteInterpreterGetOutputTensor(interpreter, -1 - index)
                    : TfLiteInterpreterGetInputTensor(interpreter, index);
 }
 
@@ -28,6 +28,10 @@ NATIVE(void, delete)(JNIEnv *env, jclass type, jlong handle) { TfLiteInterpreter
 
 NATIVE(jint, inputs)(JNIEnv *env, jclass type, jlong handle) {
   return TfLiteInterpreterGetInputTensorCount((TfLiteInterpreter *)handle);
+}
+
+NATIVE(jint, outputs)(JNIEnv *env, jclass type, jlong handle) {
+  return TfLiteInterpreterGetOutputTensorCount((TfLiteInterpreter *)handle);
 }
 
 NATIVE(jstring, name)(JNIEnv *env, jclass type, jlong handle, jint index) {
@@ -64,7 +68,7 @@ NATIVE(jint, write)(JNIEnv *env, jclass type, jlong handle, jint index, jobject 
   return TfLiteTensorCopyFromBuffer(tensor(handle, index), (*env)->GetDirectBufferAddress(env, bytes), size);
 }
 
-NATIVE(jobject, read)(JNIEnv *env, jclass type, jlong handle) {
-  TfLiteTensor *output = tensor(handle, -1);
+NATIVE(jobject, read)(JNIEnv *env, jclass type, jlong handle, jint index) {
+  TfLiteTensor *output = tensor(handle, index);
   return (*env)->NewDirectByteBuffer(env, TfLiteTensorData(output), TfLiteTensorByteSize(output));
 }

@@ -29,6 +29,8 @@ class Tensor {
  public:
   enum DimensionType { TENSORFLOW, CAFFE, CAFFE_C4 };
   explicit Tensor(const Tensor *like, DimensionType type = CAFFE, bool allocate = true);
+  static Tensor *create(const std::vector<int> &shape, halide_type_t type, void *data = nullptr,
+                        DimensionType dimType = TENSORFLOW);
   ~Tensor();
   bool copyFromHostTensor(const Tensor *host);
   bool copyToHostTensor(Tensor *host) const;

@@ -8,7 +8,6 @@ import java.io.FileNotFoundException
 import java.io.IOException
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
-import java.nio.FloatBuffer
 import java.nio.channels.FileChannel
 import org.tensorflow.lite.DataType
 import org.tensorflow.lite.Interpreter
@@ -19,7 +18,12 @@ import org.tensorflow.lite.Interpreter
  *
  * ```
  * {{ name }}.open(File(installed, "model.tflite")).use { model ->
+{% if output.dtype == "float32" %}
  *     val scores = model.score(mapOf({{ inputs[0].name | kotlin | comment }} to values, ...))
+{% endif %}
+{% if not single %}
+ *     val outputs = model.predict(mapOf({{ inputs[0].name | kotlin | comment }} to values, ...))
+{% endif %}
  * }
  * ```
  *
@@ -28,47 +32,84 @@ import org.tensorflow.lite.Interpreter
  */
 class {{ name }} private constructor(
     private val interpreter: Interpreter,
+{% if not batch %}
     private val fixedRows: Int?,
+{% endif %}
 ) : AutoCloseable {
     /** In the interpreter's order, which need not be the declared one: swapped inputs score wrongly in silence. */
     private val order: List<Input> = bind(interpreter)
+    private val places: List<Int> = bindOutputs(interpreter)
     private var rows = 0
     /** The largest so far: the memory of direct buffers is freed late, and lists of many lengths would pile it up. */
-    private val memory: Array<ByteBuffer> = Array(order.size + 1) { direct(0) }
+    private val memory: Array<ByteBuffer> = Array(order.size + {{ name }}Inputs.outputs.size) { direct(0) }
     private var buffers: Array<ByteBuffer> = emptyArray()
-    private var scores: FloatBuffer = FloatBuffer.allocate(0)
+    private var results: Array<ByteBuffer> = emptyArray()
     private var closed = false
 
     /**
-     * One score a row.
+     * Every output by its name, row by row.
      *
      * @throws IllegalArgumentException [inputs] do not fit, see [{{ name }}Inputs.check].
-     * @throws IllegalStateException the model is closed, or does not answer with one finite score a row.
+     * @throws IllegalStateException the model is closed, or does not answer with finite numbers for each row.
      */
     @Synchronized
-    fun score(inputs: Map<String, Values>): FloatArray {
+    fun predict(inputs: Map<String, Values>): Map<String, Values> {
         check(!closed) { "this model is closed: open it again" }
         val count = {{ name }}Inputs.check(inputs)
+{% if batch %}
+        return run(inputs, count)
+{% else %}
         if (fixedRows == null) return run(inputs, count)
         return {{ name }}Inputs.inParts(inputs, count, fixedRows) { run(it, fixedRows) }
+{% endif %}
     }
 
-    private fun run(inputs: Map<String, Values>, count: Int): FloatArray {
+{% if output.dtype == "float32" %}
+    /** {{ "One score a row" if single else "The first output alone, `" ~ (output.name | comment) ~ "`, row by row" }}; see [predict]. */
+    fun score(inputs: Map<String, Values>): FloatArray =
+        (predict(inputs).getValue({{ name }}Inputs.OUTPUT) as Values.Floats).data
+
+{% endif %}
+    private fun run(inputs: Map<String, Values>, count: Int): Map<String, Values> {
         if (count != rows) resize(count)
         for ((input, buffer) in order.zip(buffers)) {
             when (val values = inputs.getValue(input.name)) {
                 is Values.Floats -> buffer.asFloatBuffer().put(values.data)
                 is Values.Ints -> buffer.asIntBuffer().put(values.data)
                 is Values.Longs -> buffer.asLongBuffer().put(values.data)
+                is Values.Bytes -> buffer.duplicate().put(values.data)
             }
         }
-        scores.rewind() // the interpreter writes where the last answer ended
-        interpreter.runForMultipleInputsOutputs(arrayOf<Any>(*buffers), mapOf<Int, Any>(0 to scores))
-        scores.rewind()
-        val result = FloatArray(rows).also { scores.get(it) }
-        val bad = result.indexOfFirst { !it.isFinite() }
-        check(bad < 0) { "the score of row $bad is ${result[bad]}: the model file is damaged, install it again" }
-        return result
+        for (buffer in results) buffer.rewind() // the interpreter writes where the last answer ended
+        interpreter.runForMultipleInputsOutputs(arrayOf<Any>(*buffers), places.zip(results).toMap<Int, Any>())
+        checkWhole(count)
+        return {{ name }}Inputs.outputs.zip(results).associate { (output, buffer) -> output.name to read(output, buffer) }
+    }
+
+    /** Some outputs have their shape only after a run, so that is when each must have filled its buffer. */
+    private fun checkWhole(count: Int) {
+        val short = results.indexOfFirst { it.hasRemaining() }
+        if (short < 0) return
+        rows = 0
+        val output = {{ name }}Inputs.outputs[short]
+        val shape = interpreter.getOutputTensor(places[short]).shape().contentToString()
+        error(
+            "${output.name} has shape $shape for $count rows and not ${listOf(count) + output.shape}: " +
+                "convert the model again{{ "" if batch else " with a free batch dimension" }}",
+        )
+    }
+
+    private fun read(output: Output, buffer: ByteBuffer): Values {
+        buffer.rewind()
+        val values = output.dtype.zeros(rows * output.width)
+        when (values) {
+            is Values.Floats -> buffer.asFloatBuffer().get(values.data)
+            is Values.Ints -> buffer.asIntBuffer().get(values.data)
+            is Values.Longs -> buffer.asLongBuffer().get(values.data)
+            is Values.Bytes -> buffer.duplicate().get(values.data)
+        }
+        {{ name }}Inputs.checkFinite(output, values)
+        return values
     }
 
     /** Free the interpreter; closing twice does nothing. */
@@ -79,20 +120,18 @@ class {{ name }} private constructor(
     }
 
     /**
-     * Buffers carry no shape: it is set here, before any is read. (Arrays do, but one of `n` values is taken for `[n]`,
+     * Buffers carry no shape: it is {{ "checked" if batch else "set" }} here, before any is read. (Arrays do, but one of `n` values is taken for `[n]`,
      * not `[n, 1]`, and scores NaN or zero.)
      */
     private fun resize(count: Int) {
         rows = 0 // nothing is right until everything is
-        for ((index, input) in order.withIndex()) interpreter.resizeInput(index, intArrayOf(count, input.width))
+{% if not batch %}
+        for ((index, input) in order.withIndex()) interpreter.resizeInput(index, intArrayOf(count, *input.shape.toIntArray()))
+{% endif %}
         interpreter.allocateTensors()
-        val shape = interpreter.getOutputTensor(0).shape()
-        check(shape.contentEquals(intArrayOf(count, 1))) {
-            "{{ "${" }}{{ name }}Inputs.OUTPUT} has shape ${shape.contentToString()} for $count rows and not " +
-                "[$count, 1]: convert the model again with a free batch dimension"
-        }
+        val outputs = {{ name }}Inputs.outputs
         buffers = Array(order.size) { part(it, count * order[it].width * order[it].dtype.bytes) }
-        scores = part(order.size, count * Float.SIZE_BYTES).asFloatBuffer()
+        results = Array(outputs.size) { part(order.size + it, count * outputs[it].width * outputs[it].dtype.bytes) }
         rows = count
     }
 
@@ -110,13 +149,15 @@ class {{ name }} private constructor(
          * install into a folder for each version.
          *
          * @param threads that one call may use. One is fastest for small models: they end before a second has begun.
+{% if not batch %}
          * @param fixedRows score every list in parts of so many rows, the last filled up. Another number of rows costs next to
          *     nothing on the CPU; a delegate (GPU, NNAPI) builds its graph again for each, which takes longer than the scores.
+{% endif %}
          * @throws IllegalArgumentException not the file of this model.
          */
-        fun open(file: File, threads: Int = 1, fixedRows: Int? = null): {{ name }} =
+        fun open(file: File, threads: Int = 1{{ "" if batch else ", fixedRows: Int? = null" }}): {{ name }} =
             try {
-                FileInputStream(file).use { stream -> open(stream, 0, file.length(), threads, fixedRows) }
+                FileInputStream(file).use { stream -> open(stream, 0, file.length(), threads{{ "" if batch else ", fixedRows" }}) }
             } catch (error: FileNotFoundException) {
                 throw IllegalArgumentException("there is no model at $file: install the bundle first", error)
             }
@@ -126,12 +167,14 @@ class {{ name }} private constructor(
             context: Context,
             asset: String = "{{ name }}/model.tflite",
             threads: Int = 1,
+{% if not batch %}
             fixedRows: Int? = null,
+{% endif %}
         ): {{ name }} =
             try {
                 context.assets.openFd(asset).use { part ->
                     FileInputStream(part.fileDescriptor).use {
-                        open(it, part.startOffset, part.declaredLength, threads, fixedRows)
+                        open(it, part.startOffset, part.declaredLength, threads{{ "" if batch else ", fixedRows" }})
                     }
                 }
             } catch (error: IOException) {
@@ -147,14 +190,18 @@ class {{ name }} private constructor(
             start: Long,
             length: Long,
             threads: Int,
+{% if not batch %}
             fixedRows: Int?,
+{% endif %}
         ): {{ name }} {
             require(threads >= 1) { "threads is $threads: one or more" }
+{% if not batch %}
             require(fixedRows == null || fixedRows >= 1) { "fixedRows is $fixedRows: one or more" }
+{% endif %}
             val content = stream.channel.map(FileChannel.MapMode.READ_ONLY, start, length)
             val interpreter = Interpreter(content, Interpreter.Options().setNumThreads(threads))
             try {
-                return {{ name }}(interpreter, fixedRows)
+                return {{ name }}(interpreter{{ "" if batch else ", fixedRows" }})
             } catch (error: Throwable) {
                 interpreter.close()
                 throw error
@@ -172,17 +219,28 @@ class {{ name }} private constructor(
             val order = tensors.map { declared.getValue(it.name()) }
             for ((input, tensor) in order.zip(tensors)) {
                 val shape = tensor.shape()
-                require(tensor.dataType() == typeOf(input.dtype) && shape.size == 2 && shape[1] == input.width) {
+{% if batch %}
+                val fits = shape.toList() == listOf({{ name }}Inputs.BATCH) + input.shape
+{% else %}
+                val fits = shape.drop(1) == input.shape
+{% endif %}
+                require(tensor.dataType() == typeOf(input.dtype) && fits) {
                     "${input.name} is ${tensor.dataType()} ${shape.contentToString()} in the model file and not " +
-                        "${input.dtype} [n, ${input.width}]: use the sources that came with it"
+                        "${input.dtype} [{{ batch or "n" }}, ${input.shape.joinToString()}]: use the sources that came with it"
                 }
             }
-            val outputs = (0 until interpreter.outputTensorCount).map { interpreter.getOutputTensor(it).name() }
-            require(outputs == listOf({{ name }}Inputs.OUTPUT)) {
-                "the model file answers with $outputs and not with {{ "${" }}{{ name }}Inputs.OUTPUT} alone: " +
-                    "use the sources that came with it"
-            }
             return order
+        }
+
+        /** Where each output is, in declared order. */
+        private fun bindOutputs(interpreter: Interpreter): List<Int> {
+            val tensors = (0 until interpreter.outputTensorCount).map { interpreter.getOutputTensor(it) }
+            val found = tensors.map { it.name() to it.dataType() }
+            val wanted = {{ name }}Inputs.outputs.map { it.name to typeOf(it.dtype) }
+            require(found.size == wanted.size && found.toSet() == wanted.toSet()) {
+                "the model file answers with $found and not with $wanted alone: use the sources that came with it"
+            }
+            return wanted.map { found.indexOf(it) }
         }
 
         private fun typeOf(dtype: Dtype): DataType =
@@ -190,6 +248,7 @@ class {{ name }} private constructor(
                 Dtype.FLOAT32 -> DataType.FLOAT32
                 Dtype.INT32 -> DataType.INT32
                 Dtype.INT64 -> DataType.INT64
+                Dtype.UINT8 -> DataType.UINT8
             }
     }
 }

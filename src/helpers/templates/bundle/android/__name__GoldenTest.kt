@@ -20,7 +20,7 @@ class {{ name }}GoldenTest {
     fun close() = model.close()
 
     @Test
-    fun reproducesEveryCase() = assertEquals(emptyList<String>(), golden.failures(model::score))
+    fun reproducesEveryCase() = assertEquals(emptyList<String>(), golden.failures(model::predict))
 
     @Test
     fun refusesAnUnknownInput() =
@@ -49,6 +49,7 @@ class {{ name }}GoldenTest {
             val values = when (val first = inputs.getValue({{ input.name | kotlin }})) {
                 is Values.Ints -> Values.Ints(first.data.copyOf().also { it[0] = wrong.toInt() })
                 is Values.Longs -> Values.Longs(first.data.copyOf().also { it[0] = wrong })
+                is Values.Bytes -> Values.Bytes(first.data.copyOf().also { it[0] = wrong.toByte() })
                 is Values.Floats -> first
             }
             assertRefused("{{ input.name }} is $wrong at row 0", inputs + ({{ input.name | kotlin }} to values))
@@ -57,8 +58,17 @@ class {{ name }}GoldenTest {
 
 {% endif %}
 {% endfor %}
+{% if batch %}
+    @Test
+    fun refusesAnotherNumberOfRows() {
+        val rows = {{ name }}Inputs.BATCH + 1
+        val more = inputs.mapValues { {{ name }}Inputs.part(it.value, {{ name }}Inputs.BATCH, 0, rows) }
+        assertRefused("there are $rows rows, the model takes {{ batch }} at a time", more)
+    }
+
+{% endif %}
     private fun assertRefused(why: String, given: Map<String, Values>) {
-        val refusal = assertThrows(IllegalArgumentException::class.java) { model.score(given) }
+        val refusal = assertThrows(IllegalArgumentException::class.java) { model.predict(given) }
         assertTrue(refusal.message, refusal.message.orEmpty().contains(why))
     }
 }

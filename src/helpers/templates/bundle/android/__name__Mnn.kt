@@ -6,6 +6,8 @@ import com.taobao.android.mnn.MNNForwardType
 import com.taobao.android.mnn.MNNNetInstance
 import java.io.File
 import java.io.IOException
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
 
 /**
  * Scores items with `{{ model | comment }}` through MNN.
@@ -21,7 +23,7 @@ class {{ name }}Mnn private constructor(private val net: MNNNetInstance, threads
     private val session: MNNNetInstance.Session
     private var rows = 0
     private var tensors: List<MNNNetInstance.Session.Tensor> = emptyList()
-    private var output: MNNNetInstance.Session.Tensor? = null
+    private var outputs: List<MNNNetInstance.Session.Tensor> = emptyList()
     private var closed = false
 
     init {
@@ -33,22 +35,30 @@ class {{ name }}Mnn private constructor(private val net: MNNNetInstance, threads
         }
         for (input in {{ name }}Inputs.all) {
             val shape: IntArray? = input(input.name).dimensions
-            require(shape != null && shape.size == 2 && shape[1] == input.width) {
-                "${input.name} has shape ${shape.contentToString()} in the model file and not [n, ${input.width}]: " +
-                    "use the sources that came with it"
+{% if batch %}
+            require(shape != null && shape.toList() == listOf({{ name }}Inputs.BATCH) + input.shape) {
+{% else %}
+            require(shape != null && shape.drop(1) == input.shape) {
+{% endif %}
+                "${input.name} has shape ${shape.contentToString()} in the model file and not " +
+                    "[{{ batch or "n" }}, ${input.shape.joinToString()}]: use the sources that came with it"
             }
         }
+{% if batch %}
+        resize({{ name }}Inputs.BATCH)
+{% else %}
         resize(2) // a session starts with one row: a batch that is fixed shows here
+{% endif %}
     }
 
     /**
-     * One score a row.
+     * Every output by its name, row by row.
      *
      * @throws IllegalArgumentException [inputs] do not fit, see [{{ name }}Inputs.check].
-     * @throws IllegalStateException the model is closed, or does not answer with one finite score a row.
+     * @throws IllegalStateException the model is closed, or does not answer with finite numbers for each row.
      */
     @Synchronized
-    fun score(inputs: Map<String, Values>): FloatArray {
+    fun predict(inputs: Map<String, Values>): Map<String, Values> {
         check(!closed) { "this model is closed: open it again" }
         val count = {{ name }}Inputs.check(inputs)
         if (count != rows) resize(count)
@@ -58,14 +68,33 @@ class {{ name }}Mnn private constructor(private val net: MNNNetInstance, threads
                 is Values.Floats -> tensor.setInputFloatData(values.data)
                 is Values.Ints -> tensor.setInputIntData(values.data)
                 is Values.Longs -> tensor.setInputIntData(narrow(values.data))
+                is Values.Bytes -> tensor.setInputIntData(packed(input, values.data))
             }
         }
         session.run()
-        val result = checkNotNull(output?.floatData) { "MNN gave no scores" }.copyOf()
-        check(result.size == count) { "MNN gave ${result.size} scores for $count rows: install the model again" }
-        val bad = result.indexOfFirst { !it.isFinite() }
-        check(bad < 0) { "the score of row $bad is ${result[bad]}: the model file is damaged, install it again" }
-        return result
+        return {{ name }}Inputs.outputs.zip(outputs).associate { (output, tensor) -> output.name to read(output, tensor) }
+    }
+
+{% if output.dtype == "float32" %}
+    /** {{ "One score a row" if single else "The first output alone, `" ~ (output.name | comment) ~ "`, row by row" }}; see [predict]. */
+    fun score(inputs: Map<String, Values>): FloatArray =
+        (predict(inputs).getValue({{ name }}Inputs.OUTPUT) as Values.Floats).data
+
+{% endif %}
+    /** MNN has no 64-bit integers; what it gives is copied, because its own array is filled anew by the next run. */
+    private fun read(output: Output, tensor: MNNNetInstance.Session.Tensor): Values {
+        val given: Values? = when (output.dtype) {
+            Dtype.FLOAT32 -> tensor.floatData?.let { Values.Floats(it.copyOf()) }
+            Dtype.INT32 -> tensor.intData?.let { Values.Ints(it.copyOf()) }
+            Dtype.INT64 -> tensor.intData?.let { data -> Values.Longs(LongArray(data.size) { data[it].toLong() }) }
+            Dtype.UINT8 -> tensor.getUINT8Data()?.let { Values.Bytes(it.copyOf()) }
+        }
+        val values = checkNotNull(given) { "MNN gave no ${output.name}" }
+        check(values.size == rows * output.width) {
+            "MNN gave ${values.size} values of ${output.name} for $rows rows: install the model again"
+        }
+        {{ name }}Inputs.checkFinite(output, values)
+        return values
     }
 
     /** Free the session and the model; closing twice does nothing. */
@@ -79,12 +108,16 @@ class {{ name }}Mnn private constructor(private val net: MNNNetInstance, threads
 
     private fun resize(count: Int) {
         rows = 0 // nothing is right until everything is
-        for (input in {{ name }}Inputs.all) input(input.name).reshape(intArrayOf(count, input.width))
+{% if not batch %}
+        for (input in {{ name }}Inputs.all) input(input.name).reshape(intArrayOf(count, *input.shape.toIntArray()))
         session.reshape()
+{% endif %}
         tensors = {{ name }}Inputs.all.map { input ->
-            input(input.name).also { checkShape(input.name, it, intArrayOf(count, input.width)) }
+            input(input.name).also { checkShape(input.name, it, listOf(count) + input.shape) }
         }
-        output = output().also { checkShape({{ name }}Inputs.OUTPUT, it, intArrayOf(count, 1)) }
+        outputs = {{ name }}Inputs.outputs.map { output ->
+            output(output.name).also { checkShape(output.name, it, listOf(count) + output.shape) }
+        }
         rows = count
     }
 
@@ -93,16 +126,16 @@ class {{ name }}Mnn private constructor(private val net: MNNNetInstance, threads
             "the model file has no input $name: use the sources that came with it"
         }
 
-    private fun output(): MNNNetInstance.Session.Tensor =
-        requireNotNull(session.getOutput({{ name }}Inputs.OUTPUT)) {
-            "the model file has no output {{ "${" }}{{ name }}Inputs.OUTPUT}: use the sources that came with it"
+    private fun output(name: String): MNNNetInstance.Session.Tensor =
+        requireNotNull(session.getOutput(name)) {
+            "the model file has no output $name: use the sources that came with it"
         }
 
-    private fun checkShape(name: String, tensor: MNNNetInstance.Session.Tensor, wanted: IntArray) {
+    private fun checkShape(name: String, tensor: MNNNetInstance.Session.Tensor, wanted: List<Int>) {
         val shape: IntArray? = tensor.dimensions
-        check(shape != null && shape.contentEquals(wanted)) {
-            "$name has shape ${shape.contentToString()} and not ${wanted.contentToString()}: MNN could not resize the " +
-                "model, convert it again with a free batch dimension"
+        check(shape != null && shape.toList() == wanted) {
+            "$name has shape ${shape.contentToString()} and not $wanted: MNN could not resize the " +
+                "model, convert it again{{ "" if batch else " with a free batch dimension" }}"
         }
     }
 
@@ -142,6 +175,21 @@ class {{ name }}Mnn private constructor(private val net: MNNNetInstance, threads
 
         /** MNN computes with 32-bit integers; the ranges of [{{ name }}Inputs] lie within, and were checked. */
         private fun narrow(values: LongArray) = IntArray(values.size) { values[it].toInt() }
+
+        /**
+         * Bytes as the integers that lie in memory as they do: MNN's Java classes write no others.
+         *
+         * @throws IllegalArgumentException they do not fill up the last integer, which would be written past the end.
+         */
+        private fun packed(input: Input, values: ByteArray): IntArray {
+            require(values.size % 4 == 0) {
+                "${input.name} has ${values.size} bytes: MNN's Java classes write them in fours, score another number of " +
+                    "rows, or with TensorFlow Lite"
+            }
+            return IntArray(values.size / 4).also {
+                ByteBuffer.wrap(values).order(ByteOrder.nativeOrder()).asIntBuffer().get(it)
+            }
+        }
     }
 }
 {% endif %}

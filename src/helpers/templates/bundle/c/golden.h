@@ -1,4 +1,4 @@
-/* Golden cases: inputs, and the scores that a model file must give for them. Reads golden.bin; C99, no dependencies.
+/* Golden cases: inputs, and the outputs that a model file must give for them. Reads golden.bin; C99, no dependencies.
  *
  * Numbers in the file are little-endian uint32, as is every machine that this is meant for; a name is its length and its
  * UTF-8 bytes. Every length is checked before it is believed. */
@@ -13,39 +13,50 @@
 
 #include "inputs.h"
 
-enum { GOLDEN_MOST_INPUTS = 64, GOLDEN_MOST_FILES = 16, GOLDEN_MOST_NAME = 4096 };
+enum { GOLDEN_MOST_FILES = 16, GOLDEN_MOST_NAME = 4096 };
 
+/* An input or output; axes and size are those of a row. */
 typedef struct {
   char *name;
-  uint32_t width, dtype;
-} golden_input;
+  uint32_t size, dtype, n_axes, axes[INPUT_MOST_AXES];
+} golden_tensor;
 
+/* Values are those of a tensor's dtype, row by row, not aligned. */
 typedef struct {
   char *name;
   uint32_t rows;
-  const unsigned char *inputs[GOLDEN_MOST_INPUTS]; /* rows x width values of the input's dtype, not aligned */
-  const unsigned char *trained;                    /* rows float32, of the trained model */
-  const unsigned char *expected[GOLDEN_MOST_FILES];
+  const unsigned char *inputs[INPUT_MOST];
+  const unsigned char *trained[INPUT_MOST]; /* outputs of the trained model */
+  const unsigned char *expected[GOLDEN_MOST_FILES][INPUT_MOST];
 } golden_case;
 
 typedef struct {
   unsigned char *content;
   size_t size, place;
-  uint32_t n_inputs, n_files, n_cases;
-  golden_input inputs[GOLDEN_MOST_INPUTS];
-  char *output;
+  uint32_t n_inputs, n_outputs, n_files, n_cases;
+  golden_tensor inputs[INPUT_MOST], outputs[INPUT_MOST];
   char *files[GOLDEN_MOST_FILES];
-  double tolerance[GOLDEN_MOST_FILES];
+  double tolerance[GOLDEN_MOST_FILES][INPUT_MOST];
   golden_case *cases;
 } golden;
 
-/* Bytes of one input of a case; at most 2^20 rows of 2^16 values of 8 bytes. */
-static inline uint64_t golden_bytes(uint32_t rows, const golden_input *input) {
-  return (uint64_t)rows * input->width * (input->dtype == INPUT_INT64 ? 8 : 4);
+/* Bytes of a tensor of a case; at most 2^20 rows of 2^22 values of 8 bytes. */
+static inline uint64_t golden_bytes(uint32_t rows, const golden_tensor *tensor) {
+  return (uint64_t)rows * tensor->size * input_item(tensor->dtype);
 }
 
-static inline size_t golden_size(const golden *g, const golden_case *one, uint32_t input) {
-  return (size_t)golden_bytes(one->rows, &g->inputs[input]);
+/* The value at a place of a tensor. */
+static inline double golden_value(const void *values, uint32_t dtype, size_t place) {
+  const unsigned char *at = (const unsigned char *)values + place * input_item(dtype);
+  float number;
+  int32_t narrow;
+  int64_t wide;
+  switch (dtype) {
+    case INPUT_FLOAT32: return memcpy(&number, at, 4), (double)number;
+    case INPUT_INT32: return memcpy(&narrow, at, 4), (double)narrow;
+    case INPUT_INT64: return memcpy(&wide, at, 8), (double)wide;
+    default: return *at;
+  }
 }
 
 static inline const unsigned char *golden_take(golden *g, uint64_t size) {
@@ -76,45 +87,80 @@ static inline char *golden_name(golden *g) {
 static inline void golden_free(golden *g) {
   uint32_t i;
   for (i = 0; i < g->n_inputs; i++) free(g->inputs[i].name);
+  for (i = 0; i < g->n_outputs; i++) free(g->outputs[i].name);
   for (i = 0; i < g->n_files; i++) free(g->files[i]);
   for (i = 0; g->cases && i < g->n_cases; i++) free(g->cases[i].name);
   free(g->cases);
-  free(g->output);
   free(g->content);
   memset(g, 0, sizeof *g);
+}
+
+static inline int golden_tensors(golden *g, golden_tensor *tensors, uint32_t *count) {
+  uint32_t i, j, n;
+  if (!golden_count(g, INPUT_MOST, &n) || !n) return 0;
+  for (i = 0; i < n; i++) {
+    golden_tensor *one = &tensors[i];
+    *count = i + 1;
+    if (!(one->name = golden_name(g)) || !golden_count(g, INPUT_DTYPES - 1, &one->dtype)) return 0;
+    if (!golden_count(g, INPUT_MOST_AXES, &one->n_axes) || !one->n_axes) return 0;
+    one->size = 1;
+    for (j = 0; j < one->n_axes; j++) {
+      if (!golden_count(g, INPUT_MOST_SIZE / one->size, &one->axes[j]) || !one->axes[j]) return 0;
+      one->size *= one->axes[j];
+    }
+  }
+  return 1;
+}
+
+static inline int golden_arrays(golden *g, uint32_t rows, const golden_tensor *tensors, uint32_t n,
+                                const unsigned char **arrays) {
+  uint32_t i;
+  for (i = 0; i < n; i++)
+    if (!(arrays[i] = golden_take(g, golden_bytes(rows, &tensors[i])))) return 0;
+  return 1;
+}
+
+/* Whether tolerances are at most a twentieth of an output's largest value, or of 1: a larger one proves nothing. */
+static inline int golden_strict(const golden *g) {
+  uint32_t i, c, f;
+  size_t j;
+  for (i = 0; i < g->n_outputs; i++) {
+    double scale = 1;
+    for (c = 0; c < g->n_cases; c++)
+      for (j = 0; j < (size_t)g->cases[c].rows * g->outputs[i].size; j++) {
+        const double value = fabs(golden_value(g->cases[c].trained[i], g->outputs[i].dtype, j));
+        if (!isfinite(value)) return 0;
+        if (value > scale) scale = value;
+      }
+    for (f = 0; f < g->n_files; f++)
+      if (!(g->tolerance[f][i] >= 0 && g->tolerance[f][i] <= 0.05 * scale)) return 0;
+  }
+  return 1;
 }
 
 static inline int golden_parse(golden *g) {
   uint32_t i, c, n;
   const unsigned char *magic = golden_take(g, 8);
-  if (!magic || memcmp(magic, "GOLDEN01", 8)) return 0;
-  if (!golden_count(g, GOLDEN_MOST_INPUTS, &n)) return 0;
-  for (i = 0; i < n; i++) {
-    g->n_inputs = i + 1;
-    if (!(g->inputs[i].name = golden_name(g))) return 0;
-    if (!golden_count(g, 1u << 16, &g->inputs[i].width) || !golden_count(g, 2, &g->inputs[i].dtype)) return 0;
-  }
-  if (!(g->output = golden_name(g)) || !golden_count(g, GOLDEN_MOST_FILES, &n)) return 0;
+  if (!magic || memcmp(magic, "GOLDEN02", 8)) return 0;
+  if (!golden_tensors(g, g->inputs, &g->n_inputs) || !golden_tensors(g, g->outputs, &g->n_outputs)) return 0;
+  if (!golden_count(g, GOLDEN_MOST_FILES, &n)) return 0;
   for (i = 0; i < n; i++) {
     const unsigned char *tolerance;
     g->n_files = i + 1;
-    if (!(g->files[i] = golden_name(g)) || !(tolerance = golden_take(g, 8))) return 0;
-    memcpy(&g->tolerance[i], tolerance, 8);
-    if (!(g->tolerance[i] >= 0 && g->tolerance[i] <= 0.05)) return 0;
+    if (!(g->files[i] = golden_name(g)) || !(tolerance = golden_take(g, 8 * (uint64_t)g->n_outputs))) return 0;
+    memcpy(g->tolerance[i], tolerance, 8 * (size_t)g->n_outputs);
   }
   if (!golden_count(g, 1000, &n) || !(g->cases = (golden_case *)calloc(n ? n : 1, sizeof *g->cases))) return 0;
   for (c = 0; c < n; c++) {
     golden_case *one = &g->cases[c];
     g->n_cases = c + 1;
     if (!(one->name = golden_name(g)) || !golden_count(g, 1u << 20, &one->rows) || !one->rows) return 0;
-    for (i = 0; i < g->n_inputs; i++) {
-      if (!(one->inputs[i] = golden_take(g, golden_bytes(one->rows, &g->inputs[i])))) return 0;
-    }
-    if (!(one->trained = golden_take(g, (uint64_t)one->rows * 4))) return 0;
+    if (!golden_arrays(g, one->rows, g->inputs, g->n_inputs, one->inputs)) return 0;
+    if (!golden_arrays(g, one->rows, g->outputs, g->n_outputs, one->trained)) return 0;
     for (i = 0; i < g->n_files; i++)
-      if (!(one->expected[i] = golden_take(g, (uint64_t)one->rows * 4))) return 0;
+      if (!golden_arrays(g, one->rows, g->outputs, g->n_outputs, one->expected[i])) return 0;
   }
-  return g->n_inputs && g->n_files && g->n_cases && g->place == g->size;
+  return g->n_files && g->n_cases && g->place == g->size && golden_strict(g);
 }
 
 /* Read a file; 1 if it is whole. Free it with golden_free, also if it is not. */
@@ -147,32 +193,44 @@ static inline int golden_file(const golden *g, const char *path) {
   return -1;
 }
 
-/* The first input that is not the model's, in declared order; NULL if all are. */
-static inline const char *golden_stranger(const golden *g, const input_tensor *inputs, uint32_t n, const char *output) {
+/* The first of some tensors that is not the model's, in declared order; NULL if all are. */
+static inline const char *golden_other(const golden_tensor *found, uint32_t n_found, const input_tensor *wanted, uint32_t n) {
   uint32_t i;
-  for (i = 0; i < g->n_inputs; i++)
-    if (i >= n || strcmp(g->inputs[i].name, inputs[i].name) || g->inputs[i].width != inputs[i].width ||
-        g->inputs[i].dtype != inputs[i].dtype)
-      return g->inputs[i].name;
-  if (g->n_inputs < n) return inputs[g->n_inputs].name;
-  return strcmp(g->output, output) ? g->output : NULL;
+  for (i = 0; i < n_found; i++)
+    if (i >= n || strcmp(found[i].name, wanted[i].name) || found[i].dtype != wanted[i].dtype ||
+        found[i].n_axes != wanted[i].n_axes ||
+        memcmp(found[i].axes, wanted[i].axes, found[i].n_axes * sizeof found[i].axes[0]))
+      return found[i].name;
+  return n_found < n ? wanted[n_found].name : NULL;
 }
 
-/* Compare scores with a case, print a line, return 1 if all are within the tolerance. A NaN is not. */
-static inline int golden_compare(const golden *g, int file, const golden_case *one, const float *scores) {
-  double largest = 0;
-  uint32_t row, worst = 0;
+/* The first input or output that is not the model's; NULL if all are. */
+static inline const char *golden_stranger(const golden *g, const input_tensor *inputs, uint32_t n,
+                                          const input_tensor *outputs, uint32_t n_outputs) {
+  const char *other = golden_other(g->inputs, g->n_inputs, inputs, n);
+  return other ? other : golden_other(g->outputs, g->n_outputs, outputs, n_outputs);
+}
+
+/* Compare outputs with a case, print a line, return 1 if all are within their tolerances. A NaN is not. */
+static inline int golden_compare(const golden *g, int file, const golden_case *one, const void *const *outputs) {
+  double largest = 0, share = -1; /* of its tolerance */
+  uint32_t i, output = 0;
+  size_t j, worst = 0;
   int good = 1;
-  for (row = 0; row < one->rows; row++) {
-    float expected;
-    double difference;
-    memcpy(&expected, one->expected[file] + 4 * (size_t)row, 4);
-    difference = fabs((double)scores[row] - expected);
-    if (!(difference <= g->tolerance[file])) good = 0;
-    if (!(difference <= largest)) largest = difference, worst = row;
-  }
-  printf("%s  %-24s %4u rows, largest difference %.3g (row %u, at most %.3g)\n", good ? "ok  " : "FAIL", one->name,
-         (unsigned)one->rows, largest, (unsigned)worst, g->tolerance[file]);
+  for (i = 0; i < g->n_outputs; i++)
+    for (j = 0; j < (size_t)one->rows * g->outputs[i].size; j++) {
+      const uint32_t dtype = g->outputs[i].dtype;
+      const double expected = golden_value(one->expected[file][i], dtype, j);
+      const double difference = fabs(golden_value(outputs[i], dtype, j) - expected);
+      const int close = difference <= g->tolerance[file][i];
+      double part = difference / g->tolerance[file][i];
+      if (!(part >= 0)) part = close ? 0 : HUGE_VAL; /* no tolerance, or NaN */
+      if (!close) good = 0;
+      if (part > share) largest = difference, share = part, output = i, worst = j / g->outputs[i].size;
+    }
+  printf("%s  %-24s %4u rows, largest difference %.3g (%s%srow %u, at most %.3g)\n", good ? "ok  " : "FAIL", one->name,
+         (unsigned)one->rows, largest, g->n_outputs > 1 ? g->outputs[output].name : "", g->n_outputs > 1 ? ", " : "",
+         (unsigned)worst, g->tolerance[file][output]);
   return good;
 }
 

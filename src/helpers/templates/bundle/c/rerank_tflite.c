@@ -29,7 +29,8 @@ typedef struct {
   json_text raw;
   uint32_t rows; /* that the model was resized to */
   features_session session;
-  float *scores;
+  float *scores; /* the first of the outputs */
+  void *outputs[{{ name }}OutputCount];
   uint32_t *order;
 } call;
 
@@ -87,15 +88,19 @@ static int rerank(void *state) {
   if (!features_assemble(c->encoding, c->raw.text, c->raw.length, s)) return 0;
   if (!s->n) return 1; /* nothing to score: a runtime refuses a batch of none */
   if (s->n != c->rows) {
-    free(c->scores);
+    uint32_t i, there = 1;
+    for (i = 0; i < {{ name }}OutputCount; i++) {
+      free(c->outputs[i]);
+      if (!(c->outputs[i] = malloc(input_size(&{{ name }}Outputs[i], s->n)))) there = 0;
+    }
     free(c->order);
-    c->scores = (float *)malloc(s->n * sizeof *c->scores);
+    c->scores = (float *)c->outputs[0];
     c->order = (uint32_t *)malloc(s->n * sizeof *c->order);
     c->rows = 0;
-    if (!c->scores || !c->order || !tflite_resize(c->model, s->n)) return FEATURES_FAIL(s, "the model cannot be resized");
+    if (!there || !c->order || !tflite_resize(c->model, s->n)) return FEATURES_FAIL(s, "the model cannot be resized");
     c->rows = s->n;
   }
-  if (!tflite_score(c->model, (const void *const *)s->ids, s->n, c->scores))
+  if (!tflite_predict(c->model, (const void *const *)s->ids, s->n, c->outputs))
     return FEATURES_FAIL(s, "%s", c->model->error);
   return features_order(c->scores, s->n, c->order) ? 1 : FEATURES_FAIL(s, "a score is not finite");
 }
@@ -194,7 +199,7 @@ static int check(call *c, const sessions *g, uint32_t at, double seconds) {
 }
 
 int main(int argc, char **argv) {
-  static input_tensor inputs[TFLITE_MOST_INPUTS];
+  static input_tensor inputs[INPUT_MOST];
   features encoding;
   sessions golden;
   tflite model;
@@ -204,12 +209,15 @@ int main(int argc, char **argv) {
   if (argc < 4) return unusable("usage", "rerank_tflite MODEL.tflite features.json sessions.json [SECONDS]");
   if (!features_read(argv[2], &encoding)) return unusable(argv[2], encoding.error);
   if ((wrong = sessions_read(&golden, argv[3], argv[1]))) return unusable(argv[3], wrong);
+  if (encoding.n > INPUT_MOST) return unusable(argv[2], "too many encoders");
   for (i = 0; i < encoding.n; i++) {
     const input_tensor *input = input_of(encoding.encoders[i].name);
     if (!input) return unusable("the model has no such input", encoding.encoders[i].name);
     inputs[i] = *input;
   }
-  if ((wrong = tflite_open(&model, argv[1], inputs, encoding.n, {{ name }}Output, &detail))) return unusable(wrong, detail);
+  if ((wrong = tflite_open_model(&model, argv[1], inputs, encoding.n, {{ name }}Outputs, {{ name }}OutputCount,
+                                 {{ name }}Batch, &detail)))
+    return unusable(wrong, detail);
   memset(&c, 0, sizeof c);
   c.model = &model, c.encoding = &encoding;
   count = golden.content.nodes[golden.list].count;
@@ -218,7 +226,7 @@ int main(int argc, char **argv) {
   printf("%.*s: %u of %u sessions reproduced by TensorFlow Lite %s\n", (int)golden.file.length, golden.file.text,
          (unsigned)(count - failed), (unsigned)count, TfLiteVersion());
   features_session_free(&c.session);
-  free(c.scores);
+  for (i = 0; i < {{ name }}OutputCount; i++) free(c.outputs[i]);
   free(c.order);
   tflite_close(&model);
   json_free(&golden.content);

@@ -13,7 +13,7 @@
 typedef struct {
   tflite *model;
   const golden_case *one;
-  float *scores;
+  void *outputs[INPUT_MOST];
 } call;
 
 static int unusable(const char *what, const char *detail) {
@@ -23,22 +23,24 @@ static int unusable(const char *what, const char *detail) {
 
 static int run(void *state) {
   call *c = (call *)state;
-  return tflite_run(c->model, (const void *const *)c->one->inputs, c->one->rows, c->scores);
+  return tflite_run(c->model, (const void *const *)c->one->inputs, c->one->rows, c->outputs);
 }
 
 /* Score a case and compare; 1 if it is reproduced. */
 static int check(call *c, const golden *g, int file, double seconds) {
-  int good;
-  c->scores = (float *)calloc(c->one->rows, sizeof(float));
+  uint32_t i;
+  int good = 1;
+  for (i = 0; i < {{ name }}OutputCount; i++)
+    if (!(c->outputs[i] = calloc(1, input_size(&{{ name }}Outputs[i], c->one->rows)))) good = 0;
   strcpy(c->model->error, "no memory for so many rows");
-  good = c->scores && tflite_resize(c->model, c->one->rows) &&
-         tflite_score(c->model, (const void *const *)c->one->inputs, c->one->rows, c->scores);
+  good = good && tflite_resize(c->model, c->one->rows) &&
+         tflite_predict(c->model, (const void *const *)c->one->inputs, c->one->rows, c->outputs);
   if (!good) printf("FAIL  %-24s could not be scored: %s\n", c->one->name, c->model->error);
-  good = good && golden_compare(g, file, c->one, c->scores);
+  good = good && golden_compare(g, file, c->one, (const void *const *)c->outputs);
   if (good && seconds > 0)
     printf("time  %-24s %u rows %.3f us\n", c->one->name, (unsigned)c->one->rows,
            timing_microseconds(run, c, seconds));
-  free(c->scores);
+  for (i = 0; i < {{ name }}OutputCount; i++) free(c->outputs[i]);
   return good;
 }
 
@@ -51,9 +53,11 @@ int main(int argc, char **argv) {
   if (argc < 3) return unusable("usage", "run_tflite MODEL.tflite GOLDEN.bin [SECONDS]");
   if (!golden_read(argv[2], &g)) return golden_free(&g), unusable("not golden cases", argv[2]);
   if ((file = golden_file(&g, argv[1])) < 0) return unusable("no golden cases for this file", argv[1]);
-  if ((detail = golden_stranger(&g, {{ name }}Inputs, {{ name }}InputCount, {{ name }}Output)))
+  if ((detail = golden_stranger(&g, {{ name }}Inputs, {{ name }}InputCount,
+                                {{ name }}Outputs, {{ name }}OutputCount)))
     return unusable("golden cases of another model", detail);
-  if ((wrong = tflite_open(&model, argv[1], {{ name }}Inputs, {{ name }}InputCount, {{ name }}Output, &detail)))
+  if ((wrong = tflite_open_model(&model, argv[1], {{ name }}Inputs, {{ name }}InputCount,
+                                 {{ name }}Outputs, {{ name }}OutputCount, {{ name }}Batch, &detail)))
     return unusable(wrong, detail);
   for (i = 0; i < g.n_cases; i++) {
     call c;

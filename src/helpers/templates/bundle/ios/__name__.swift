@@ -8,7 +8,7 @@ import TensorFlowLite
 /// caller. Make one object and keep it, or use `shared`. Needs Swift 6.1 (Xcode 16.3) or later, in either language mode;
 /// it is on no actor, also in a target whose default is the main actor.
 ///
-///     let scores = try await {{ name }}.shared.score([
+///     let {{ "scores" if single else "outputs" }} = try await {{ name }}.shared.{{ "score" if single else "predict" }}([
 {% for input in inputs[:3] %}
 ///         {{ input.name | quoted | comment }}: .{{ input.dtype }}({{ input.name | comment }}),
 {% endfor %}
@@ -17,26 +17,38 @@ import TensorFlowLite
 {% endif %}
 ///     ])
 ///
+{% if batch %}
+/// Every input is a tensor of {{ batch }} rows, given row by row: the model takes so many at a time. All of these are needed:
+{% elif single %}
 /// Every input is a tensor `[rows, width]`, given row by row; all have the same number of rows, and another number may
 /// follow at any call. All of these are needed:
+{% else %}
+/// Every input is given row by row; all have the same number of rows, and another number may follow at any call. All of
+/// these are needed:
+{% endif %}
 ///
 /// | Input | Type | Column | Meaning | Range |
 /// |---|---|---|---|---|
 {% for input in inputs %}
 {% for dimension in input.dimensions %}
-/// | `{{ input.name | comment }}` | {{ input.dtype }}, width {{ input.width }} | {{ loop.index0 }} `{{ dimension.name | comment }}` | {{ (dimension.meaning or "-") | comment }} | {{ dimension.low }}...{{ dimension.high }} |
+/// | `{{ input.name | comment }}` | {{ input.dtype }}, width {{ input.size }} | {{ loop.index0 }} `{{ dimension.name | comment }}` | {{ (dimension.meaning or "-") | comment }} | {{ dimension.low }}...{{ dimension.high }} |
+{% else %}
+/// | `{{ input.name | comment }}` | {{ input.dtype }}, {{ input.shape | join(" x ") }} a row | all | {{ (input.meaning or "-") | comment }} | {{ input.low }}...{{ input.high }} |
 {% endfor %}
 {% endfor %}
 ///
-/// The output `{{ output.name | comment }}` has {{ output.width }} value{{ "" if output.width == 1 else "s" }} a row: {{ output.dimensions | map(attribute="meaning") | join("; ") | comment }}.
+{% for output in outputs %}
+/// The output `{{ output.name | comment }}` has {{ output.size }} value{{ "" if output.size == 1 else "s" }} a row: {{ (output.dimensions | map(attribute="meaning") | join("; ") or output.meaning or "-") | comment }}.
+{% endfor %}
 @available(iOS 13.0, macOS 10.15, *)
 nonisolated public final class {{ name }}: @unchecked Sendable {  // unchecked: what changes is touched on `queue` only
 
-    /// Values of one input, row by row.
+    /// Values of one input or output, row by row.
     public enum Values: Equatable, Sendable {
         case float32([Float])
         case int32([Int32])
         case int64([Int64])
+        case uint8([UInt8])
     }
 
     /// Where the model runs. A device or a build without it runs the model on the CPU, see `onFallback`.
@@ -69,32 +81,55 @@ nonisolated public final class {{ name }}: @unchecked Sendable {  // unchecked: 
     private struct Input: @unchecked Sendable {  // unchecked: the pod's `DataType` does not say it is
         let name: String
         let dataType: Tensor.DataType
-        let ranges: [(low: Double, high: Double)]  // by column; integers must lie within
-        var width: Int { return ranges.count }
+        let ranges: [(low: Double, high: Double)]  // by column, or one for all; integers must lie within
+        var shape: [Int]?  // of a row, where values have no meaning of their own
+        var axes: [Int] { return shape ?? [ranges.count] }
+        var width: Int { return axes.reduce(1, *) }
+
+        func place(_ index: Int) -> String {
+            return "row \(index / width), \(shape == nil ? "column" : "value") \(index % width)"
+        }
+    }
+
+    private struct Output: @unchecked Sendable {  // as above
+        let name: String
+        let dataType: Tensor.DataType
+        let shape: [Int]
+        var width: Int { return shape.reduce(1, *) }
     }
 
     private static let inputs: [Input] = [
 {% for input in inputs %}
-        Input(name: {{ input.name | quoted }}, dataType: .{{ input.dtype }}, ranges: [
-{% for dimension in input.dimensions %}
-            ({{ dimension.low | float }}, {{ dimension.high | float }}),
+        Input(name: {{ input.name | quoted }}, dataType: .{{ input.dtype | replace("uint", "uInt") }}, ranges: [
+{% for range in input.ranges %}
+            ({{ range.low | float }}, {{ range.high | float }}),
 {% endfor %}
-        ]),
+        ]{{ "" if input.dimensions else ", shape: [" ~ input.shape | join(", ") ~ "]" }}),
 {% endfor %}
     ]
-    private static let outputName = {{ output.name | quoted }}
-    private static let outputWidth = {{ output.width }}
+    private static let outputs: [Output] = [
+{% for output in outputs %}
+        Output(name: {{ output.name | quoted }}, dataType: .{{ output.dtype | replace("uint", "uInt") }}, shape: [{{ output.shape | join(", ") }}]),
+{% endfor %}
+    ]
+{% if batch %}
 
-    /// An open model. `indices` are the places of `inputs` in it.
+    /// The number of rows that the model takes at a time.
+    public static let batch = {{ batch }}
+{% endif %}
+
+    /// An open model. `indices` are the places of `inputs` in it, `outputIndices` those of `outputs`.
     private struct Session {
         let interpreter: Interpreter
         let indices: [Int]
-        let outputIndex: Int
+        let outputIndices: [Int]
         var rows: Int
     }
 
     private let modelPath: String?
+{% if not batch %}
     private let fixedRows: Int?
+{% endif %}
     private let onFallback: @Sendable (String) -> Void
     private let queue = DispatchQueue(label: {{ (name ~ ".scoring") | quoted }}, qos: .userInitiated)
     private var acceleration: Acceleration
@@ -103,30 +138,60 @@ nonisolated public final class {{ name }}: @unchecked Sendable {  // unchecked: 
     /// - Parameters:
     ///   - modelPath: A `.tflite` file, by default `{{ name }}/model.tflite` of the app's own resources.
     ///   - acceleration: One CPU thread by default, which for a small model is the fastest: try before you change it.
+{% if not batch %}
     ///   - fixedRows: Score every list in parts of so many rows, the last filled up. On the CPU another number of rows costs
     ///     next to nothing; an accelerator builds its graph again for each, which takes longer than the scores.
+{% endif %}
     ///   - onFallback: Called on the background queue with the reason when the model runs on the CPU instead.
     public init(
         modelPath: String? = Bundle.main.path(forResource: "model", ofType: "tflite", inDirectory: {{ name | quoted }}),
         acceleration: Acceleration = .cpu(threads: 1),
+{% if not batch %}
         fixedRows: Int? = nil,
+{% endif %}
         onFallback: @escaping @Sendable (String) -> Void = { reason in NSLog("%@", reason) }
     ) {
         self.modelPath = modelPath
         self.acceleration = acceleration
+{% if not batch %}
         self.fixedRows = fixedRows.map { max(1, $0) }
+{% endif %}
         self.onFallback = onFallback
     }
 
-    /// Scores rows: the output's values, row by row.
+    /// Computes every output of rows, by its name.
+    ///
+    /// - Throws: `ScoringError`, or `InterpreterError` of TensorFlow Lite.
+    public func predict(_ inputs: [String: Values]) async throws -> [String: Values] {
+        return try await withCheckedThrowingContinuation { continuation in
+            queue.async {
+                continuation.resume(with: Result { try self.predictOnQueue(inputs) })
+            }
+        }
+    }
+
+    /// Computes every output, for callers without `async`.
+    ///
+    /// - Parameters:
+    ///   - callbackQueue: Where `completion` is called, by default the main queue.
+    ///   - completion: Called once with what the other form returns or throws.
+    public func predict(
+        _ inputs: [String: Values],
+        callbackQueue: DispatchQueue = .main,
+        completion: @escaping @Sendable (Result<[String: Values], Error>) -> Void
+    ) {
+        queue.async {
+            let result = Result { try self.predictOnQueue(inputs) }
+            callbackQueue.async { completion(result) }
+        }
+    }
+{% if output.dtype == "float32" %}
+
+    /// Scores rows: the {{ "" if outputs | length == 1 else "first " }}output's values, row by row.
     ///
     /// - Throws: `ScoringError`, or `InterpreterError` of TensorFlow Lite.
     public func score(_ inputs: [String: Values]) async throws -> [Float] {
-        return try await withCheckedThrowingContinuation { continuation in
-            queue.async {
-                continuation.resume(with: Result { try self.scoreOnQueue(inputs) })
-            }
-        }
+        return Self.scores(of: try await predict(inputs))
     }
 
     /// Scores rows, for callers without `async`.
@@ -139,26 +204,36 @@ nonisolated public final class {{ name }}: @unchecked Sendable {  // unchecked: 
         callbackQueue: DispatchQueue = .main,
         completion: @escaping @Sendable (Result<[Float], Error>) -> Void
     ) {
-        queue.async {
-            let result = Result { try self.scoreOnQueue(inputs) }
-            callbackQueue.async { completion(result) }
+        predict(inputs, callbackQueue: callbackQueue) { result in
+            completion(result.map { Self.scores(of: $0) })
         }
     }
+
+    private static func scores(of values: [String: Values]) -> [Float] {
+        guard case .float32(let scores)? = values[outputs[0].name] else { return [] }
+        return scores
+    }
+{% endif %}
 
     // MARK: - On the queue
 
-    private func scoreOnQueue(_ inputs: [String: Values]) throws -> [Float] {
+    private func predictOnQueue(_ inputs: [String: Values]) throws -> [String: Values] {
         dispatchPrecondition(condition: .onQueue(queue))
         let rows = try Self.checkedRows(of: inputs)
+{% if batch %}
+        return try runOrFallBack(inputs, rows: rows)
+{% else %}
         guard let fixedRows = fixedRows else { return try runOrFallBack(inputs, rows: rows) }
-        var scores: [Float] = []
+        var parts: [[String: Values]] = []
         for start in stride(from: 0, to: rows, by: fixedRows) {
-            scores += try runOrFallBack(Self.part(of: inputs, rows: rows, from: start, count: fixedRows), rows: fixedRows)
+            parts.append(
+                try runOrFallBack(Self.part(of: inputs, rows: rows, from: start, count: fixedRows), rows: fixedRows))
         }
-        return Array(scores.prefix(rows * Self.outputWidth))
+        return Self.joined(parts, rows: rows)
+{% endif %}
     }
 
-    private func runOrFallBack(_ inputs: [String: Values], rows: Int) throws -> [Float] {
+    private func runOrFallBack(_ inputs: [String: Values], rows: Int) throws -> [String: Values] {
         do {
             return try run(inputs, rows: rows)
         } catch let error as InterpreterError {
@@ -169,14 +244,16 @@ nonisolated public final class {{ name }}: @unchecked Sendable {  // unchecked: 
         }
     }
 
-    private func run(_ inputs: [String: Values], rows: Int) throws -> [Float] {
+    private func run(_ inputs: [String: Values], rows: Int) throws -> [String: Values] {
         var current = try session ?? openSession()
         if current.rows != rows {
             session = nil
+{% if not batch %}
             for (input, index) in zip(Self.inputs, current.indices) {
-                try current.interpreter.resizeInput(at: index, to: Tensor.Shape(rows, input.width))
+                try current.interpreter.resizeInput(at: index, to: Tensor.Shape([rows] + input.axes))
             }
             try current.interpreter.allocateTensors()
+{% endif %}
             current.rows = rows
         }
         session = current
@@ -185,7 +262,11 @@ nonisolated public final class {{ name }}: @unchecked Sendable {  // unchecked: 
             try current.interpreter.copy(Self.bytes(of: values), toInputAt: index)
         }
         try current.interpreter.invoke()
-        return try Self.scores(of: current.interpreter.output(at: current.outputIndex), rows: rows)
+        var result: [String: Values] = [:]
+        for (output, index) in zip(Self.outputs, current.outputIndices) {
+            result[output.name] = try Self.values(of: current.interpreter.output(at: index), for: output, rows: rows)
+        }
+        return result
     }
 
     private func openSession() throws -> Session {
@@ -201,7 +282,7 @@ nonisolated public final class {{ name }}: @unchecked Sendable {  // unchecked: 
         return Session(
             interpreter: interpreter,
             indices: try Self.boundIndices(of: interpreter),
-            outputIndex: try Self.boundOutput(of: interpreter),
+            outputIndices: try Self.boundOutputs(of: interpreter),
             rows: 0
         )
     }
@@ -261,26 +342,33 @@ nonisolated public final class {{ name }}: @unchecked Sendable {  // unchecked: 
         }
         return try inputs.map { input in
             guard let index = found[input.name] else { throw wrongModel("takes no input \(input.name)") }
-            try check(try interpreter.input(at: index), width: input.width, dataType: input.dataType)
+            try check(try interpreter.input(at: index), shape: input.axes, dataType: input.dataType)
             return index
         }
     }
 
-    private static func boundOutput(of interpreter: Interpreter) throws -> Int {
+    private static func boundOutputs(of interpreter: Interpreter) throws -> [Int] {
+        var found: [String: Int] = [:]
         for index in 0..<interpreter.outputTensorCount {
-            let tensor = try interpreter.output(at: index)
-            guard tensor.name == outputName else { continue }
-            try check(tensor, width: outputWidth, dataType: .float32)
+            found[try interpreter.output(at: index).name] = index
+        }
+        return try outputs.map { output in
+            guard let index = found[output.name] else { throw wrongModel("has no output \(output.name)") }
+            try check(try interpreter.output(at: index), shape: output.shape, dataType: output.dataType)
             return index
         }
-        throw wrongModel("has no output \(outputName)")
     }
 
-    private static func check(_ tensor: Tensor, width: Int, dataType: Tensor.DataType) throws {
+    private static func check(_ tensor: Tensor, shape: [Int], dataType: Tensor.DataType) throws {
         let dimensions = tensor.shape.dimensions
-        guard dimensions.count == 2, dimensions[1] == width, tensor.dataType == dataType else {
+{% if batch %}
+        let fits = dimensions == [batch] + shape
+{% else %}
+        let fits = Array(dimensions.dropFirst()) == shape
+{% endif %}
+        guard fits, tensor.dataType == dataType else {
             throw wrongModel(
-                "has \(tensor.name) as \(tensor.dataType) \(dimensions), expected is \(dataType) [rows, \(width)]")
+                "has \(tensor.name) as \(tensor.dataType) \(dimensions), expected is \(dataType) \(shape) a row")
         }
     }
 
@@ -314,6 +402,11 @@ nonisolated public final class {{ name }}: @unchecked Sendable {  // unchecked: 
             }
             rows = own
         }
+{% if batch %}
+        guard rows == batch else {
+            throw ScoringError.input("there are \(rows) rows, the model takes \(batch) at a time: fill them up, or drop some")
+        }
+{% endif %}
         return rows
     }
 
@@ -322,14 +415,17 @@ nonisolated public final class {{ name }}: @unchecked Sendable {  // unchecked: 
         case (.float32(let numbers), .float32):
             if let place = numbers.firstIndex(where: { !$0.isFinite }) {
                 throw ScoringError.input(
-                    "\(input.name) is \(numbers[place]) in row \(place / input.width), column "
-                        + "\(place % input.width): replace what is not finite before scoring")
+                    "\(input.name) is \(numbers[place]) in \(input.place(place)): "
+                        + "replace what is not finite before scoring")
             }
             return numbers.count
         case (.int32(let numbers), .int32):
             try checkRange(of: numbers, for: input)
             return numbers.count
         case (.int64(let numbers), .int64):
+            try checkRange(of: numbers, for: input)
+            return numbers.count
+        case (.uint8(let numbers), .uInt8):
             try checkRange(of: numbers, for: input)
             return numbers.count
         default:
@@ -340,15 +436,16 @@ nonisolated public final class {{ name }}: @unchecked Sendable {  // unchecked: 
     /// An integer is a place in a table: outside it, a runtime reads what lies beside the table.
     private static func checkRange<Integer: BinaryInteger>(of numbers: [Integer], for input: Input) throws {
         for (place, number) in numbers.enumerated() {
-            let range = input.ranges[place % input.width]
+            let range = input.ranges[input.ranges.count == 1 ? 0 : place % input.width]
             guard Double(number) >= range.low, Double(number) <= range.high else {
                 throw ScoringError.input(
-                    "\(input.name) is \(number) in row \(place / input.width), column \(place % input.width): "
+                    "\(input.name) is \(number) in \(input.place(place)): "
                         + "give \(range.low) to \(range.high)")
             }
         }
     }
 
+{% if not batch %}
     /// `count` rows of each input from `start` on; behind the last one, that one again.
     private static func part(of values: [String: Values], rows: Int, from start: Int, count: Int) -> [String: Values] {
         func part<Number>(_ numbers: [Number]) -> [Number] {
@@ -363,29 +460,68 @@ nonisolated public final class {{ name }}: @unchecked Sendable {  // unchecked: 
             case .float32(let numbers): return .float32(part(numbers))
             case .int32(let numbers): return .int32(part(numbers))
             case .int64(let numbers): return .int64(part(numbers))
+            case .uint8(let numbers): return .uint8(part(numbers))
             }
         }
     }
+
+    /// The outputs of parts one after the other, without what the last one was filled up with.
+    private static func joined(_ parts: [[String: Values]], rows: Int) -> [String: Values] {
+        var result: [String: Values] = [:]
+        for output in outputs {
+            let values = parts.compactMap { $0[output.name] }
+            let count = rows * output.width
+            switch values.first {
+            case .float32?: result[output.name] = .float32(all(values, count) { if case .float32(let n) = $0 { n } else { [] } })
+            case .int32?: result[output.name] = .int32(all(values, count) { if case .int32(let n) = $0 { n } else { [] } })
+            case .int64?: result[output.name] = .int64(all(values, count) { if case .int64(let n) = $0 { n } else { [] } })
+            case .uint8?: result[output.name] = .uint8(all(values, count) { if case .uint8(let n) = $0 { n } else { [] } })
+            case nil: break
+            }
+        }
+        return result
+    }
+
+    private static func all<Number>(_ values: [Values], _ count: Int, _ numbers: (Values) -> [Number]) -> [Number] {
+        return Array(values.flatMap(numbers).prefix(count))
+    }
+{% endif %}
 
     private static func bytes(of values: Values) -> Data {
         switch values {
         case .float32(let numbers): return numbers.withUnsafeBytes { Data($0) }
         case .int32(let numbers): return numbers.withUnsafeBytes { Data($0) }
         case .int64(let numbers): return numbers.withUnsafeBytes { Data($0) }
+        case .uint8(let numbers): return Data(numbers)
         }
     }
 
-    /// Copied, because the bytes of `Data` need not be aligned for `Float`: `load(as:)` would trap.
-    private static func scores(of tensor: Tensor, rows: Int) throws -> [Float] {
-        var scores = [Float](repeating: .nan, count: rows * outputWidth)
-        guard tensor.data.count == scores.count * MemoryLayout<Float>.stride else {
+    private static func values(of tensor: Tensor, for output: Output, rows: Int) throws -> Values {
+        guard tensor.shape.dimensions == [rows] + output.shape else {
             throw wrongModel("answers \(tensor.shape.dimensions) for \(rows) rows")
         }
-        _ = scores.withUnsafeMutableBytes { tensor.data.copyBytes(to: $0) }
-        if let place = scores.firstIndex(where: { !$0.isFinite }) {
-            throw ScoringError.model(
-                "the score of row \(place / outputWidth) is \(scores[place]): the model file is damaged, install it again")
+        switch output.dataType {
+        case .int32: return .int32(try numbers(of: tensor, count: rows * output.width))
+        case .int64: return .int64(try numbers(of: tensor, count: rows * output.width))
+        case .uInt8: return .uint8(try numbers(of: tensor, count: rows * output.width))
+        default:
+            let values: [Float] = try numbers(of: tensor, count: rows * output.width)
+            if let place = values.firstIndex(where: { !$0.isFinite }) {
+                throw ScoringError.model(
+                    "{{ "the score" if single else "\\(output.name)" }} of row \(place / output.width) is \(values[place]): "
+                        + "the model file is damaged, install it again")
+            }
+            return .float32(values)
         }
-        return scores
+    }
+
+    /// Copied, because the bytes of `Data` need not be aligned for a number: `load(as:)` would trap.
+    private static func numbers<Number: Numeric>(of tensor: Tensor, count: Int) throws -> [Number] {
+        var numbers = [Number](repeating: 0, count: count)
+        guard tensor.data.count == count * MemoryLayout<Number>.stride else {
+            throw wrongModel("answers \(tensor.data.count) bytes for \(count) values of \(tensor.name)")
+        }
+        _ = numbers.withUnsafeMutableBytes { tensor.data.copyBytes(to: $0) }
+        return numbers
     }
 }

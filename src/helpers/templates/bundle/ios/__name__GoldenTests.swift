@@ -1,3 +1,4 @@
+{% set call = "score" if single else "predict" %}
 import XCTest
 
 /// Golden cases of the bundle: `model.tflite` must give the same scores on this device as where it was made.
@@ -11,7 +12,7 @@ nonisolated final class {{ name }}GoldenTests: XCTestCase {
         let name: String
         let rows: Int
         let inputs: [String: {{ name }}.Values]
-        let expected: [Float]
+        let expected: [String: {{ name }}.Values]
     }
 
     private struct Unreadable: Error {
@@ -22,7 +23,7 @@ nonisolated final class {{ name }}GoldenTests: XCTestCase {
 
     private var model: {{ name }}!
     private var cases: [Case] = []
-    private var tolerance: Float = 0
+    private var tolerance: [String: Double] = [:]  // by output
 
     override func setUpWithError() throws {
         model = {{ name }}(modelPath: try url("model", "tflite").path)
@@ -38,9 +39,9 @@ nonisolated final class {{ name }}GoldenTests: XCTestCase {
 
     func testTheCompletionFormGivesTheSame() async throws {
         let one = try XCTUnwrap(cases.first)
-        let expected = try await model.score(one.inputs)
+        let expected = try await model.{{ call }}(one.inputs)
         let called = expectation(description: "completion")
-        model.score(one.inputs) { result in
+        model.{{ call }}(one.inputs) { result in
             XCTAssertTrue(Thread.isMainThread)
             XCTAssertEqual(try? result.get(), expected)
             called.fulfill()
@@ -50,11 +51,11 @@ nonisolated final class {{ name }}GoldenTests: XCTestCase {
 
     func testCallersAtOnceDoNotDisturbEachOther() async throws {
         let scorer: {{ name }} = model
-        let alone = try await scores(of: cases)
-        try await withThrowingTaskGroup(of: (Int, [Float]).self) { group in
+        let alone = try await outputs(of: cases)
+        try await withThrowingTaskGroup(of: (Int, [String: {{ name }}.Values]).self) { group in
             for (index, one) in cases.enumerated() {
                 let inputs = one.inputs
-                group.addTask { (index, try await scorer.score(inputs)) }
+                group.addTask { (index, try await scorer.predict(inputs)) }
             }
             for try await (index, together) in group {
                 XCTAssertEqual(together, alone[index])
@@ -62,16 +63,33 @@ nonisolated final class {{ name }}GoldenTests: XCTestCase {
         }
     }
 
+{% if batch %}
+    func testAnotherNumberOfRowsIsRefused() async throws {
+        let more = try XCTUnwrap(cases.first).inputs.mapValues { Self.twice($0) }
+        await checkRefused(more, naming: "the model takes {{ batch }} at a time")
+    }
+
+    private static func twice(_ values: {{ name }}.Values) -> {{ name }}.Values {
+        switch values {
+        case .float32(let numbers): return .float32(numbers + numbers)
+        case .int32(let numbers): return .int32(numbers + numbers)
+        case .int64(let numbers): return .int64(numbers + numbers)
+        case .uint8(let numbers): return .uint8(numbers + numbers)
+        }
+    }
+
+{% else %}
     func testAFixedNumberOfRowsGivesTheSame() async throws {
         let path = try url("model", "tflite").path
         let fixed = {{ name }}(modelPath: path, fixedRows: 8)
         for one in cases {
-            let expected = try await model.score(one.inputs)
-            let scores = try await fixed.score(one.inputs)
-            XCTAssertEqual(scores.count, expected.count)
-            XCTAssertTrue(zip(scores, expected).allSatisfy { abs($0 - $1) <= tolerance }, one.name)
+            let expected = try await model.predict(one.inputs)
+            let wrong = difference(try await fixed.predict(one.inputs), expected)
+            XCTAssertNil(wrong, "\(one.name), \(wrong ?? "")")
         }
     }
+
+{% endif %}
 
     func testAnUnknownInputIsRefused() async throws {
         var inputs = try XCTUnwrap(cases.first).inputs
@@ -96,7 +114,7 @@ nonisolated final class {{ name }}GoldenTests: XCTestCase {
     func testNaNIsRefused() async throws {
         let one = try XCTUnwrap(cases.first)
         var inputs = one.inputs
-        inputs[{{ input.name | quoted }}] = .float32([Float](repeating: .nan, count: one.rows * {{ input.width }}))
+        inputs[{{ input.name | quoted }}] = .float32([Float](repeating: .nan, count: one.rows * {{ input.size }}))
         await checkRefused(inputs, naming: {{ input.name | quoted }})
     }
 
@@ -106,7 +124,7 @@ nonisolated final class {{ name }}GoldenTests: XCTestCase {
     func testNaNIsRefused() async throws {
         let one = try XCTUnwrap(cases.first)
         var inputs = one.inputs
-        inputs[{{ inputs[0].name | quoted }}] = .float32([Float](repeating: .nan, count: one.rows * {{ inputs[0].width }}))
+        inputs[{{ inputs[0].name | quoted }}] = .float32([Float](repeating: .nan, count: one.rows * {{ inputs[0].size }}))
         await checkRefused(inputs, naming: {{ inputs[0].name | quoted }})
     }
 
@@ -116,8 +134,8 @@ nonisolated final class {{ name }}GoldenTests: XCTestCase {
     func testAnIntegerOutsideItsRangeIsRefused() async throws {
         var inputs = try XCTUnwrap(cases.first).inputs
         let rows = try XCTUnwrap(cases.first).rows
-        for wrong: {{ input.dtype | capitalize }} in [{{ input.outside | join(", ") }}] {
-            inputs[{{ input.name | quoted }}] = .{{ input.dtype }}([{{ input.dtype | capitalize }}](repeating: wrong, count: rows * {{ input.width }}))
+        for wrong: {{ input.dtype | replace("uint", "UInt") | replace("int", "Int") }} in [{{ input.outside | join(", ") }}] {
+            inputs[{{ input.name | quoted }}] = .{{ input.dtype }}([{{ input.dtype | replace("uint", "UInt") | replace("int", "Int") }}](repeating: wrong, count: rows * {{ input.size }}))
             await checkRefused(inputs, naming: "{{ input.name }} is \(wrong)")
         }
     }
@@ -127,14 +145,33 @@ nonisolated final class {{ name }}GoldenTests: XCTestCase {
     // MARK: - Checks
 
     private func check(_ one: Case) async throws {
-        let scores = try await model.score(one.inputs)
-        XCTAssertEqual(scores.count, one.expected.count, one.name)
-        for (row, pair) in zip(scores, one.expected).enumerated() {
-            let difference = abs(pair.0 - pair.1)
-            if !(difference <= tolerance) {  // written so that NaN fails
-                XCTFail("\(one.name), row \(row): \(pair.0), not \(pair.1), at most \(tolerance) apart")
-                return
+        if let wrong = difference(try await model.predict(one.inputs), one.expected) {
+            XCTFail("\(one.name), \(wrong)")
+        }
+    }
+
+    /// The first value that is further from the expected one than its output may be; nil if none is.
+    private func difference(
+        _ found: [String: {{ name }}.Values], _ expected: [String: {{ name }}.Values]
+    ) -> String? {
+        guard Set(found.keys) == Set(expected.keys) else { return "the outputs are \(found.keys.sorted())" }
+        for (name, wanted) in expected {
+            let (values, allowed) = (Self.numbers(wanted), tolerance[name] ?? 0)
+            let given = found[name].map { Self.numbers($0) } ?? []
+            guard given.count == values.count else { return "\(name): \(given.count) values, not \(values.count)" }
+            for (place, pair) in zip(given, values).enumerated() where !(abs(pair.0 - pair.1) <= allowed) {  // NaN fails
+                return "\(name), value \(place): \(pair.0), not \(pair.1), at most \(allowed) apart"
             }
+        }
+        return nil
+    }
+
+    private static func numbers(_ values: {{ name }}.Values) -> [Double] {
+        switch values {
+        case .float32(let numbers): return numbers.map { Double($0) }
+        case .int32(let numbers): return numbers.map { Double($0) }
+        case .int64(let numbers): return numbers.map { Double($0) }
+        case .uint8(let numbers): return numbers.map { Double($0) }
         }
     }
 
@@ -144,17 +181,17 @@ nonisolated final class {{ name }}GoldenTests: XCTestCase {
             "add {{ name }}/\(name).\(type) to the test target")
     }
 
-    private func scores(of cases: [Case]) async throws -> [[Float]] {
-        var result: [[Float]] = []
+    private func outputs(of cases: [Case]) async throws -> [[String: {{ name }}.Values]] {
+        var result: [[String: {{ name }}.Values]] = []
         for one in cases {
-            result.append(try await model.score(one.inputs))
+            result.append(try await model.predict(one.inputs))
         }
         return result
     }
 
     private func checkRefused(_ inputs: [String: {{ name }}.Values], naming name: String) async {
         do {
-            _ = try await model.score(inputs)
+            _ = try await model.predict(inputs)
             XCTFail("was scored")
         } catch {
             XCTAssertTrue(error.localizedDescription.contains(name), error.localizedDescription)
@@ -165,32 +202,41 @@ nonisolated final class {{ name }}GoldenTests: XCTestCase {
 
     private func read(_ content: Data) throws {
         let golden = try Self.cast(JSONSerialization.jsonObject(with: content), as: [String: Any].self, "golden.json")
-        let tolerances = try Self.cast(golden["tolerance"], as: [String: NSNumber].self, "tolerance")
-        tolerance = try Self.cast(tolerances[Self.file], as: NSNumber.self, "tolerance of \(Self.file)").floatValue
+        guard try Self.cast(golden["format"], as: NSNumber.self, "format").intValue == 2 else {
+            throw Unreadable(what: "golden.json of another version")
+        }
+        let tolerances = try Self.cast(golden["tolerance"], as: [String: [String: NSNumber]].self, "tolerance")
+        tolerance = try Self.cast(tolerances[Self.file], as: [String: NSNumber].self, "tolerance of \(Self.file)")
+            .mapValues { $0.doubleValue }
         var types: [String: String] = [:]
-        for input in try Self.cast(golden["inputs"], as: [[String: Any]].self, "inputs") {
-            types[try Self.cast(input["name"], as: String.self, "name of an input")] =
-                try Self.cast(input["dtype"], as: String.self, "dtype of an input")
+        for part in ["inputs", "outputs"] {
+            for tensor in try Self.cast(golden[part], as: [[String: Any]].self, part) {
+                types[try Self.cast(tensor["name"], as: String.self, "name of a tensor")] =
+                    try Self.cast(tensor["dtype"], as: String.self, "dtype of a tensor")
+            }
         }
         cases = try Self.cast(golden["cases"], as: [[String: Any]].self, "cases").map { one in
-            try Self.readCase(one, types: types)
+            let expected = try Self.cast(one["expected"], as: [String: Any].self, "expected outputs of a case")
+            return Case(
+                name: try Self.cast(one["name"], as: String.self, "name of a case"),
+                rows: try Self.cast(one["rows"], as: NSNumber.self, "rows of a case").intValue,
+                inputs: try readAll(one["inputs"], types: types),
+                expected: try readAll(expected[Self.file], types: types)
+            )
         }
     }
 
-    private static func readCase(_ one: [String: Any], types: [String: String]) throws -> Case {
-        let numbers = try cast(one["inputs"], as: [String: [NSNumber]].self, "inputs of a case")
-        let expected = try cast(one["expected"], as: [String: [NSNumber]].self, "expected scores of a case")
-        let scores = try cast(expected[file], as: [NSNumber].self, "expected scores of \(file)")
-        var inputs: [String: {{ name }}.Values] = [:]
-        for (name, values) in numbers {
-            inputs[name] = try readValues(values, type: cast(types[name], as: String.self, "dtype of \(name)"))
+    private func readAll(_ named: Any?, types: [String: String]) throws -> [String: {{ name }}.Values] {
+        var result: [String: {{ name }}.Values] = [:]
+        for (name, values) in try Self.cast(named, as: [String: Any].self, "values of a case") {
+            let type = try Self.cast(types[name], as: String.self, "dtype of \(name)")
+            if let numbers = values as? [NSNumber] {
+                result[name] = try Self.readValues(numbers, type: type)
+            } else {
+                result[name] = try readStored(Self.cast(values, as: [String: NSNumber].self, name), type: type)
+            }
         }
-        return Case(
-            name: try cast(one["name"], as: String.self, "name of a case"),
-            rows: try cast(one["rows"], as: NSNumber.self, "rows of a case").intValue,
-            inputs: inputs,
-            expected: scores.map { $0.floatValue }
-        )
+        return result
     }
 
     private static func readValues(_ numbers: [NSNumber], type: String) throws -> {{ name }}.Values {
@@ -198,6 +244,28 @@ nonisolated final class {{ name }}GoldenTests: XCTestCase {
         case "float32": return .float32(numbers.map { $0.floatValue })
         case "int32": return .int32(numbers.map { $0.int32Value })
         case "int64": return .int64(numbers.map { $0.int64Value })
+        case "uint8": return .uint8(numbers.map { $0.uint8Value })
+        default: throw Unreadable(what: "values of type \(type)")
+        }
+    }
+
+    /// Many values, which lie in `golden.bin` only: add it to the folder.
+    private func readStored(_ place: [String: NSNumber], type: String) throws -> {{ name }}.Values {
+        let content = try Data(contentsOf: url("golden", "bin"))
+        let start = try Self.cast(place["at"], as: NSNumber.self, "place of values").intValue
+        let count = try Self.cast(place["count"], as: NSNumber.self, "number of values").intValue
+        func numbers<Number: Numeric>() throws -> [Number] {
+            var numbers = [Number](repeating: 0, count: count)
+            let end = start + count * MemoryLayout<Number>.stride
+            guard start >= 0, count >= 0, end <= content.count else { throw Unreadable(what: "values of golden.bin") }
+            _ = numbers.withUnsafeMutableBytes { content[start..<end].copyBytes(to: $0) }
+            return numbers
+        }
+        switch type {
+        case "float32": return .float32(try numbers())
+        case "int32": return .int32(try numbers())
+        case "int64": return .int64(try numbers())
+        case "uint8": return .uint8(try numbers())
         default: throw Unreadable(what: "values of type \(type)")
         }
     }

@@ -13,7 +13,7 @@ public class JSONObject {
     values.putAll(((JSONObject) new Reader(json).value()).values);
   }
 
-  private Object get(String name) {
+  public Object get(String name) {
     if (!values.containsKey(name)) throw new JSONException("No value for " + name);
     return values.get(name);
   }
@@ -28,6 +28,10 @@ public class JSONObject {
 
   public String getString(String name) {
     return (String) get(name);
+  }
+
+  public int getInt(String name) {
+    return Integer.parseInt((String) get(name));
   }
 
   public double getDouble(String name) {

@@ -64,7 +64,7 @@ public final class Interpreter implements InterpreterApi {
 
   private final Model model;
   private final List<FakeTensor> inputs = new ArrayList<>();
-  private final FakeTensor output;
+  private final List<FakeTensor> outputs = new ArrayList<>();
   private final AtomicBoolean busy = new AtomicBoolean();
   private boolean allocated = true;
   private boolean closed = false;
@@ -80,10 +80,13 @@ public final class Interpreter implements InterpreterApi {
     byteBuffer.get(content);
     model = Model.parse(content);
     if (model == null) throw new IllegalArgumentException("ByteBuffer is not a valid TensorFlow Lite model flatbuffer");
-    for (Model.Input input : model.inputs)
-      inputs.add(new FakeTensor(input.name, DataType.valueOf(input.dtype.toUpperCase()), new int[] {1, input.width}));
-    output = new FakeTensor(model.output, DataType.FLOAT32, new int[] {1, 1});
+    for (Model.Tensor input : model.inputs) inputs.add(fake(input));
+    for (Model.Tensor output : model.outputs) outputs.add(fake(output));
     Model.EVENTS.add("open, threads " + options.numThreads);
+  }
+
+  private FakeTensor fake(Model.Tensor tensor) {
+    return new FakeTensor(tensor.name, DataType.valueOf(tensor.dtype.toUpperCase()), tensor.shape(Math.max(1, model.batch)));
   }
 
   @Override
@@ -98,12 +101,13 @@ public final class Interpreter implements InterpreterApi {
   public void allocateTensors() {
     checkOpen();
     Model.EVENTS.add("allocate");
-    if (!Model.fault.equals("fixed")) output.shape = new int[] {inputs.get(0).shape[0], 1};
+    for (FakeTensor output : outputs)
+      if (!Model.fault.equals("fixed")) output.shape[0] = inputs.get(0).shape[0];
     allocated = true;
   }
 
   @Override
-  public void runForMultipleInputsOutputs(Object[] given, Map<Integer, Object> outputs) {
+  public void runForMultipleInputsOutputs(Object[] given, Map<Integer, Object> results) {
     checkOpen();
     if (!busy.compareAndSet(false, true)) throw new AssertionError("two threads at once");
     Model.EVENTS.add("run");
@@ -112,9 +116,20 @@ public final class Interpreter implements InterpreterApi {
     List<double[]> values = new ArrayList<>();
     for (int i = 0; i < given.length; i++) values.add(read(inputs.get(i), given[i]));
     Thread.yield();
-    FloatBuffer target = (FloatBuffer) outputs.get(0);
-    if (!good(target, target.order())) throw new AssertionError("the output is not direct or not in native order");
-    target.put(model.score(output.shape[0], values)); // where it stands, as the true one
+    if (results.size() != outputs.size()) throw new AssertionError(results.size() + " outputs");
+    for (int i = 0; i < outputs.size(); i++) {
+      ByteBuffer target = (ByteBuffer) results.get(i);
+      if (!good(target, target.order())) throw new AssertionError("the output is not direct or not in native order");
+      if (target.capacity() < outputs.get(i).numBytes())
+        throw new IllegalArgumentException("Cannot copy to a buffer with " + target.capacity() + " bytes");
+      for (double value : model.compute(outputs.get(i).shape[0], values, i)) // where it stands, as the true one
+        switch (outputs.get(i).type) {
+          case FLOAT32: target.putFloat((float) value); break;
+          case INT32: target.putInt((int) value); break;
+          case INT64: target.putLong((long) value); break;
+          default: target.put((byte) value);
+        }
+    }
     busy.set(false);
   }
 
@@ -137,6 +152,7 @@ public final class Interpreter implements InterpreterApi {
     for (int i = 0; i < values.length; i++)
       values[i] = own == DataType.FLOAT32 ? bytes.getFloat(4 * i)
           : own == DataType.INT32 ? bytes.getInt(4 * i)
+          : own == DataType.UINT8 ? bytes.get(i) & 255
           : bytes.getLong(8 * i);
     return values;
   }
@@ -157,12 +173,12 @@ public final class Interpreter implements InterpreterApi {
 
   @Override
   public int getOutputTensorCount() {
-    return 1;
+    return outputs.size();
   }
 
   @Override
   public Tensor getOutputTensor(int outputIndex) {
-    return output;
+    return outputs.get(outputIndex);
   }
 
   @Override

@@ -1,8 +1,6 @@
 package org.tensorflow.lite;
 
 import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
-import java.nio.FloatBuffer;
 import java.util.Arrays;
 import java.util.Map;
 
@@ -26,6 +24,8 @@ public final class Interpreter implements InterpreterApi {
 
   private static native int inputs(long handle);
 
+  private static native int outputs(long handle);
+
   private static native String name(long handle, int index);
 
   private static native int type(long handle, int index);
@@ -40,7 +40,7 @@ public final class Interpreter implements InterpreterApi {
 
   private static native int write(long handle, int index, ByteBuffer bytes);
 
-  private static native ByteBuffer read(long handle);
+  private static native ByteBuffer read(long handle, int index);
 
   private final class Handle implements Tensor {
     private final int index;
@@ -51,7 +51,7 @@ public final class Interpreter implements InterpreterApi {
 
     @Override
     public DataType dataType() {
-      return Map.of(1, DataType.FLOAT32, 2, DataType.INT32, 4, DataType.INT64).get(type(handle, index));
+      return Map.of(1, DataType.FLOAT32, 2, DataType.INT32, 3, DataType.UINT8, 4, DataType.INT64).get(type(handle, index));
     }
 
     @Override
@@ -98,7 +98,7 @@ public final class Interpreter implements InterpreterApi {
   public void runForMultipleInputsOutputs(Object[] inputs, Map<Integer, Object> outputs) {
     for (int i = 0; i < inputs.length; i++) check(write(handle, i, (ByteBuffer) inputs[i]), "write");
     check(invoke(handle), "invoke");
-    ((FloatBuffer) outputs.get(0)).put(read(handle).order(ByteOrder.nativeOrder()).asFloatBuffer());
+    outputs.forEach((index, bytes) -> ((ByteBuffer) bytes).put(read(handle, -1 - index)));
   }
 
   private static void check(int status, String step) {
@@ -117,12 +117,12 @@ public final class Interpreter implements InterpreterApi {
 
   @Override
   public int getOutputTensorCount() {
-    return 1;
+    return outputs(handle);
   }
 
   @Override
   public Tensor getOutputTensor(int outputIndex) {
-    return new Handle(-1);
+    return new Handle(-1 - outputIndex);
   }
 
   @Override

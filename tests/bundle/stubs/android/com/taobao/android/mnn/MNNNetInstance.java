@@ -62,18 +62,26 @@ public class MNNNetInstance {
   public class Session {
     /** What the native side holds; every {@link Tensor} is only a handle to it. */
     private class Native {
+      final String dtype;
       int[] dims;
       int[] allocated = null;
       double[] host = new double[0];
 
+      Native(Model.Tensor tensor) {
+        dtype = tensor.dtype;
+        dims = tensor.shape(Math.max(1, model.batch));
+      }
+
       int size() {
-        return dims[0] * dims[1];
+        return Model.size(dims);
       }
     }
 
     public class Tensor {
       private final Native tensor;
       private float[] data = null;
+      private int[] ints = null;
+      private byte[] bytes = null;
 
       private Tensor(Native tensor) {
         this.tensor = tensor;
@@ -86,11 +94,20 @@ public class MNNNetInstance {
         data = null;
       }
 
+      /** As the true one, which writes integers over whatever the tensor holds: over bytes, four at a time. */
       public void setInputIntData(int[] data) {
-        write(Arrays.stream(data).asDoubleStream().toArray());
+        if (tensor.dtype.equals("float32")) throw new AssertionError("integers are written over floats");
+        if (!tensor.dtype.equals("uint8")) {
+          write(Arrays.stream(data).asDoubleStream().toArray());
+          return;
+        }
+        double[] values = new double[4 * data.length];
+        for (int i = 0; i < values.length; i++) values[i] = data[i / 4] >>> 8 * (i % 4) & 255;
+        write(values);
       }
 
       public void setInputFloatData(float[] data) {
+        if (!tensor.dtype.equals("float32")) throw new AssertionError("floats are written over integers");
         double[] wide = new double[data.length];
         for (int i = 0; i < data.length; i++) wide[i] = data[i];
         write(wide);
@@ -114,19 +131,27 @@ public class MNNNetInstance {
         for (int i = 0; i < data.length; i++) data[i] = (float) tensor.host[i];
         return data;
       }
+
+      public int[] getIntData() {
+        if (ints == null) ints = new int[tensor.size()];
+        for (int i = 0; i < ints.length; i++) ints[i] = (int) tensor.host[i];
+        return ints;
+      }
+
+      public byte[] getUINT8Data() {
+        if (bytes == null) bytes = new byte[tensor.size()];
+        for (int i = 0; i < bytes.length; i++) bytes[i] = (byte) tensor.host[i];
+        return bytes;
+      }
     }
 
     private final Map<String, Native> inputs = new HashMap<>();
-    private final Native output = new Native();
+    private final Map<String, Native> outputs = new HashMap<>();
     private boolean resized = false;
 
     private Session() {
-      for (Model.Input input : model.inputs) {
-        Native tensor = new Native();
-        tensor.dims = new int[] {1, input.width};
-        inputs.put(input.name, tensor);
-      }
-      output.dims = new int[] {1, 1};
+      for (Model.Tensor input : model.inputs) inputs.put(input.name, new Native(input));
+      for (Model.Tensor output : model.outputs) outputs.put(output.name, new Native(output));
       reshape();
     }
 
@@ -140,8 +165,11 @@ public class MNNNetInstance {
         tensor.host = new double[tensor.size()];
       }
       Native first = inputs.get(model.inputs.get(0).name);
-      output.dims = output.allocated = new int[] {first.dims[0], 1};
-      output.host = first.host;
+      for (int i = 0; i < model.outputs.size(); i++) {
+        Native output = outputs.get(model.outputs.get(i).name);
+        output.dims = output.allocated = model.outputs.get(i).shape(first.dims[0]);
+        output.host = i == 0 && first.size() >= output.size() ? first.host : new double[output.size()];
+      }
     }
 
     public void run() {
@@ -149,10 +177,13 @@ public class MNNNetInstance {
       Model.EVENTS.add("run");
       if (!resized) return;
       List<double[]> values = new ArrayList<>();
-      for (Model.Input input : model.inputs) values.add(inputs.get(input.name).host);
-      float[] scores = model.score(output.dims[0], values);
+      for (Model.Tensor input : model.inputs) values.add(inputs.get(input.name).host);
+      int rows = inputs.get(model.inputs.get(0).name).dims[0];
+      List<double[]> results = new ArrayList<>();
+      for (int i = 0; i < model.outputs.size(); i++) results.add(model.compute(rows, values, i));
       for (Native tensor : inputs.values()) Arrays.fill(tensor.host, Double.NaN);
-      for (int row = 0; row < scores.length; row++) output.host[row] = scores[row];
+      for (int i = 0; i < results.size(); i++)
+        System.arraycopy(results.get(i), 0, outputs.get(model.outputs.get(i).name).host, 0, results.get(i).length);
     }
 
     public Tensor getInput(String name) {
@@ -162,7 +193,7 @@ public class MNNNetInstance {
 
     public Tensor getOutput(String name) {
       checkValid();
-      return name.equals(model.output) ? new Tensor(output) : null;
+      return outputs.containsKey(name) ? new Tensor(outputs.get(name)) : null;
     }
 
     public void release() {

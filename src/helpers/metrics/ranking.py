@@ -1,13 +1,9 @@
-"""Ranking metrics over scores, labels and requests, in NumPy, and the intervals of what changes in them.
+"""Ranking metrics over scores, labels and requests, in NumPy.
 
 They are written here, and held against scikit-learn and scipy in the tests, because every comparison needs them by
 request. All take float scores ``(n_rows,)``, labels ``(n_rows,)`` of 0 and 1 and, where they are taken by request,
 request ids ``(n_rows,)``. Tied scores count half or share their places, so that nothing depends on the order of
 the rows; what is undefined is NaN: AUC with one class, NDCG without a relevant item.
-
-Intervals hold the true value in about 95 % of samples; ``tests/benchmarks/coverage.py`` measures how often they do.
-They know of two kinds of rows that belong together: those of a request, and those of a cluster of requests (a user),
-which are drawn together and err together.
 """
 
 from __future__ import annotations
@@ -20,12 +16,8 @@ from helpers.errors import BadInput
 
 CHANCE_AUC = 0.55
 """What counts as chance: every ranking problem worth a model passes this AUC."""
-LEAST_CLUSTERS = 5
-"""With fewer clusters that tell anything an interval is undefined: Student's t would be wider than any limit."""
 _EIGHT_BITS = 1 / 512
 """Half a step of a score of eight bits."""
-_LEVEL = 0.975
-"""Upper end of a two-sided interval of 95 %."""
 
 
 def _columns(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -64,7 +56,7 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> float:
         return float("nan")
     order = np.argsort(scores, kind="stable")
     positive = np.where(labels[order] == 1, 1.0, 0.0)
-    return _area(positive, 1 - positive, _tie_starts(scores[order]))
+    return _area(positive, 1 - positive, tie_starts(scores[order]))
 
 
 def bayes_auc(probability: np.ndarray) -> float:
@@ -74,10 +66,10 @@ def bayes_auc(probability: np.ndarray) -> float:
     """
     order = np.argsort(probability, kind="stable")
     p = np.asarray(probability, np.float64)[order]
-    return _area(p, 1 - p, _tie_starts(p))
+    return _area(p, 1 - p, tie_starts(p))
 
 
-def _tie_starts(sorted_scores: np.ndarray) -> np.ndarray:
+def tie_starts(sorted_scores: np.ndarray) -> np.ndarray:
     """Where each group of equal scores begins."""
     return np.flatnonzero(np.r_[True, sorted_scores[1:] != sorted_scores[:-1]])
 
@@ -190,22 +182,27 @@ def top_overlap(first: np.ndarray, second: np.ndarray, requests: np.ndarray, k: 
     """
 
     def metric(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        top = min(k, a.shape[1])
-        among = []
-        for score in (a, b):
-            order, worth = _worth_of_places(score, (np.arange(a.shape[1]) < top).astype(np.float64))
-            among.append(np.empty(a.shape))
-            np.put_along_axis(among[-1], order, worth, axis=1)
-        return (among[0] * among[1]).sum(axis=1) / top
+        return (top_shares(a, k) * top_shares(b, k)).sum(axis=1) / min(k, a.shape[1])
 
     return _per_request(requests, metric, first, second)
+
+
+def top_shares(scores: np.ndarray, k: int) -> np.ndarray:
+    """How probably each item of a row is among its k highest, if ties are broken at random.
+
+    `scores` and the result are ``(n_rows, n_items)``; k is at most the number of items.
+    """
+    order, worth = _worth_of_places(scores, (np.arange(scores.shape[1]) < k).astype(np.float64))
+    shares = np.empty(scores.shape)
+    np.put_along_axis(shares, order, worth, axis=1)
+    return shares
 
 
 def _equal_parts(scores: np.ndarray, bins: int) -> list[np.ndarray]:
     """Rows in `bins` parts of about equal size, by ascending score; tied rows are in one part, empty parts left out."""
     order = np.argsort(scores, kind="stable")
     sizes = [len(part) for part in np.array_split(order, bins)]
-    starts = _tie_starts(np.asarray(scores)[order])
+    starts = tie_starts(np.asarray(scores)[order])
     first = np.repeat(starts, np.diff(np.r_[starts, len(order)]))  # place of the first row that is tied with each
     part = np.repeat(np.arange(bins), sizes)[first]
     return np.split(order, np.flatnonzero(np.diff(part)) + 1)
@@ -270,133 +267,3 @@ def mean_defined(values: np.ndarray) -> float:
     """Mean over the requests for which a metric is defined; NaN if there is none."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if len(defined) else float("nan")
-
-
-def placements(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Share of the rows of the other class that each row is on the right side of, ties half: ``(n_rows,) float64``.
-
-    The mean over the rows of either class is the AUC (DeLong, DeLong and Clarke-Pearson 1988). NaN with one class.
-    """
-    order = np.argsort(scores, kind="stable")
-    starts, positive = _tie_starts(np.asarray(scores)[order]), np.asarray(labels)[order] == 1
-    positives, negatives = (np.add.reduceat(np.where(part, 1.0, 0.0), starts) for part in (positive, ~positive))
-    with np.errstate(invalid="ignore"):
-        below = (np.cumsum(negatives) - 0.5 * negatives) / negatives.sum()
-        above = 1 - (np.cumsum(positives) - 0.5 * positives) / positives.sum()
-    group = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(order)]))
-    result = np.empty(len(order))
-    result[order] = np.where(positive, below[group], above[group])
-    return result
-
-
-def auc_interval(
-    placed: np.ndarray, labels: np.ndarray, clusters: np.ndarray, *, least_error: float = 0.0
-) -> tuple[float, float]:
-    """95 % interval of an AUC, or of the difference of two, around the estimate.
-
-    Rows of one cluster are added up before their variance is taken (Obuchowski 1997); Student's t has as many degrees
-    of freedom as there are clusters with the rarer label, less one.
-
-    Parameters
-    ----------
-    placed : `placements` of a score, or the difference of those of two scores of the same rows, ``(n_rows,)``.
-    clusters : ids ``(n_rows,)`` of what was drawn independently: requests, or users where they have several.
-    least_error : standard error that is assumed at least.
-
-    Returns
-    -------
-    Lower and upper end; NaN with fewer than `LEAST_CLUSTERS` clusters of either label.
-    """
-    positive = np.asarray(labels) == 1
-    cluster = np.unique(clusters, return_inverse=True)[1]
-    telling = min(len(np.unique(cluster[positive])), len(np.unique(cluster[~positive])))
-    if telling < LEAST_CLUSTERS:
-        return float("nan"), float("nan")
-    estimate, count = placed[positive].mean(), cluster.max() + 1
-    each = (placed - estimate) * np.where(positive, count / positive.sum(), count / (~positive).sum())
-    sums = np.bincount(cluster, each)
-    error = np.sqrt((sums**2).sum() / (count * (count - 1)))
-    half = _student(telling - 1) * max(error, least_error)
-    return float(estimate - half), float(estimate + half)
-
-
-def mean_interval(values: np.ndarray, clusters: np.ndarray, *, skewed: bool = False) -> tuple[float, float]:
-    """95 % interval of the mean of what is defined of `values`, metrics by request or their differences.
-
-    Parameters
-    ----------
-    values : ``(n_requests,)``, NaN where undefined.
-    clusters : ids ``(n_requests,)`` of what was drawn independently.
-    skewed : the values lean to one side, as agreements below 1 do: Student's t is corrected for that (Hall 1992). For
-        differences around 0, which have heavy tails on both sides, the correction does harm.
-
-    Returns
-    -------
-    Lower and upper end; NaN with fewer than `LEAST_CLUSTERS` clusters.
-    """
-    mean, units = _units(values, clusters)
-    count = len(units)
-    if count < LEAST_CLUSTERS:
-        return float("nan"), float("nan")
-    spread = float(units.std(ddof=1))
-    if spread == 0:
-        return mean, mean
-    ends = np.array([_student(count - 1), -_student(count - 1)]) / np.sqrt(count)
-    skewness = float(((units - units.mean()) ** 3).mean() / units.std() ** 3)
-    if skewed and abs(skewness) > 1e-9:
-        third = skewness / 3
-        ends = (np.cbrt(1 + 3 * third * (ends - skewness / (6 * count))) - 1) / third
-    low, high = mean - spread * ends
-    return float(low), float(high)
-
-
-def share_interval(values: np.ndarray, clusters: np.ndarray) -> tuple[float, float]:
-    """95 % interval of a mean of shares between 0 and 1, by request: Wilson's (1927), which does not shrink to nothing.
-
-    Parameters are those of `mean_interval`. Where requests of one cluster go together, they count as fewer.
-    """
-    mean, units = _units(values, clusters)
-    count = len(units)
-    if count < LEAST_CLUSTERS:
-        return float("nan"), float("nan")
-    defined = np.count_nonzero(~np.isnan(values))
-    variance, error = mean * (1 - mean), float(units.var(ddof=1)) / count
-    count = min(defined, variance / error) if variance > 0 and error > 0 else count
-    z = _student(len(units) - 1)
-    centre, scale = mean + z * z / (2 * count), 1 + z * z / count
-    half = z * np.sqrt(variance / count + (z / (2 * count)) ** 2)
-    return float(max(0.0, (centre - half) / scale)), float(min(1.0, (centre + half) / scale))
-
-
-def clusters_of_requests(requests: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-    """The cluster of each request, ``(n_requests,)`` in the order of the sorted request ids, of clusters by row.
-
-    Raises
-    ------
-    BadInput : rows of one request are in several clusters.
-    """
-    _, first, request = np.unique(requests, return_index=True, return_inverse=True)
-    cluster = np.asarray(clusters)[first]
-    if len(wrong := np.flatnonzero(cluster[request] != clusters)):
-        raise BadInput(f"request {requests[wrong[0]]} is in several clusters: a cluster holds whole requests")
-    return cluster
-
-
-def _units(values: np.ndarray, clusters: np.ndarray) -> tuple[float, np.ndarray]:
-    """Mean of the defined values, and one value a cluster whose mean is that and whose spread tells its error."""
-    values = np.asarray(values, np.float64)
-    defined = ~np.isnan(values)
-    values = values[defined]
-    mean = float(values.mean()) if len(values) else float("nan")
-    cluster = np.unique(np.asarray(clusters)[defined], return_inverse=True)[1]
-    if len(values) == 0 or cluster.max() + 1 == len(values):
-        return mean, values
-    sums = np.bincount(cluster, values - mean)
-    return mean, mean + sums * (len(sums) / len(values))
-
-
-def _student(freedom: int) -> float:
-    """Upper end of 95 % of Student's t."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, _LEVEL))

@@ -9,7 +9,8 @@ from scipy.stats import kendalltau
 from sklearn.metrics import accuracy_score, log_loss, ndcg_score, roc_auc_score
 
 from helpers.errors import BadInput
-from helpers.evaluation import metrics
+from helpers.metrics import intervals
+from helpers.metrics import ranking as metrics
 
 TIGHT = {"rtol": 0, "atol": 1e-12}
 
@@ -133,7 +134,7 @@ def test_nothing_depends_on_the_order_of_rows():
         lambda p: metrics.mean_defined(metrics.ndcg(scores[p], labels[p], requests[p])),
         lambda p: metrics.mean_defined(metrics.kendall_tau(scores[p], reference[p], requests[p])),
         lambda p: metrics.mean_defined(metrics.top_overlap(scores[p], reference[p], requests[p])),
-        lambda p: metrics.auc_interval(metrics.placements(scores[p], labels[p]), labels[p], requests[p])[0],
+        lambda p: intervals.auc_interval(intervals.placements(scores[p], labels[p]), labels[p], requests[p])[0],
     ):
         assert metric(np.arange(400)) == pytest.approx(metric(turned), abs=1e-12)
 
@@ -167,7 +168,7 @@ def test_one_class_has_no_auc(label):
     requests = np.zeros(6, int)
     assert np.isnan(metrics.auc(np.arange(6.0), labels))
     assert np.isnan(metrics.summary(np.linspace(0.1, 0.9, 6), labels, requests)["request_auc"])
-    assert all(np.isnan(metrics.auc_interval(metrics.placements(np.arange(6.0), labels), labels, np.arange(6))))
+    assert all(np.isnan(intervals.auc_interval(intervals.placements(np.arange(6.0), labels), labels, np.arange(6))))
 
 
 def test_perfect_reversed_and_constant_rankings():
@@ -192,7 +193,7 @@ def test_monotone_transform_changes_no_order_metric(case):
 
 def test_placements_are_shares_of_the_other_class(case):
     scores, labels, _, _ = case
-    placed = metrics.placements(scores, labels)
+    placed = intervals.placements(scores, labels)
     for row in range(0, len(scores), 7):
         others = scores[labels != labels[row]]
         above = others < scores[row] if labels[row] == 1 else others > scores[row]
@@ -207,8 +208,8 @@ def test_auc_interval_of_rows_by_themselves_is_that_of_delong():
     labels = (rng.random(3000) < 0.4).astype(int)
     first = labels + rng.normal(0, 1, 3000)
     second = first + rng.normal(0, 0.5, 3000)
-    placed = metrics.placements(second, labels) - metrics.placements(first, labels)
-    low, high = metrics.auc_interval(placed, labels, np.arange(3000))
+    placed = intervals.placements(second, labels) - intervals.placements(first, labels)
+    low, high = intervals.auc_interval(placed, labels, np.arange(3000))
     error = np.sqrt(sum(placed[labels == label].var(ddof=1) / (labels == label).sum() for label in (0, 1)))
     assert (high - low) / 2 == pytest.approx(scipy.stats.t.ppf(0.975, labels.sum() - 1) * error, rel=2e-3)
 
@@ -220,15 +221,15 @@ def test_auc_interval_of_clusters_is_that_of_leaving_each_out():
     labels = (rng.random(1800) < 0.3).astype(int)
     first = labels + rng.normal(0, 1, 1800)
     second = first + rng.normal(0, 1, 60)[user] + rng.normal(0, 0.3, 1800)
-    placed = metrics.placements(second, labels) - metrics.placements(first, labels)
-    low, high = metrics.auc_interval(placed, labels, user)
+    placed = intervals.placements(second, labels) - intervals.placements(first, labels)
+    low, high = intervals.auc_interval(placed, labels, user)
     without = [
         metrics.auc(second[user != u], labels[user != u]) - metrics.auc(first[user != u], labels[user != u])
         for u in range(60)
     ]
     error = np.sqrt(59 / 60 * ((without - np.mean(without)) ** 2).sum())
     assert (high - low) / 2 == pytest.approx(scipy.stats.t.ppf(0.975, 59) * error, rel=0.02)
-    alone = metrics.auc_interval(placed, labels, np.arange(1800))
+    alone = intervals.auc_interval(placed, labels, np.arange(1800))
     assert high - low > 1.4 * (alone[1] - alone[0]), "rows of one user that err together count as fewer"
 
 
@@ -236,32 +237,32 @@ def test_mean_interval_is_students_and_hall_moves_it_to_the_longer_side():
     rng = np.random.default_rng(5)
     values = 1 - rng.exponential(0.1, 40)
     expected = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    np.testing.assert_allclose(metrics.mean_interval(values, np.arange(40)), expected, **TIGHT)
+    np.testing.assert_allclose(intervals.mean_interval(values, np.arange(40)), expected, **TIGHT)
     with_undefined = np.r_[values, np.nan]
-    assert metrics.mean_interval(with_undefined, np.arange(41)) == metrics.mean_interval(values, np.arange(40))
-    low, high = metrics.mean_interval(values, np.arange(40), skewed=True)
+    assert intervals.mean_interval(with_undefined, np.arange(41)) == intervals.mean_interval(values, np.arange(40))
+    low, high = intervals.mean_interval(values, np.arange(40), skewed=True)
     assert low < expected.low and high < expected.high
-    by_user = metrics.mean_interval(values.repeat(4), np.arange(40).repeat(4))
+    by_user = intervals.mean_interval(values.repeat(4), np.arange(40).repeat(4))
     np.testing.assert_allclose(by_user, expected, **TIGHT, err_msg="a value given four times tells no more")
-    assert metrics.mean_interval(np.zeros(9), np.arange(9)) == (0, 0)
-    assert np.isnan(metrics.mean_interval(values[:4], np.arange(4))).all()
+    assert intervals.mean_interval(np.zeros(9), np.arange(9)) == (0, 0)
+    assert np.isnan(intervals.mean_interval(values[:4], np.arange(4))).all()
 
 
 def test_share_interval_is_wilsons():
     values = (np.arange(200) < 170).astype(float)
     expected = scipy.stats.binomtest(170, 200).proportion_ci(method="wilson")
-    np.testing.assert_allclose(metrics.share_interval(values, np.arange(200)), expected, atol=1e-3)
-    low, high = metrics.share_interval(np.ones(10), np.arange(10))
+    np.testing.assert_allclose(intervals.share_interval(values, np.arange(200)), expected, atol=1e-3)
+    low, high = intervals.share_interval(np.ones(10), np.arange(10))
     assert high == 1 and 0.6 < low < 0.75, "ten of ten are not certainty"
-    users = metrics.share_interval(values, np.arange(200) // 10)
+    users = intervals.share_interval(values, np.arange(200) // 10)
     assert users[1] - users[0] > 2 * (expected.high - expected.low), "users who agree or not as a whole"
 
 
 def test_a_cluster_holds_whole_requests():
     requests = np.repeat(np.arange(4), 3)
-    np.testing.assert_array_equal(metrics.clusters_of_requests(requests, requests // 2), [0, 0, 1, 1])
+    np.testing.assert_array_equal(intervals.clusters_of_requests(requests, requests // 2), [0, 0, 1, 1])
     with pytest.raises(BadInput, match="request 1 is in several clusters"):
-        metrics.clusters_of_requests(requests, np.arange(12) // 4)
+        intervals.clusters_of_requests(requests, np.arange(12) // 4)
 
 
 def test_shapes_that_numpy_would_broadcast_are_taken_or_refused():

@@ -1,0 +1,84 @@
+"""Tasks: the kinds of decision that a model makes, and when a file still decides the same.
+
+A task is a value: `Task` says what is read of an output, how a file is judged by it, and what of that
+people see. Each module here holds one:
+
+- ``ranking``: a score a row; rows of a group (a request) compete with each other
+- ``classification``: a probability a class
+- ``tensors``: any outputs, without labels
+
+Nothing here knows files, runtimes or frameworks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from helpers.tasks.judgement import Judgement
+
+Outputs = Mapping[str, np.ndarray]
+"""By name ``(n_rows, *shape)``; the first is what is decided by."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a split's rows are known to be, each ``(n_rows,)``; None where nobody knows.
+
+    Attributes
+    ----------
+    groups : which rows compete with each other.
+    clusters : what was drawn independently, of whole groups; default the groups, or else the rows.
+    """
+
+    labels: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    clusters: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A column of ``comparison.csv`` for people: its heading, and how a figure is written."""
+
+    heading: str
+    form: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of decision.
+
+    Attributes
+    ----------
+    columns, more_columns : what a judgement adds to ``comparison.csv``, beside the verdict and before
+        and after the latency.
+    shown : those that people read first.
+    headline : the figure that says how good the trained model is.
+    loss, loss_sign : figure with what a file loses at worst, and 1 or -1, times which a loss is
+        positive.
+    loss_name : what is lost, in words.
+    agreement, agreement_name : figure up to 1 that says how alike the trained model a file decides.
+    verbs : what a model does, as in "ranks most like the trained model", and what several do.
+    judge : of a file's output, the reference's, and the truth.
+    tables : of judgements by variant, two DataFrames of text: how alike it decides, and what its values
+        are worth.
+    chance : of a comparison's row of the trained model, why it decides no better than chance; empty
+        if it does.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    more_columns: tuple[str, ...]
+    shown: Mapping[str, Shown]
+    headline: str
+    loss: str
+    loss_sign: int
+    loss_name: str
+    agreement: str
+    agreement_name: str
+    verbs: tuple[str, str]
+    judge: Callable[[Outputs, Outputs, Truth], Judgement]
+    tables: Callable[[Mapping[str, Judgement]], tuple]
+    chance: Callable[[object], str]
