@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from support import QUICKLY, servers, workbench
+from support import QUICKLY, servers, train, workbench
 
 from helpers import datasets, quiet, runs, simulation, studies
 from helpers.forks import server
@@ -93,9 +93,9 @@ class Trained:
 @pytest.fixture(scope="session")
 def trained(ranking, tmp_path_factory) -> Trained:
     """A small trained model, made once also for several pytest-xdist workers. Tests must not change its files."""
-    from helpers import training
-    from helpers.convert import mnn, tflite
+    from helpers.convert import mnn
     from helpers.evaluation import parity
+    from helpers.frameworks import keras as framework
 
     splits = {}
     for split in datasets.SPLITS:
@@ -108,12 +108,13 @@ def trained(ranking, tmp_path_factory) -> Trained:
     with _once(tmp_path_factory, "trained") as (folder, first):
         small = Trained(folder, None, None, splits)
         if first:
-            model, history = training.train(ranking, splits["train"][:2], splits["validation"][:2], seed=7, epochs=2)
-            training.save(model, small.files["model.keras"])
-            tflite.convert(model, ranking.schema, small.files["fp32.tflite"])
+            model, history = train(ranking, splits["train"][:2], splits["validation"][:2], seed=7, epochs=2)
+            framework.save(model, small.files["model.keras"])
+            framework.export(model, ranking.schema, small.files["fp32.tflite"])
             mnn.convert(small.files["fp32.tflite"], ranking.schema, small.files["fp32.mnn"])
             inputs, labels, requests = splits["test"]
-            reference = parity.Reference(RANKING, inputs, training.predict(model, inputs), Truth(labels, requests))
+            outputs = framework.predict(model, ranking.schema, inputs)
+            reference = parity.Reference(RANKING, inputs, outputs, Truth(labels, requests))
             reference.save(small.files["reference.npz"])
             history.to_pickle(folder / "history.pickle")
         small.history = pd.read_pickle(folder / "history.pickle")

@@ -10,13 +10,20 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from helpers import files, runs, studies
+from helpers import files, runs, studies, tasks
+from helpers.frameworks import keras as framework
 
 PROJECT = Path(__file__).resolve().parents[1]
 QUICK = {"latency_seconds": 1.0}
 """Parameters of a run that is only needed to be there."""
 QUICKLY = [word for name, value in QUICK.items() for word in ("-p", f"{name}={value}")]
 STRACE = ["strace", "--follow-forks", "--seccomp-bpf", "--trace=connect"]
+
+
+def train(study, training, validation, **options):
+    """Train a study's first model, as notebook 02 does; returns it and its history."""
+    build = study.models[study.model_name("default")].build
+    return framework.train(build, study.schema, tasks.get(study.task), training, validation, **options)
 
 
 def workbench(*arguments: str, home: Path | None = None, before: list[str] = ()) -> subprocess.CompletedProcess:

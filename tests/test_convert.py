@@ -7,6 +7,7 @@ from helpers import runs, runtimes
 from helpers.convert import mnn, recipes, tflite, variants
 from helpers.errors import BadInput, ConversionFailed, DamagedFile, ParityError
 from helpers.evaluation import parity
+from helpers.frameworks import keras as framework
 from helpers.quiet import tensorflow
 from helpers.schema import Dimension, Schema, Tensor
 
@@ -27,7 +28,7 @@ def test_tflite_signature_carries_the_names(trained, ranking):
 
 def test_the_plain_converter_still_needs_this(trained, ranking):
     """If this fails, TFLiteConverter keeps names and order by itself, and `tflite.named` can go."""
-    with tflite.plain(trained.model) as path:
+    with framework.plain(trained.model) as path:
         assert tflite.interface(path)["tensor"].tolist()[:3] != ranking.schema.input_names
 
 
@@ -35,7 +36,7 @@ def test_the_plain_converter_still_needs_this(trained, ranking):
 def test_conversion_repeats_byte_for_byte(trained, ranking, tmp_path, file):
     again = tmp_path / file
     if file.endswith("tflite"):
-        tflite.convert(trained.model, ranking.schema, again)
+        framework.export(trained.model, ranking.schema, again)
     else:
         mnn.convert(trained.files["fp32.tflite"], ranking.schema, again)
     assert again.read_bytes() == trained.files[file].read_bytes()
@@ -48,7 +49,7 @@ def test_operators_hold_the_weights_of_the_model(trained):
 
 
 def test_conversion_prints_nothing(trained, ranking, tmp_path, capfd):
-    tflite.convert(trained.model, ranking.schema, tmp_path / "a.tflite")
+    framework.export(trained.model, ranking.schema, tmp_path / "a.tflite")
     mnn.convert(tmp_path / "a.tflite", ranking.schema, tmp_path / "a.mnn")
     assert capfd.readouterr() == ("", "")
 
@@ -94,7 +95,7 @@ def test_inputs_named_for_each_other_are_caught(trained, ranking, tmp_path):
     inputs = {t.name: keras.Input(t.shape, name=t.name) for t in ranking.schema.inputs}
     exchanged = {**inputs, "user_features": inputs["item_features"], "item_features": inputs["user_features"]}
     wrong = keras.Model(list(inputs.values()), trained.model(exchanged))
-    tflite.convert(wrong, ranking.schema, tmp_path / "wrong.tflite")
+    framework.export(wrong, ranking.schema, tmp_path / "wrong.tflite")
     model = runtimes.open_model(tmp_path / "wrong.tflite", ranking.schema)
     with pytest.raises(ParityError, match="wrong order"):
         parity.require_same(model, trained.reference, "wrong.tflite")
@@ -285,7 +286,7 @@ def test_an_operator_that_mnn_does_not_have_is_named_with_its_cure(tmp_path):
     def convert(layer, name):
         user = keras.Input((1,), name="user", dtype="int32")
         model = keras.Model([user], keras.layers.Dense(1, activation="sigmoid")(keras.layers.Flatten()(layer(user))))
-        tflite.convert(model, schema, tmp_path / f"{name}.tflite")
+        framework.export(model, schema, tmp_path / f"{name}.tflite")
         mnn.convert(tmp_path / f"{name}.tflite", schema, tmp_path / f"{name}.mnn")
         return model
 
@@ -313,5 +314,26 @@ def test_an_operator_that_tensorflow_lite_does_not_have_is_named(tmp_path, ranki
     hidden = LeftOn()(keras.layers.Concatenate()(inputs))
     model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(hidden))
     with pytest.raises(ConversionFailed, match="does not have Stateless.*Random.*such as dropout") as caught:
-        tflite.convert(model, ranking.schema, tmp_path / "x.tflite")
+        framework.export(model, ranking.schema, tmp_path / "x.tflite")
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("precision", ["int8", "int16x8"])
+def test_ranges_of_a_fixed_batch_are_those_of_all_rows(tmp_path, precision):
+    import keras
+
+    keras.utils.set_random_seed(3)
+    weights = keras.layers.Dense(6, activation="relu", name="out")
+    rows = np.random.default_rng(1).standard_normal((10, 5), dtype=np.float32)  # not a multiple of 4
+    np.savez(tmp_path / "rows.npz", x=rows)
+    output = Tensor("out", shape=(6,), low=0, high=99)
+    scores = {}
+    for batch in (None, 4):
+        schema = Schema("m", (Tensor("x", shape=(5,), low=-9, high=9),), (output,), batch=batch)
+        x = keras.Input((5,), batch_size=batch, name="x")
+        plain, path = tmp_path / f"{batch}.tflite", tmp_path / f"{batch}-{precision}.tflite"
+        framework.export(keras.Model(x, weights(x)), schema, plain)
+        options = recipes.get("litert", precision).options
+        tflite.quantise(plain, schema, path, options, calibration=tmp_path / "rows.npz")
+        scores[batch] = runtimes.open_model(path, schema).predict({"x": rows})["out"]
+    np.testing.assert_array_equal(scores[None], scores[4])

@@ -19,11 +19,11 @@ def _bytes(data: datasets.Dataset) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(data.folder.iterdir())}
 
 
-@pytest.mark.parametrize("scenario", ["simple", "personalised"])
-def test_same_bytes_however_many_workers(ranking, scenario):
+@pytest.mark.parametrize("source", ["simple", "personalised"])
+def test_same_bytes_however_many_workers(ranking, source):
     made = {}
     for workers in (1, 2, 5):
-        data = datasets.make(ranking, scenario, seed=3, workers=workers, **SIZES)
+        data = datasets.make(ranking, source, seed=3, workers=workers, **SIZES)
         made[workers] = _bytes(data)
         shutil.rmtree(data.folder)
     assert len(made[1]) == 3 + 1 + 1 + 1  # parts of train, validation, test; dataset.json
@@ -125,7 +125,7 @@ def test_whatever_code_makes_the_rows_makes_another_data_set(sound, tmp_path, ed
 
 def test_other_code_makes_no_other_data_set(sound, tmp_path):
     before, home = sound
-    elsewhere = ("plots", "evaluation__latency", "files", "overlap", "datasets", "training", "code")
+    elsewhere = ("plots__ranking", "evaluation__latency", "files", "overlap", "datasets", "learning__ranking", "code")
     elsewhere += ("studies__feed__split",)
     edits = {module: ("from __future__", "# edited\nfrom __future__") for module in elsewhere}
     assert _made_by(tmp_path / "helpers", home, **edits) == before
@@ -155,8 +155,8 @@ def test_another_plan_of_features_is_another_data_set(home):
 
 
 def test_users_with_several_requests_are_a_column(ranking, home):
-    scenario = dataclasses.replace(ranking.scenario("simple"), requests_a_user=5)
-    several = dataclasses.replace(ranking, scenarios={**ranking.scenarios, "simple": scenario})
+    source = dataclasses.replace(ranking.source("simple"), requests_a_user=5)
+    several = dataclasses.replace(ranking, sources={**ranking.sources, "simple": source})
     data = datasets.make(several, "simple", seed=1, **SMALL)
     frame = data.read("train", [simulation.USER, datasets.REQUEST])
     assert (frame[simulation.USER] == frame[datasets.REQUEST] // 5).all()
@@ -317,8 +317,8 @@ def test_home_moves_the_data(ranking, home):
 
 def test_other_noise_or_threshold_is_another_data_set(ranking):
     data = datasets.make(ranking, "personalised", seed=1, **SMALL)
-    scenario = dataclasses.replace(ranking.scenarios["personalised"], threshold=-3.0)
-    other = dataclasses.replace(ranking, scenarios={"personalised": scenario})
+    source = dataclasses.replace(ranking.sources["personalised"], threshold=-3.0)
+    other = dataclasses.replace(ranking, sources={"personalised": source})
     assert datasets.make(other, "personalised", seed=1, **SMALL).folder != data.folder
 
 
@@ -344,3 +344,11 @@ def test_unknown_columns_and_empty_limits_are_refused(ranking):
         data.read("train", ["bogus"])
     with pytest.raises(BadInput, match="at least 1 row"):
         data.read("train", limit=0)
+
+
+@pytest.mark.parametrize("name", ["label", "request", "user", "bayes_probability"])
+def test_an_input_with_the_name_of_a_column_beside_the_inputs_is_refused(ranking, name):
+    first, *rest = ranking.schema.inputs
+    schema = dataclasses.replace(ranking.schema, inputs=(dataclasses.replace(first, name=name), *rest))
+    with pytest.raises(BadInput, match=f"'{name}': give the input another name"):
+        datasets.make(dataclasses.replace(ranking, schema=schema), "simple", seed=1, **SMALL)

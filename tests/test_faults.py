@@ -8,15 +8,18 @@ import dataclasses
 
 import numpy as np
 import pytest
-from support import Scoring, replace_recorded
+from support import Scoring, replace_recorded, train
 
-from helpers import datasets, overlap, runs, runtimes, simulation, training
+from helpers import datasets, overlap, runs, runtimes, simulation
 from helpers.convert import mnn, recipes, tflite, variants
 from helpers.errors import BadInput, ConversionFailed, DamagedFile, ParityError, WorkbenchError
 from helpers.evaluation import parity
+from helpers.frameworks import keras as framework
+from helpers.learning import ranking as learning
 from helpers.quiet import native_output, tensorflow
 from helpers.tasks import ranking as task
 from helpers.tasks.ranking import RANKING
+from helpers.trained import Trained
 
 FAULTS = []
 
@@ -112,7 +115,7 @@ def _(world):
 
 @fault("plain converter's tensor names", "runtime", DamagedFile, "takes inputs .*serving_default_user_features")
 def _(world):
-    with tflite.plain(world.trained.model) as path:
+    with framework.plain(world.trained.model) as path:
         runtimes.open_model(path, world.schema)
 
 
@@ -215,11 +218,11 @@ def _(world):
 def _(world):
     rng = np.random.default_rng(0)
     splits = {name: (x, rng.permutation(y), r) for name, (x, y, r) in world.trained.splits.items()}
-    model, _ = training.train(world.study, splits["train"][:2], splits["validation"][:2], epochs=2, progress=False)
+    model, _ = train(world.study, splits["train"][:2], splits["validation"][:2], epochs=2, progress=False)
     inputs, labels, _ = splits["test"]
-    scores = training.baseline_scores(world.schema, splits["train"][:2], inputs)
-    scores["this model"] = training.scores(model, inputs)[:, 0]
-    training.check_learnable(world.schema, splits["train"], scores, (inputs, labels, world.reference.truth.groups))
+    scores = learning.baseline_scores(world.schema, splits["train"][:2], inputs)
+    scores["this model"] = next(iter(framework.predict(model, world.schema, inputs).values()))[:, 0]
+    learning.check_learnable(world.schema, splits["train"], scores, (inputs, labels, world.reference.truth.groups))
 
 
 def _with_label(inputs, labels, requests, name: str, column: int) -> tuple:
@@ -248,7 +251,7 @@ def _(world):
 @fault("an input is the label", "02 training", BadInput, r"the label is told by item_design \(AUC 1.000\) alone")
 def _(world):
     train, test = (_with_label(*world.trained.splits[split], "item_features", 5) for split in ("train", "test"))
-    training.check_learnable(world.schema, train, {"this model": world.reference.scores[:, 0]}, test)
+    learning.check_learnable(world.schema, train, {"this model": world.reference.scores[:, 0]}, test)
 
 
 @fault("better than the best possible", "02 training", BadInput, r"popularity only \(AUC 1.000\).* rank better")
@@ -257,8 +260,8 @@ def _(world):
     train, test = ((world.schema.arrays(f), f["label"].to_numpy(), f["request"].to_numpy()) for f in frames)
     for inputs, labels, _ in (train, test):  # no input tells it alone: the label is the difference of two
         inputs["item_features"][:, 5] = inputs["item_features"][:, 4] + 0.2 * labels
-    scores = training.baseline_scores(world.schema, train[:2], test[0]) | {"this model": test[1]}
-    training.check_learnable(world.schema, train, scores, test, frames[1]["bayes_probability"].to_numpy())
+    scores = learning.baseline_scores(world.schema, train[:2], test[0]) | {"this model": test[1]}
+    learning.check_learnable(world.schema, train, scores, test, frames[1]["bayes_probability"].to_numpy())
 
 
 @fault("the runtime fed float64", "runtime", BadInput, "user_features is float64, the model takes float32")
@@ -339,7 +342,7 @@ def test_a_reference_of_another_split_judges_nothing(finished_copy, changed):
     stage = runs.Stage("05_accuracy_latency", study="ranking", run="default")
     data = datasets.load(stage.input("01", "data.json"))
     with pytest.raises(DamagedFile, match=f"(its {changed} are|made with) other.*; run stage 02 again"):
-        parity.Reference.recorded(stage, data)
+        parity.Reference.recorded(stage, Trained.recorded(stage), data)
 
 
 def test_overwritten_anywhere_an_mnn_is_caught_or_scores_the_same(trained, ranking, tmp_path):
@@ -362,8 +365,8 @@ def test_sound_calibration_rows_and_splits_pass(trained, ranking):
     rows = {name: array[:512] for name, array in trained.splits["train"][0].items()}
     variants.check_calibration(rows, trained.reference.inputs)
     overlap.check_separate({split: arrays[0] for split, arrays in trained.splits.items()})
-    for scenario in ranking.scenarios:
-        inputs = [ranking.schema.arrays(simulation.sample(ranking, scenario, rows=2000, seed=s)) for s in (1, 2)]
+    for source in ranking.sources:
+        inputs = [ranking.schema.arrays(simulation.sample(ranking, source, rows=2000, seed=s)) for s in (1, 2)]
         variants.check_calibration({name: array[:512] for name, array in inputs[0].items()}, inputs[1])
         overlap.check_separate({"train": inputs[0], "test": inputs[1]})
 
@@ -374,9 +377,9 @@ def test_an_undertrained_model_is_no_fault_of_the_labels(trained, ranking):
     nothing = np.random.default_rng(0).random(len(labels))
     test, train = (inputs, labels, requests), trained.splits["train"]
     with pytest.raises(BadInput, match="nothing relates"):
-        training.check_learnable(ranking.schema, train, {"this model": nothing}, test)
+        learning.check_learnable(ranking.schema, train, {"this model": nothing}, test)
     learned = {"this model": nothing, "logistic regression": trained.reference.scores[:, 0]}
-    training.check_learnable(ranking.schema, train, learned, test)
+    learning.check_learnable(ranking.schema, train, learned, test)
 
 
 def test_training_labels_of_other_rows_are_caught_even_if_a_baseline_is_lucky(trained, ranking):
@@ -385,7 +388,7 @@ def test_training_labels_of_other_rows_are_caught_even_if_a_baseline_is_lucky(tr
     rng, (x, y, r) = np.random.default_rng(0), trained.splits["train"]
     lucky = {"this model": rng.random(len(labels)), "popularity only": labels + rng.normal(0, 5, len(labels))}
     with pytest.raises(BadInput, match="learned from half of the 4,200 training rows"):
-        training.check_learnable(ranking.schema, (x, rng.permutation(y), r), lucky, (inputs, labels, requests))
+        learning.check_learnable(ranking.schema, (x, rng.permutation(y), r), lucky, (inputs, labels, requests))
 
 
 @pytest.mark.parametrize("kind", ["normal", "lognormal", "student", "rare flag", "uniform ids"])

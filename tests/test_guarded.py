@@ -6,9 +6,10 @@ import psutil
 import pytest
 
 from helpers import runtimes
-from helpers.convert import mnn, tflite
+from helpers.convert import mnn
 from helpers.errors import BadInput, DamagedFile
 from helpers.evaluation import comparison, latency, parity
+from helpers.frameworks import keras as framework
 from helpers.quiet import tensorflow
 from helpers.runtimes import guarded
 from helpers.schema import Dimension, Schema, Tensor
@@ -29,7 +30,7 @@ def _save(schema, layer, path):
     tensor = schema.inputs[0]
     given = keras.Input(tensor.shape, name=tensor.name, dtype=tensor.dtype)
     model = keras.Model([given], keras.layers.Dense(1, activation="sigmoid")(layer(given)))
-    tflite.convert(model, schema, path)
+    framework.export(model, schema, path)
     return path
 
 
@@ -194,7 +195,7 @@ def test_the_comparison_goes_on_without_what_could_not_be_made_or_scored(crashin
     ]
     summary = pd.DataFrame(rows, columns=names).set_index(["variant", "batch", "mode", "threads"])
     missing = pd.DataFrame({"reason": ["MNN does not have X"]}, index=["mnn fp16"])
-    table = comparison.build(files, judged, summary, pd.Series({"litert fp32": 5.0}), missing)
+    table = comparison.build(RANKING, files, judged, summary, pd.Series({"litert fp32": 5.0}), missing)
     assert table["verdict"].tolist() == ["same", "broken", comparison.NOT_MADE]
     assert table["latency_us"].notna().tolist() == [True, False, False]
     assert table["reason"].iloc[2] == "MNN does not have X" and comparison.latency_label(table) == "LiteRT fp32"

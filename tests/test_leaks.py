@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from benchmarks.sense_checks import split
 
-from helpers import leaks, overlap, simulation, training
+from helpers import leaks, overlap, simulation
 from helpers.errors import BadInput
+from helpers.learning import ranking as learning
 from helpers.schema import Dimension, Schema, Tensor
 
 SCORE = Tensor("score", "score", (Dimension("score", ""),))
@@ -67,16 +68,16 @@ def test_what_is_best_possible_is_passed_by_luck_once_in_a_thousand():
     assert better > 6
 
 
-@pytest.mark.parametrize("scenario", ["simple", "personalised"])
-def test_sound_studies_pass_and_more_than_is_possible_does_not(ranking, scenario):
-    frames = {s: simulation.sample(ranking, scenario, rows=5000, seed=3, split=s) for s in ("train", "test")}
+@pytest.mark.parametrize("source", ["simple", "personalised"])
+def test_sound_studies_pass_and_more_than_is_possible_does_not(ranking, source):
+    frames = {s: simulation.sample(ranking, source, rows=5000, seed=3, split=s) for s in ("train", "test")}
     train, test = ((ranking.schema.arrays(f), f["label"].to_numpy(), f["request"].to_numpy()) for f in frames.values())
     best = frames["test"]["bayes_probability"].to_numpy()
-    scores = training.baseline_scores(ranking.schema, train[:2], test[0])
+    scores = learning.baseline_scores(ranking.schema, train[:2], test[0])
     scores["this model"] = best + np.random.default_rng(0).normal(0, 0.01, len(best))
-    training.check_learnable(ranking.schema, train, scores, test, best)
+    learning.check_learnable(ranking.schema, train, scores, test, best)
     overlap.check_separate({"train": train, "test": test})
-    if scenario == "personalised":
+    if source == "personalised":
         scores["this model"] = best + 0.3 * test[1]  # .96 where .907 is possible, and no input tells it alone
         with pytest.raises(BadInput, match=r"this model .AUC 0.9\d\d. rank better than the best possible"):
-            training.check_learnable(ranking.schema, train, scores, test, best)
+            learning.check_learnable(ranking.schema, train, scores, test, best)

@@ -9,6 +9,8 @@ from helpers import plots, simulation, studies
 from helpers.bundle import native
 from helpers.evaluation import latency
 from helpers.metrics import ranking as metrics
+from helpers.plots import ranking as ranking_plots
+from helpers.plots import reranking
 
 
 @pytest.fixture(autouse=True)
@@ -30,14 +32,14 @@ def test_distributions_count_every_row_of_every_feature(ranking):
 
 def test_label_correlations_draw_the_table():
     table = pd.DataFrame({"simple": [0.1, -0.2], "personalised": [0.0, 0.3]}, index=["a", "b"])
-    axes = plots.label_correlations(table).axes
+    axes = ranking_plots.label_correlations(table).axes
     assert [[bar.get_width() for bar in ax.patches] for ax in axes] == [[0.1, -0.2], [0.0, 0.3]]
     assert [label.get_text() for label in axes[0].get_yticklabels()] == ["a", "b"]
 
 
 def test_personal_ranks_are_level_where_all_agree_and_cross_where_not(ranking):
-    utilities = {name: studies.cross_utility(ranking, name, users=6, items=5, seed=0) for name in ranking.scenarios}
-    simple, personalised = plots.personal_ranks(utilities).axes
+    utilities = {name: studies.cross_utility(ranking, name, users=6, items=5, seed=0) for name in ranking.sources}
+    simple, personalised = ranking_plots.personal_ranks(utilities).axes
     assert all(len(set(_points(line)[1])) == 1 for line in simple.lines)
     assert any(len(set(_points(line)[1])) > 1 for line in personalised.lines)
     for user in range(6):
@@ -48,7 +50,7 @@ def test_personal_ranks_are_level_where_all_agree_and_cross_where_not(ranking):
 
 def test_auc_ladder_draws_the_table():
     table = pd.DataFrame({"s": [0.6, 0.9], "p": [0.7, 0.8]}, index=["popularity", "best"])
-    widths = [bar.get_width() for bar in plots.auc_ladder(table).axes[0].patches]
+    widths = [bar.get_width() for bar in plots.ladder(table, "AUC", 0.5).axes[0].patches]
     assert widths == [0.6, 0.9, 0.7, 0.8]
 
 
@@ -95,7 +97,7 @@ def test_precision_by_size_has_a_row_a_file_from_the_smallest():
         [("mnn", "fp32", 900), ("litert", "int8", 300)], names=["runtime", "precision", "bytes"]
     )
     table = pd.DataFrame({"mean": [1.0, 0.9], "low": [1.0, 0.85], "high": [1.0, 0.95]}, index=index)
-    size, tau, loss = plots.precision_by_size(table, table - 1).axes
+    size, tau, loss = ranking_plots.precision_by_size(table, table - 1).axes
     assert [text.get_text() for text in size.get_yticklabels()] == ["litert int8", "mnn fp32"]
     assert [line.get_xdata()[0] for line in size.lines] == [300, 900]
     assert [bars.lines[0].get_xdata()[0] for bars in tau.containers] == [0.9, 1.0]
@@ -103,8 +105,8 @@ def test_precision_by_size_has_a_row_a_file_from_the_smallest():
 
 
 def test_calibration_draws_the_bins(trained):
-    table = metrics.calibration(trained.reference.scores[:, 0], trained.reference.labels)
-    (ax,) = plots.calibration({"model": table}).axes
+    table = metrics.calibration(trained.reference.scores[:, 0], trained.reference.truth.labels)
+    (ax,) = ranking_plots.calibration({"model": table}).axes
     x, y = _points(ax.lines[1])
     assert x.tolist() == table["score"].tolist() and y.tolist() == table["observed"].tolist()
 
@@ -200,7 +202,7 @@ def test_native_latency_gives_python_the_rest():
 
 
 def test_a_reordered_list_leads_each_post_to_its_new_place():
-    (ax,) = plots.reordered(["a", "b", "c"], np.array([2, 0, 1]), np.array([0.2, 0.1, 0.9])).axes
+    (ax,) = reranking.reordered(["a", "b", "c"], np.array([2, 0, 1]), np.array([0.2, 0.1, 0.9])).axes
     assert [list(line.get_ydata()) for line in ax.lines] == [[2, 0], [0, 1], [1, 2]]
     assert [text.get_text().strip() for text in ax.texts][1::2] == ["0.900", "0.200", "0.100"]
 
@@ -208,7 +210,7 @@ def test_a_reordered_list_leads_each_post_to_its_new_place():
 def test_gains_are_drawn_in_per_cent_with_their_intervals():
     row = {"ctr_gain": 0.06, "ctr_low": 0.05, "ctr_high": 0.08, "uv_ctr_gain": 0.01, "uv_ctr_low": 0.0}
     rates = pd.DataFrame({"the model": {**row, "uv_ctr_high": 0.02}}).T
-    left, right = plots.gains(rates).axes
+    left, right = reranking.gains(rates).axes
     assert left.lines[0].get_xdata()[0] == pytest.approx(6) and right.lines[0].get_xdata()[0] == pytest.approx(1)
     ends = left.collections[0].get_segments()[0][:, 0]
     np.testing.assert_allclose(ends, [5, 8])
@@ -216,6 +218,6 @@ def test_gains_are_drawn_in_per_cent_with_their_intervals():
 
 def test_sizes_are_lines_over_the_floor():
     table = pd.DataFrame({"fp32.tflite": [3000, 1000], "fp16.mnn": [1500, 500]}, index=[1, 10])
-    (ax,) = plots.sizes(table).axes
+    (ax,) = reranking.sizes(table).axes
     np.testing.assert_allclose(_points(ax.lines[0]), [[1, 10], [3, 1]])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["fp32.tflite", "fp16.mnn"]

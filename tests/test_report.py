@@ -6,9 +6,12 @@ import shlex
 import pandas as pd
 import pytest
 
-from helpers import notebooks, report, runs
+from helpers import notebooks, report, runs, studies
 from helpers.evaluation import latency
 from helpers.tasks.ranking import RANKING
+from helpers.trained import Trained
+
+MODEL = Trained("hidden_layer", "keras", "model/model.keras", studies.get("ranking").schema, RANKING)
 
 
 def test_the_page_is_one_file_that_needs_no_network(finished):
@@ -24,7 +27,7 @@ def test_the_page_is_one_file_that_needs_no_network(finished):
 
 def test_values_are_escaped(finished_copy):
     with finished_copy.edit() as record:
-        record["parameters"]["scenario"] = "<script>alert(1)</script>"
+        record["parameters"]["source"] = "<script>alert(1)</script>"
     assert "<script>" not in report.render(finished_copy)
 
 
@@ -36,7 +39,7 @@ def test_a_run_without_a_comparison_has_a_page_too(home):
 
 
 def test_readable_shows_units_and_hides_meaningless_digits(finished):
-    table = report.readable(RANKING, pd.read_csv(finished.home / "artifacts/ranking/default/comparison.csv"))
+    table = report.readable(MODEL, pd.read_csv(finished.home / "artifacts/ranking/default/comparison.csv"))
     plain = table["precision"].str.startswith("fp32")
     assert set(table["largest difference"][plain]) == {"under 1e-05"} and plain.sum() == 4
     assert table["largest difference"][~plain].str.fullmatch(r"\de-0\d").all()
@@ -124,7 +127,7 @@ def test_a_table_with_masked_times_is_the_same_on_any_machine(finished):
     for factor in (0.01, 10, 100):
         there = here.copy()
         there[times] *= factor
-        tables = [report.readable(RANKING, table).set_index(["runtime", "precision"]) for table in (here, there)]
+        tables = [report.readable(MODEL, table).set_index(["runtime", "precision"]) for table in (here, there)]
         for form in (lambda table: table.to_string(line_width=80), lambda table: table.to_html()):
             texts = [form(table) for table in tables]
             assert texts[0] != texts[1] and _masked(texts[0]) == _masked(texts[1])

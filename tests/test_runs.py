@@ -37,7 +37,7 @@ def test_a_later_stage_reads_what_an_earlier_one_recorded(home):
 @pytest.mark.parametrize(
     ("stage", "name", "value", "message"),
     [
-        ("01_synthetic_data", "scenario", 3, "scenario must be text, not 3"),
+        ("01_synthetic_data", "source", 3, "source must be text, not 3"),
         ("02_keras_training", "epochs", 0, "epochs must be between 1 and 100,000, not 0 {help}"),
         ("05_accuracy_latency", "thorough", 1, "thorough must be True or False, not 1"),
         ("05_accuracy_latency", "prefer", "size", "one of agreement, bytes, latency, not 'size' {help}"),

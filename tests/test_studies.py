@@ -13,7 +13,7 @@ def test_registry_finds_modules_and_names_them_when_asked_for_another():
     with pytest.raises(BadInput, match="no study 'rankin'; there is: feed, ranking"):
         studies.get("rankin")
     with pytest.raises(BadInput, match="'hard'; it has: simple, personalised"):
-        studies.get("ranking").scenario("hard")
+        studies.get("ranking").source("hard")
 
 
 def test_simple_is_the_published_rule(ranking):
@@ -56,7 +56,7 @@ def test_bayes_auc_is_what_the_true_probability_reaches(ranking):
 def test_simple_is_not_personal_and_personalised_is(ranking):
     agreement = {
         name: metrics.mean_agreement(studies.cross_utility(ranking, name, users=40, items=20, seed=0))
-        for name in ranking.scenarios
+        for name in ranking.sources
     }
     assert agreement["simple"] == 1.0
     assert agreement["personalised"] < 0.5
@@ -74,6 +74,6 @@ def test_the_list_shows_what_each_study_uses(home):
     assert "  rows = 5000, 400000 in feed  " in both.stdout and "  seed = 42  " in both.stdout
     assert "feed: Re-ranking" in feed.stdout and "ranking: " not in feed.stdout
     assert "  rows = 400000  " in feed.stdout and "  epochs = 3  " in feed.stdout and "  seed = 42  " in feed.stdout
-    assert " (default)" in next(line for line in both.stdout.splitlines() if "scenario simple" in line)
+    assert " (default)" in next(line for line in both.stdout.splitlines() if "source simple" in line)
     nope = workbench("studies", "nope")
     assert nope.returncode == 2 and nope.stderr == "workbench: there is no study 'nope'; there is: feed, ranking\n"

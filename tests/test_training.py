@@ -11,21 +11,27 @@ import pandas as pd
 import pytest
 from benchmarks import sense_checks
 from scipy import stats
+from support import train
 
-from helpers import training
 from helpers.errors import BadInput
+from helpers.frameworks import keras as framework
+from helpers.learning import ranking as learning
+from helpers.studies import Model
 
 FINGERPRINT = """
 import sys
-from helpers import simulation, studies, training
+from helpers import simulation, studies
+from helpers.frameworks import keras as framework
+from helpers.tasks.ranking import RANKING
 from pathlib import Path
 study = studies.get("ranking")
 splits = {}
 for split in ("train", "validation"):
     frame = simulation.sample(study, "simple", rows=1000, seed=1, split=split)
     splits[split] = study.schema.arrays(frame), frame["label"].to_numpy()
-model, _ = training.train(study, splits["train"], splits["validation"], seed=1, epochs=2)
-training.save(model, Path(sys.argv[1]))
+build = study.models["hidden_layer"].build
+model, _ = framework.train(build, study.schema, RANKING, *splits.values(), seed=1, epochs=2)
+framework.save(model, Path(sys.argv[1]))
 """
 
 
@@ -35,18 +41,22 @@ def test_the_conclusion_says_what_the_figures_say():
         return pd.DataFrame({name: {"auc": auc, "accuracy": auc - 0.1} for name, auc in aucs.items()}).T
 
     history = pd.DataFrame({"val_accuracy": [0.7, 0.75]})
-    better = training.conclusion(table(0.85), history, published=(0.7, 0.8))
+    better = learning.conclusion(table(0.85), history, published=(0.7, 0.8))
     assert better.startswith("The model ranks better than logistic regression: AUC 0.850 against 0.800, accuracy 0.750")
     assert "After 2 epochs it does not reach the published validation accuracy: 0.750, published 0.800." in better
-    worse = training.conclusion(table(0.79), history, published=None)
+    worse = learning.conclusion(table(0.79), history, published=None)
     assert "ranks worse than logistic regression" in worse and "nothing needs the model" in worse
-    assert "ranks as well as" in training.conclusion(table(0.8), history, None) and "published" not in worse
+    assert "ranks as well as" in learning.conclusion(table(0.8), history, None) and "published" not in worse
 
 
 def _train(ranking, trained, **options):
-    return training.train(
+    return train(
         ranking, trained.splits["train"][:2], trained.splits["validation"][:2], **{"seed": 7, "epochs": 2, **options}
     )
+
+
+def _predicted(ranking, model, inputs) -> np.ndarray:
+    return framework.predict(model, ranking.schema, inputs)[ranking.schema.output.name]
 
 
 def _same(first, second) -> bool:
@@ -80,25 +90,25 @@ def test_same_file_in_another_process_with_another_thread_count(tmp_path):
     assert len(digests) == 1
 
 
-def test_history_is_what_the_model_reaches(trained):
+def test_history_is_what_the_model_reaches(ranking, trained):
     inputs, labels, _ = trained.splits["validation"]
-    reached = ((training.scores(trained.model, inputs)[:, 0] > 0.5) == labels).mean()
+    reached = ((_predicted(ranking, trained.model, inputs)[:, 0] > 0.5) == labels).mean()
     assert trained.history["val_accuracy"].iloc[-1] == pytest.approx(reached, abs=1e-6)  # Keras keeps float32
     assert list(trained.history.index) == [1, 2]
 
 
-def test_saved_and_loaded_scores_are_the_same_bits(trained, tmp_path):
+def test_saved_and_loaded_scores_are_the_same_bits(ranking, trained, tmp_path):
     import keras
 
-    training.save(trained.model, tmp_path / "again.keras")
+    framework.save(trained.model, tmp_path / "again.keras")
     assert os.listdir(tmp_path) == ["again.keras"], "no raw archive stays behind"
     for path in (trained.files["model.keras"], tmp_path / "again.keras"):
         loaded = keras.models.load_model(path, compile=False)
-        np.testing.assert_array_equal(training.scores(loaded, trained.reference.inputs), trained.reference.scores)
+        np.testing.assert_array_equal(_predicted(ranking, loaded, trained.reference.inputs), trained.reference.scores)
 
 
-def test_config_is_what_the_published_pipeline_keeps(trained, ranking):
-    config = json.loads(json.dumps(training.config(trained.model, ranking.schema)))
+def test_description_is_what_the_published_pipeline_keeps(trained):
+    config = json.loads(json.dumps(framework.describe(trained.model)))
     assert config["model_name"] == "ultra_simple_ranking_model" and config["total_parameters"] == 433
     assert config["input_shapes"] == {
         "user_features": [None, 10],
@@ -109,10 +119,10 @@ def test_config_is_what_the_published_pipeline_keeps(trained, ranking):
 
 
 def test_baselines_see_what_they_are_said_to_see(ranking, trained):
-    train, (inputs, _, _) = trained.splits["train"][:2], trained.splits["test"]
-    scores = training.baseline_scores(ranking.schema, train, inputs)
+    training, (inputs, _, _) = trained.splits["train"][:2], trained.splits["test"]
+    scores = learning.baseline_scores(ranking.schema, training, inputs)
     other_user = {**inputs, "user_features": inputs["user_features"][::-1].copy()}
-    moved = training.baseline_scores(ranking.schema, train, other_user)
+    moved = learning.baseline_scores(ranking.schema, training, other_user)
     np.testing.assert_array_equal(scores["popularity only"], moved["popularity only"])
     assert np.abs(scores["logistic regression"] - moved["logistic regression"]).max() > 0.1
 
@@ -144,15 +154,17 @@ def test_a_layer_that_is_active_outside_training_is_named(ranking, trained, kind
         score = keras.layers.Dense(1, activation="sigmoid", name=ranking.schema.output.name)(hidden)
         return keras.Model(inputs, score, name=ranking.schema.model_name)
 
+    def of(active: bool):
+        return dataclasses.replace(ranking, models={"one": Model("", functools.partial(build, active))})
+
     inputs = trained.splits["test"][0]
     said = "the model gives two different scores for the same rows .*: a layer such as dropout .* without training=True"
     with pytest.raises(BadInput, match=said):
-        training.scores(build(active=True), inputs)
+        _predicted(ranking, build(active=True), inputs)
     with pytest.raises(BadInput, match=said):
-        study = dataclasses.replace(ranking, build_model=functools.partial(build, True))
-        _train(study, trained, epochs=1)
-    assert training.scores(build(active=False), {n: a[:1] for n, a in inputs.items()}).shape == (1, 1)
-    _train(dataclasses.replace(ranking, build_model=functools.partial(build, False)), trained, epochs=1)
+        _train(of(True), trained, epochs=1)
+    assert _predicted(ranking, build(active=False), {n: a[:1] for n, a in inputs.items()}).shape == (1, 1)
+    _train(of(False), trained, epochs=1)
 
 
 @pytest.mark.slow
@@ -177,7 +189,7 @@ def test_the_interval_of_an_auc_covers_it(rows, positives, auc):
     rng, covered = np.random.default_rng(0), 0
     for _ in range(200):
         labels = (rng.random(rows) < positives).astype(np.int8)
-        low, high = training._auc_interval(_scores(rng, labels, auc), labels, np.arange(rows) // 20)
+        low, high = learning._auc_interval(_scores(rng, labels, auc), labels, np.arange(rows) // 20)
         covered += low <= auc <= high
     assert covered >= 184
 
@@ -187,9 +199,9 @@ def test_the_interval_of_an_auc_takes_a_request_as_one_draw():
     rng = np.random.default_rng(0)
     labels = (rng.random(50) < 0.5).astype(np.int8)
     scores, requests = _scores(rng, labels, 0.7), np.arange(50)
-    once = training._auc_interval(scores, labels, requests)
-    assert np.allclose(once, training._auc_interval(*(np.repeat(x, 20) for x in (scores, labels, requests))), atol=0.02)
-    assert training._auc_interval(scores, np.arange(50) == 0, requests) == (0, 1), "one positive tells nothing"
+    once = learning._auc_interval(scores, labels, requests)
+    assert np.allclose(once, learning._auc_interval(*(np.repeat(x, 20) for x in (scores, labels, requests))), atol=0.02)
+    assert learning._auc_interval(scores, np.arange(50) == 0, requests) == (0, 1), "one positive tells nothing"
 
 
 def _learnable(rng, rows: int, positives: float, **options):
@@ -205,6 +217,6 @@ def test_few_positives_are_warned_of_and_enough_pass():
 def test_baselines_that_rank_test_rows_but_not_the_other_half_of_training_are_warned_of(ranking, trained):
     (x, y, r), test = trained.splits["train"], trained.splits["test"]
     scores = {"this model": trained.reference.scores, "logistic regression": trained.reference.scores}
-    training.check_learnable(ranking.schema, (x, y, r), scores, test)
+    learning.check_learnable(ranking.schema, (x, y, r), scores, test)
     with pytest.warns(UserWarning, match="on the other half, but logistic regression tell test labels.*may be right"):
-        training.check_learnable(ranking.schema, (x, np.random.default_rng(0).permutation(y), r), scores, test)
+        learning.check_learnable(ranking.schema, (x, np.random.default_rng(0).permutation(y), r), scores, test)

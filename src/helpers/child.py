@@ -160,7 +160,7 @@ def _serve() -> None:
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever prints on stdout goes to the log
-    told: dict[str, str] = {}
+    known: dict[str, str] = {}
     for line in sys.stdin:
         request = json.loads(line)
         module, _, name = request["function"].partition(":")
@@ -169,8 +169,8 @@ def _serve() -> None:
             reply = {"result": result}
         except Exception as error:
             reply = {"error": type(error).__name__, "message": str(error)}
-        if (loaded := code.loaded()) != told:
-            reply["code"] = told = loaded
+        if (loaded := code.loaded()) != known:
+            reply["code"] = known = loaded
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
 

@@ -72,11 +72,11 @@ def main(debug: bool) -> None:
 @click.option("--force", is_flag=True, help="Execute the stages again even if they are finished.")
 def run(study: str, name: str | None, given: dict, chosen: str | None, force: bool) -> None:
     """Execute the stages of STUDY that are not finished, then show the comparison table."""
-    from helpers import pipeline, report, studies, tracking
+    from helpers import pipeline, report, tracking, trained
 
     work = pipeline.run(study, name, given, chosen=chosen, force=force, echo=click.echo)
     table, reason = report.comparison(work)
-    shown = None if table is None else report.readable(studies.get(study).task, table)
+    shown = None if table is None else report.readable(trained.of(work), table)
     click.echo(f"\nno comparison: {reason}\n" if shown is None else f"\n{shown.to_string(index=False)}\n")
     if sentence := report.recommendation(work):
         click.echo(f"{sentence}\n")
@@ -239,7 +239,7 @@ def _say_checked(checked) -> None:
 @main.command("studies")
 @click.argument("study", required=False)
 def list_studies(study: str | None) -> None:
-    """List the studies (or STUDY) with their scenarios, and the parameters that -p can set.
+    """List the studies (or STUDY) with their sources and models, and the parameters that -p can set.
 
     A parameter is shown with what a study uses if -p does not set it.
     """
@@ -249,9 +249,12 @@ def list_studies(study: str | None) -> None:
     chosen = [registry.get(name) for name in ([study] if study else registry.names())]
     for known in chosen:
         click.echo(f"{known.name}: {known.title}")
-        for scenario in known.scenarios.values():
-            default = " (default)" if scenario is known.scenario("default") else ""
-            click.echo(f"  scenario {scenario.name:<14}{scenario.summary}{default}")
+        for source in known.sources.values():
+            default = " (default)" if source is known.source("default") else ""
+            click.echo(f"  source {source.name:<14}{source.summary}{default}")
+        for name, model in known.models.items():
+            default = " (default)" if name == known.model_name("default") else ""
+            click.echo(f"  model    {name:<14}{model.summary}{default}")
     click.echo("\nparameters, with the stages that have them:")
     for name, declared in notebooks.parameters().items():
         values = {known.name: repr(pipeline.default(known.name, name)) for known in chosen}

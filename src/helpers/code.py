@@ -103,6 +103,12 @@ def sha256s(names: Iterable[str]) -> dict[str, str]:
     return result
 
 
+def executed(names: Iterable[str]) -> dict[str, str]:
+    """Return the SHA-256 of modules and of all that they can reach by imports, as this process executes them."""
+    digests, here = sha256s(imported(names)), loaded()
+    return digests | {name: here[name] for name in digests if here.get(name, EDITED) != EDITED}
+
+
 @contextmanager
 def at_once() -> Iterator[None]:
     """Look at each source only once within the body, to compare many records with it."""

@@ -1,13 +1,14 @@
 """Data sets on disk: Parquet parts of a chunk of rows, one column a tensor, the same bytes whoever made them.
 
 A data set lives in ``data/<study>/<hash of its parameters>/``, is made once and shared by every run that asks
-for the same one. Its rows come from `helpers.simulation` in chunks, so a set of any size is made in bounded memory.
+for the same one. Its rows come in chunks from `helpers.simulation` or `helpers.logs`, so a set of any size is made in
+bounded memory.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import inspect
 import json
 import os
 import secrets
@@ -19,11 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import code, features, files, simulation, tables
+from helpers import code, features, files, logs, simulation, tables
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
-from helpers.simulation import BAYES, CHUNK_ROWS, LABEL, REQUEST, SPLITS, USER
-from helpers.studies import Scenario, Study, get
+from helpers.schema import Schema
+from helpers.studies import Simulated, Study
+from helpers.tables import BAYES, CHUNK_ROWS, LABEL, REQUEST, SPLITS, USER
 from helpers.tasks import Truth
 
 
@@ -35,15 +37,16 @@ class Dataset:
     manifest: dict
     _checked: set[str] = field(default_factory=set, compare=False, repr=False)
 
-    @property
-    def study(self) -> Study:
-        return get(self.manifest["parameters"]["study"])
+    @functools.cached_property
+    def schema(self) -> Schema:
+        """Names, shapes and types of the inputs that are stored."""
+        return Schema.from_json(self.manifest["schema"])
 
     @property
     def encoding(self) -> features.Encoding | None:
         """What turns raw columns into the model's inputs, fitted on training rows; None if the study has none."""
-        told = self.manifest.get("encoding")
-        return None if told is None else features.Encoding.from_json(told)
+        described = self.manifest.get("encoding")
+        return None if described is None else features.Encoding.from_json(described)
 
     @property
     def raw_columns(self) -> list[str]:
@@ -51,16 +54,12 @@ class Dataset:
         import pyarrow.parquet as pq
 
         names = pq.read_schema(self._verified(self._parts(SPLITS[0])[0])).names
-        return [name for name in names if name not in {*self.study.schema.input_names, *self._beside}]
+        return [name for name in names if name not in {*self.schema.input_names, *self._beside}]
 
     @property
     def _beside(self) -> list[str]:
-        """Columns beside inputs that every data set of the scenario has."""
-        return [LABEL, REQUEST, BAYES, *([USER] if self._has_users else [])]
-
-    @property
-    def _has_users(self) -> bool:
-        return "requests_a_user" in self.manifest
+        """Columns beside inputs that every data set of the source has."""
+        return self.manifest["beside"]
 
     def rows(self, split: str) -> int:
         return self.manifest["rows"][split]
@@ -77,14 +76,14 @@ class Dataset:
         ------
         DamagedFile : a part is gone or is not the bytes that were recorded.
         """
-        inputs = self.study.schema.inputs
+        inputs = self.schema.inputs
         holders = {name: tensor.name for tensor in inputs for name in tensor.columns or [tensor.name]}
         known = [*holders, *self._beside]
         if (set(columns or ()) - set(known)) and (unknown := sorted(set(columns) - {*known, *self.raw_columns})):
             there = ", ".join([*known, *self.raw_columns])
             raise BadInput(f"there is no column {', '.join(unknown)}; there is: {there}")
         stored = None if columns is None else list(dict.fromkeys(holders.get(name, name) for name in columns))
-        return tables.frame(self.study.schema, self._table(split, stored, limit), columns)
+        return tables.frame(self.schema, self._table(split, stored, limit), columns)
 
     def _table(self, split: str, stored: list[str] | None, limit: int | None):
         """Stored columns of a split as an Arrow table."""
@@ -102,28 +101,49 @@ class Dataset:
             rows += len(parts[-1])
         return pa.concat_tables(parts)
 
-    def arrays(self, split: str, limit: int | None = None) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-        """Read named inputs ``(n_rows, *shape)``, labels ``(n_rows,) int8`` and requests ``(n_rows,) int64``."""
-        schema = self.study.schema
-        table = self._table(split, [*schema.input_names, LABEL, REQUEST], limit)
-        return tables.arrays(schema, table), table[LABEL].to_numpy(), table[REQUEST].to_numpy()
+    def arrays(
+        self, split: str, limit: int | None = None, *, schema: Schema | None = None
+    ) -> tuple[dict[str, np.ndarray], np.ndarray | None, np.ndarray]:
+        """Read named inputs ``(n_rows, *shape)``, labels ``(n_rows,)`` (None without) and requests ``(n_rows,)``.
+
+        `schema` is that of a model which takes some of the inputs; default all.
+        """
+        schema = schema or self.schema
+        known = [name for name in (LABEL, REQUEST) if name in self._beside]
+        table = self._table(split, [*schema.input_names, *known], limit)
+        labels = table[LABEL].to_numpy() if LABEL in known else None
+        return tables.arrays(schema, table), labels, table[REQUEST].to_numpy()
 
     def truth(self, split: str) -> Truth:
         """What is known of the rows of a split beside their inputs."""
-        table = self._table(split, [LABEL, REQUEST], None)
-        return Truth(table[LABEL].to_numpy(), table[REQUEST].to_numpy(), self.users(split))
+        known = {name: self._column(split, name) for name in (LABEL, REQUEST, USER)}
+        return Truth(known[LABEL], known[REQUEST], known[USER])
+
+    def _column(self, split: str, name: str, limit: int | None = None) -> np.ndarray | None:
+        """A column beside the inputs; None if the data set has none of that name."""
+        import pyarrow as pa
+
+        if name not in self._beside:
+            return None
+        column = self._table(split, [name], limit)[name]
+        if not pa.types.is_fixed_size_list(column.type):
+            return column.to_numpy()
+        return tables.lists(column).reshape(len(column), -1)
+
+    def best(self, split: str) -> np.ndarray | None:
+        """What no model can beat for each row of a split, which the source knew; None if it did not."""
+        return self._column(split, BAYES)
 
     def users(self, split: str, limit: int | None = None) -> np.ndarray | None:
         """Whose request each row is of, ``(n_rows,) int64``; None if every request is another user's."""
-        return self.read(split, [USER], limit)[USER].to_numpy() if self._has_users else None
+        return self._column(split, USER, limit)
 
     def sessions(self, split: str, limit: int) -> list[dict]:
         """The first sessions of a split in the published raw form, see `helpers.features.read`."""
-        study = self.study
-        candidates = study.scenario(self.manifest["parameters"]["scenario"]).candidates
+        candidates = self.manifest["candidates"]
         frame = self.read(split, self.raw_columns, limit * candidates)
         table = {name: frame[name].to_numpy() for name in frame}
-        return features.to_sessions(table, candidates, study.id_field)
+        return features.to_sessions(table, candidates, self.manifest["id_field"])
 
     def save_sessions(self, path: Path, split: str, limit: int) -> None:
         """Write the first sessions of a split in the published raw form, a line of JSON each."""
@@ -131,25 +151,28 @@ class Dataset:
         path.write_text("".join(lines), encoding="utf-8")
 
     def describe(self):
-        """Splits at a glance: DataFrame of rows, requests, parts, the label's threshold and share of ones.
+        """Splits at a glance: DataFrame of rows, requests, parts, and what is known of the labels.
 
-        The share is taken over the first part, so that this stays cheap for a set of any size.
+        Shares are taken over the first part, so that this stays cheap for a set of any size.
         """
         import pandas as pd
 
-        per_request = self.study.scenario(self.manifest["parameters"]["scenario"]).candidates
-        return pd.DataFrame(
-            {
-                split: {
-                    "rows": f"{self.rows(split):,}",
-                    "requests": f"{-(-self.rows(split) // per_request):,}",
-                    "parts": len(self._parts(split)),
-                    "threshold": f"{self.manifest['threshold'][split]:.4f}",
-                    "label = 1": f"{self.read(split, [LABEL], CHUNK_ROWS)[LABEL].mean():.3f}",
-                }
-                for split in SPLITS
-            }
-        ).T
+        return pd.DataFrame({split: self._described(split) for split in SPLITS}).T
+
+    def _described(self, split: str) -> dict[str, object]:
+        rows, of_request = self.rows(split), self.manifest["candidates"]
+        found: dict[str, object] = {"rows": f"{rows:,}"}
+        if of_request > 1:
+            found["requests"] = f"{-(-rows // of_request):,}"
+        found["parts"] = len(self._parts(split))
+        if self.manifest["threshold"][split] is not None:
+            found["threshold"] = f"{self.manifest['threshold'][split]:.4f}"
+        labels = self._column(split, LABEL, CHUNK_ROWS)
+        if labels is None:
+            return found
+        if self.schema.output.size == 1:
+            return {**found, "label = 1": f"{labels.mean():.3f}"}
+        return {**found, "classes": f"{len(np.unique(labels))}"}
 
     def save(self, path: Path) -> None:
         """Write the record that `load` reads; it holds the SHA-256 of every part."""
@@ -190,14 +213,21 @@ class Dataset:
 
 
 def load(record: Path) -> Dataset:
-    """The data set that stage 01 recorded in `record` (``data.json`` of a run)."""
+    """The data set that stage 01 recorded in `record` (``data.json`` of a run).
+
+    Raises
+    ------
+    DamagedFile : another version recorded it, which kept its tensors otherwise.
+    """
     manifest = json.loads(record.read_text(encoding="utf-8"))
+    if "schema" not in manifest:
+        raise DamagedFile("data.json was written by an earlier version: run notebook 01 again")
     return Dataset(files.home() / manifest["folder"], manifest)
 
 
 def make(
     study: Study,
-    scenario: str,
+    source: str,
     *,
     rows: int,
     validation_rows: int,
@@ -215,37 +245,47 @@ def make(
 
     Raises
     ------
-    BadInput : unknown scenario, sizes or seed out of range.
+    BadInput : unknown source, sizes or seed out of range.
     WorkbenchError : the disk is full or may not be written; nothing half-written stays behind. Or the set that is
         there cannot be read now; it stays as it is.
     """
-    chosen = study.scenario(scenario)
+    chosen = study.source(source)
     counts = {"rows": rows, "validation_rows": validation_rows, "test_rows": test_rows}
     checked = parameter_table.check_all({**counts, "seed": seed, "workers": workers or os.cpu_count() or 1})
     workers = checked.pop("workers")
-    parameters = {"study": study.name, "scenario": chosen.name, **checked, "source": _fingerprint(study, chosen)}
+    rows_of = dict(zip(SPLITS, counts.values(), strict=True))
+    if taken := {LABEL, REQUEST, BAYES, USER} & {*study.schema.input_names, *study.schema.columns}:
+        raise BadInput(f"data sets keep a column of their own called {min(taken)!r}: give the input another name")
+    source_rows = (simulation if isinstance(chosen, Simulated) else logs).Rows(study, chosen, rows_of, seed, workers)
+    modules, values = source_rows.origin()
+    printed = json.dumps([code.executed(modules), values], sort_keys=True).encode()
+    fingerprint = hashlib.sha256(printed).hexdigest()[:16]
+    parameters = {"study": study.name, "source": chosen.name, **checked, "fingerprint": fingerprint}
     name = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:16]
     folder = files.home() / "data" / study.name / name
     existing = _existing(folder)
     if existing:
         return existing
 
-    rows_of = dict(zip(SPLITS, counts.values(), strict=True))
-    manifest = {"folder": files.shown(folder), "parameters": parameters, "rows": rows_of, "threshold": {}, "parts": {}}
-    if chosen.requests_a_user > 1:
-        manifest["requests_a_user"] = chosen.requests_a_user
+    manifest = {
+        "folder": files.shown(folder),
+        "parameters": parameters,
+        "schema": study.schema.to_json(),
+        "id_field": study.id_field,
+        "rows": dict.fromkeys(SPLITS, 0),
+        "parts": {split: [] for split in SPLITS},
+    }
     files.make_folder(folder.parent)
     partial = files.partial(folder.with_name(f"{folder.name}-{secrets.token_hex(4)}"))  # threads share a process id
     with files.writing(folder):
         try:
             files.clear_partial(folder.parent)
             partial.mkdir()
-            encoding = simulation.fitted(study, chosen, rows, seed)
-            if encoding is not None:
-                manifest["encoding"] = encoding.to_json()
-            for name, count in rows_of.items():
-                split = simulation.Split(study, chosen, name, count, seed, workers, encoding)
-                manifest["threshold"][name], manifest["parts"][name] = _write(split, partial)
+            for split, part, beside in source_rows.each(functools.partial(_write, partial, study.schema)):
+                manifest["parts"][split].append(part)
+                manifest["rows"][split] += part["rows"]
+                manifest["beside"] = beside
+            manifest |= source_rows.facts()
             manifest["digest"] = _digest(manifest)
             Dataset(partial, manifest).save(partial / "dataset.json")
             _place(partial, folder)
@@ -258,28 +298,6 @@ def _digest(manifest: Mapping) -> str:
     """SHA-256 of a manifest without its own digest."""
     rest = {key: value for key, value in manifest.items() if key != "digest"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def _fingerprint(study: Study, scenario: Scenario) -> str:
-    """SHA-256 of the code that makes the rows, and of the values that it takes from the study.
-
-    Code is the modules of the package that the scenario and `helpers.simulation` can reach by their imports, as this
-    process executes them; a function of a notebook counts by its own source, one of another module by that module's.
-    """
-    names, sources = [simulation.__name__], []
-    for function in (scenario.draw, scenario.utility):
-        module = inspect.getmodule(function)
-        if module.__name__.startswith(f"{code.PACKAGE}."):
-            names.append(module.__name__)
-        else:
-            sources.append(inspect.getsource(function if module.__name__ == "__main__" else module))
-    digests = code.sha256s(code.imported(names))
-    executed = code.loaded()
-    digests |= {n: executed[n] for n in digests if executed.get(n, code.EDITED) != code.EDITED}
-    columns = [(tensor.name, tensor.dtype, tensor.shape) for tensor in study.schema.inputs]
-    sizes = [scenario.candidates, scenario.requests_a_user]
-    values = [scenario.threshold, scenario.noise, *sizes, columns, repr(study.features)]
-    return hashlib.sha256(json.dumps([digests, sources, values], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _existing(folder: Path) -> Dataset | None:
@@ -335,16 +353,12 @@ def _reading(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _write(split: simulation.Split, folder: Path) -> tuple[float, list[dict]]:
-    """Write the parts of a split; returns the label's threshold and a record of each part."""
-    threshold = split.threshold()
-    return threshold, list(split.map("write", lambda chunk: _write_chunk(split, folder, chunk, threshold)))
-
-
-def _write_chunk(split: simulation.Split, folder: Path, chunk: int, threshold: float) -> dict:
+def _write(folder: Path, schema: Schema, split: str, number: int, table) -> tuple[str, dict, list[str]]:
+    """Write a part of a split; returns the split, a record of the part, and the columns beside inputs and raw ones."""
     import pyarrow.parquet as pq
 
-    table = split.table(chunk, threshold)
-    path = folder / f"{split.name}-{chunk:05d}.parquet"
-    pq.write_table(table, path, compression="zstd", use_dictionary=[LABEL, REQUEST])
-    return {"file": path.name, "rows": table.num_rows, "sha256": files.sha256(path)}
+    beside = [name for name in (LABEL, REQUEST, BAYES, USER) if name in table.column_names]
+    path = folder / f"{split}-{number:05d}.parquet"
+    repeated = [name for name in (LABEL, REQUEST) if name in beside]
+    pq.write_table(table, path, compression="zstd", use_dictionary=repeated)
+    return split, {"file": path.name, "rows": table.num_rows, "sha256": files.sha256(path)}, beside

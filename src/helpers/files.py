@@ -44,13 +44,13 @@ def notebook(stage: str) -> Path:
 
 def home() -> Path:
     """The folder that holds ``data/`` and ``artifacts/``: WORKBENCH_HOME, or the project."""
-    given = os.environ.get("WORKBENCH_HOME")
-    if not given:
+    place = os.environ.get("WORKBENCH_HOME")
+    if not place:
         return project()
     try:
-        return Path(given).expanduser().resolve()
+        return Path(place).expanduser().resolve()
     except (OSError, RuntimeError) as error:
-        raise BadInput(f"WORKBENCH_HOME={given!r} is not a folder: {error}") from error
+        raise BadInput(f"WORKBENCH_HOME={place!r} is not a folder: {error}") from error
 
 
 def make_folder(path: Path) -> None:

@@ -49,10 +49,10 @@ def check_inputs(schema: Schema, training: Split, test: Split) -> None:
     requests = np.concatenate([rest, others[:LEAK_ROWS] + len(rest)])
     found = []
     for name, column, other in _columns(schema, known, training[0], test[0]):
-        told = np.concatenate([column[half : 2 * half], other[:LEAK_ROWS]])
-        auc = ranking.auc(told, labels)
-        auc = max(auc, 1 - auc, ranking.auc(_mean_labels(column[:half], known, told), labels))
-        n = _independent(told, labels, requests)
+        values = np.concatenate([column[half : 2 * half], other[:LEAK_ROWS]])
+        auc = ranking.auc(values, labels)
+        auc = max(auc, 1 - auc, ranking.auc(_mean_labels(column[:half], known, values), labels))
+        n = _independent(values, labels, requests)
         if auc >= LEAK_AUC and 1 - poisson_high(n * (1 - auc)) / max(n, 1) > SURE_AUC:
             found.append(f"{name} (AUC {auc:.3f})")
     if found:

@@ -27,7 +27,7 @@ def requested(study: str, given: Mapping[str, object]) -> dict[str, object]:
     Raises
     ------
     BadInput : an unknown name (with the list of those there are), a wrong type, a value out of range, or a
-        scenario that the study does not have.
+        source or a model that the study does not have.
     """
     known = notebooks.parameters()
     result = {}
@@ -39,8 +39,10 @@ def requested(study: str, given: Mapping[str, object]) -> dict[str, object]:
             raise BadInput(f"there is no parameter {name!r}{meant(name, known)}; there is:\n{listing}")
         read = _read(value, known[name].kind) if isinstance(value, str) else value
         result[name] = parameter_table.check(name, read, known[name])
-    if "scenario" in result:
-        studies.get(study).scenario(result["scenario"])
+    if "source" in result:
+        studies.get(study).source(result["source"])
+    if "model" in result:
+        studies.get(study).model_name(result["model"])
     return result
 
 
@@ -142,14 +144,14 @@ def _tell_stale(work: runs.Run, executed: set[str], echo: Callable[[str], None])
 
 def effective(study: str, notebook: Path, given: Mapping[str, object]) -> dict[str, object]:
     """What a stage will be executed with: its own defaults or the study's, and those of `given` that it has."""
-    own = [name for name in parameter_table.declared(notebook) if name not in ("study", "run")]
-    return {name: given.get(name, default(study, name)) for name in own}
+    names = [name for name in parameter_table.declared(notebook) if name not in ("study", "run")]
+    return {name: given.get(name, default(study, name)) for name in names}
 
 
 def default(study: str, name: str) -> object:
     """What a parameter is if nobody sets it: the study's own default, or what the notebooks declare."""
-    own, known = studies.get(study).defaults, notebooks.parameters()
-    return own[name] if name in own else known[name].default if name in known else None
+    defaults, known = studies.get(study).defaults, notebooks.parameters()
+    return defaults[name] if name in defaults else known[name].default if name in known else None
 
 
 def _refuse_others(work: runs.Run, wanted: Mapping[str, object]) -> None:
@@ -220,6 +222,8 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict) -> None:
     failed = target.with_suffix(".failed.ipynb")
     terminal = sys.stderr.isatty()
     cells = code.cells_sha256(notebook)
+    source = work.record()["requested"].get("source", default(work.study, "source"))
+    left_out = studies.KINDS - studies.get(work.study).kinds(source)
     with (
         files.atomic(target) as temporary,
         environment(WORKBENCH_HOME=str(files.home()), **({} if terminal else {"TQDM_DISABLE": "1"})),
@@ -236,6 +240,7 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict) -> None:
                         kernel_name=kernels.NAME,
                         engine_name=engine.NAME,
                         config=Config(KERNEL),
+                        left_out=left_out,
                     )
                     break
                 except NotStarted:

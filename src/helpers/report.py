@@ -7,12 +7,11 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
-from helpers import __version__, code, environment, files, records, results, runs, studies
+from helpers import __version__, code, environment, files, records, results, runs, trained
 from helpers import parameters as parameter_table
 from helpers.errors import WorkbenchError
 from helpers.evaluation import latency
 from helpers.evaluation.comparison import latency_label
-from helpers.tasks import Task
 from helpers.tasks.judgement import error_text
 
 _COMPARISON, _RECOMMENDATION = "comparison.csv", "recommendation.json"
@@ -25,12 +24,16 @@ _FIRST = {
 """What people read of comparison.csv beside the task's columns, and what it is called for them."""
 
 
-def readable(task: Task, comparison):
+def readable(model: trained.Trained, comparison):
     """comparison.csv as text cells under readable headings, for the terminal and the page.
+
+    `model` is what the files were made of.
 
     Cells with times have one width whatever the numbers, so that stored outputs compare once times are masked.
     """
-    headings = {**_FIRST, **{name: shown.heading for name, shown in task.shown.items()}, "latency_us": "batch 1"}
+    task, batch = model.task, model.schema.batch or 1
+    headings = {**_FIRST, **{name: shown.heading for name, shown in task.shown.items()}}
+    headings["latency_us"] = f"batch {batch}"
     headings |= {"latency_ratio": f"by {latency_label(comparison)}'s", "verdict": "verdict"}
     cells = comparison[list(headings)].copy().astype(object)
     for column, form in {"bytes": "{:,.0f}", **{name: shown.form for name, shown in task.shown.items()}}.items():
@@ -94,7 +97,7 @@ def render(run: runs.Run) -> str:
         stale=records.stale(record),
         again=parameter_table.command(run.study, run.name, {}),
         command=parameter_table.command(run.study, run.name, record["requested"]),
-        comparison=None if table is None else readable(studies.get(run.study).task, table),
+        comparison=None if table is None else readable(trained.of(run), table),
         reason=reason,
         recommendation=recommendation(run),
         figures=figures,

@@ -160,14 +160,14 @@ class Run:
         """
         if not other.record_file.is_file():
             return False
-        made = {file: entry["outputs"][file] for entry, file in records.outputs(self.record())}
+        recorded = {file: entry["outputs"][file] for entry, file in records.outputs(self.record())}
         with other._locked():
             theirs = other.record()
             if other.unfinished(stage, requested, theirs):
                 return False
             name = records.full_name(stage, theirs)
             entry = theirs["stages"][name]
-            if any(made.get(file) != used for file, used in entry["inputs"].items()):
+            if any(recorded.get(file) != used for file, used in entry["inputs"].items()):
                 return False
             try:
                 for file, digest in {**entry["outputs"], f"notebooks/{name}.ipynb": None}.items():

@@ -6,25 +6,79 @@ depends neither on the workers nor on what was made before it. `helpers.datasets
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
 from helpers import features, tables
 from helpers.errors import BadInput
-from helpers.studies import Scenario, Study
+from helpers.studies import Simulated, Study
+from helpers.tables import BAYES, CHUNK_BYTES, CHUNK_ROWS, LABEL, REQUEST, SPLITS, USER
 
-CHUNK_ROWS = 100_000
-"""Most rows a chunk: whole requests of 20, about 10 MB, some 40 MB while it is being made."""
-CHUNK_BYTES = 64 << 20
-"""Most bytes of a chunk's inputs: of wide ones it has fewer rows."""
-SPLITS = ("train", "validation", "test")
-LABEL, REQUEST, BAYES, USER = "label", "request", "bayes_probability", "user"
-"""Columns beside the features: 0 or 1; which rows are ranked together; P(label = 1), never a feature; and, where users
-have several requests, whose each is."""
+_Made = TypeVar("_Made")
+
+
+@dataclass
+class Rows:
+    """Rows of all splits, as `helpers.datasets` stores them.
+
+    `sizes` are rows by split; `workers` threads work on them, and they do not depend on how many.
+    """
+
+    study: Study
+    source: Simulated
+    sizes: Mapping[str, int]
+    seed: int
+    workers: int = 1
+
+    def __post_init__(self):
+        if none := [name for name, rows in self.sizes.items() if not rows]:
+            raise BadInput(f"0 {none[0]} rows means all there are: of simulated ones say how many")
+        self._thresholds: dict[str, float] = {}
+        self._encoding: features.Encoding | None = None
+
+    def origin(self) -> tuple[list[str], list]:
+        """What makes the rows: modules of the package, and the values that these take from the study.
+
+        A function that is in no module of the package is among the values: one of a notebook by its own source, one of
+        another module by that module's.
+        """
+        names, sources = [__name__], []
+        for function in filter(None, (self.source.draw, self.source.utility)):
+            module = inspect.getmodule(function)
+            if module.__name__.startswith("helpers."):
+                names.append(module.__name__)
+            else:
+                sources.append(inspect.getsource(function if module.__name__ == "__main__" else module))
+        columns = [(tensor.name, tensor.dtype, tensor.shape) for tensor in self.study.schema.inputs]
+        sizes = [self.source.candidates, self.source.requests_a_user]
+        values = [self.source.threshold, self.source.noise, *sizes, columns, repr(self.study.features)]
+        return names, [sources, values]
+
+    def each(self, work: Callable[[str, int, object], _Made]) -> Iterator[_Made]:
+        """Call ``work(split, number, table)`` for every chunk of every split; results in that order."""
+        self._encoding = fitted(self.study, self.source, self.sizes[SPLITS[0]], self.seed)
+        for name, rows in self.sizes.items():
+            split = Split(self.study, self.source, name, rows, self.seed, self.workers, self._encoding)
+            threshold = self._thresholds[name] = split.threshold()
+            yield from split.map("write", partial(_worked, work, split, threshold))
+
+    def facts(self) -> dict:
+        """What is known of the rows when all are made, as plain values."""
+        found = {"candidates": self.source.candidates, "threshold": self._thresholds}
+        if self.source.requests_a_user > 1:
+            found["requests_a_user"] = self.source.requests_a_user
+        return found if self._encoding is None else {**found, "encoding": self._encoding.to_json()}
+
+
+def _worked(work: Callable, split: Split, threshold: float, chunk: int):
+    return work(split.name, chunk, split.table(chunk, threshold))
 
 
 @dataclass(frozen=True)
@@ -32,48 +86,61 @@ class Split:
     """One split of a simulated data set. `workers` threads work on it; its rows do not depend on them."""
 
     study: Study
-    scenario: Scenario
+    source: Simulated
     name: str
     rows: int
     seed: int
     workers: int = 1
     encoding: features.Encoding | None = None
 
-    def threshold(self) -> float:
-        """Where the label flips: the scenario's own, or the median of this split (a pass of its own)."""
-        if self.scenario.threshold is not None:
-            return self.scenario.threshold
+    def threshold(self) -> float | None:
+        """Where the label flips: the source's own, or the median of this split (a pass of its own); None for classes."""
+        classes = self.study.schema.output.size > 1
+        if self.source.threshold is not None or self.source.utility is None or classes:
+            return self.source.threshold
         utilities = np.concatenate(list(self.map("median", self._utility)))
         return float(np.median(utilities, overwrite_input=True))
 
     def draw(self, chunk: int) -> dict[str, np.ndarray]:
-        """What the scenario draws for a chunk: named inputs, or raw columns."""
-        return self.scenario.draw(self._stream(chunk, 0), self._count(chunk))
+        """What the source draws for a chunk: named inputs, or raw columns."""
+        return self.source.draw(self._stream(chunk, 0), self._count(chunk))
 
     @property
     def chunk_rows(self) -> int:
         """Rows a chunk: `CHUNK_ROWS`, or as many whole requests as have `CHUNK_BYTES`."""
-        requests = CHUNK_BYTES // self.study.schema.row_bytes // self.scenario.candidates
-        return min(CHUNK_ROWS, max(1, requests) * self.scenario.candidates)
+        requests = CHUNK_BYTES // self.study.schema.row_bytes // self.source.candidates
+        return min(CHUNK_ROWS, max(1, requests) * self.source.candidates)
 
-    def table(self, chunk: int, threshold: float):
+    def table(self, chunk: int, threshold: float | None):
         """One chunk as an Arrow table: a column a tensor (`helpers.tables`), label, request, Bayes probability."""
         import pyarrow as pa
 
         drawn = self.draw(chunk)
-        probability = self.scenario.probability(self.scenario.utility(drawn), threshold)
         inputs = drawn if self.encoding is None else features.encode(self.encoding, drawn)
-        uniform = self._stream(chunk, 1).random(len(probability))
         columns = tables.columns(self.study.schema, inputs)
         if self.encoding is not None:
             columns |= {name: values for name, values in drawn.items() if not name.startswith("_")}
-        first = chunk * self.chunk_rows
-        columns[LABEL] = (uniform < probability).astype(np.int8)
-        columns[REQUEST] = np.arange(first, first + len(probability)) // self.scenario.candidates
-        columns[BAYES] = probability
-        if self.scenario.requests_a_user > 1:
-            columns[USER] = columns[REQUEST] // self.scenario.requests_a_user
+        first, rows = chunk * self.chunk_rows, self._count(chunk)
+        if self.source.utility is not None:
+            utility = self.source.utility(drawn)
+            if utility.ndim == 2:
+                probability = self.source.class_probabilities(utility)
+            else:
+                probability = self.source.probability(utility, threshold)
+            columns[LABEL] = self._labels(chunk, probability)
+        columns[REQUEST] = np.arange(first, first + rows) // self.source.candidates
+        if self.source.utility is not None:
+            columns[BAYES] = tables.column(probability)
+        if self.source.requests_a_user > 1:
+            columns[USER] = columns[REQUEST] // self.source.requests_a_user
         return pa.table(columns)
+
+    def _labels(self, chunk: int, probability: np.ndarray) -> np.ndarray:
+        uniform = self._stream(chunk, 1).random(len(probability))
+        if probability.ndim == 1:
+            return (uniform < probability).astype(np.int8)
+        below = probability.cumsum(axis=1)[:, :-1] <= uniform[:, None]
+        return below.sum(axis=1).astype(np.int16)
 
     def map(self, step: str, work: Callable[[int], object]) -> Iterator:
         """`work` on the number of every chunk, results in order, never more chunks under way than two a worker."""
@@ -97,18 +164,18 @@ class Split:
         return np.random.default_rng([self.seed, SPLITS.index(self.name), chunk, purpose])
 
     def _utility(self, chunk: int) -> np.ndarray:
-        return self.scenario.utility(self.draw(chunk))
+        return self.source.utility(self.draw(chunk))
 
 
-def fitted(study: Study, scenario: Scenario, rows: int, seed: int) -> features.Encoding | None:
+def fitted(study: Study, source: Simulated, rows: int, seed: int) -> features.Encoding | None:
     """The study's encoding, fitted on the first training rows, one chunk of them; None if the study has none."""
     if not study.features:
         return None
-    first = Split(study, scenario, SPLITS[0], min(rows, CHUNK_ROWS), seed)
+    first = Split(study, source, SPLITS[0], min(rows, CHUNK_ROWS), seed)
     return features.fit(first.draw(0), study.features)
 
 
-def sample(study: Study, scenario: str, *, rows: int, seed: int, split: str = "train"):
+def sample(study: Study, source: str, *, rows: int, seed: int, split: str = "train"):
     """The first rows that `datasets.make` would write of a split, as a DataFrame: at most a chunk of them.
 
     Tensors whose values have names are spread over a column a value, others are columns of arrays; `Schema.arrays`
@@ -116,7 +183,7 @@ def sample(study: Study, scenario: str, *, rows: int, seed: int, split: str = "t
     """
     if split not in SPLITS:
         raise BadInput(f"there is no split {split!r}; there is: {', '.join(SPLITS)}")
-    chosen = study.scenario(scenario)
+    chosen = study.source(source)
     most = Split(study, chosen, split, CHUNK_ROWS, seed).chunk_rows
     if not 1 <= rows <= most:
         raise BadInput(f"a sample has 1 to {most:,} rows, not {rows:,}: make a data set")
@@ -124,13 +191,13 @@ def sample(study: Study, scenario: str, *, rows: int, seed: int, split: str = "t
     return tables.frame(study.schema, drawn.table(0, drawn.threshold()))
 
 
-def best_possible(study: Study, scenario: str, *, rows: int, validation_rows: int, seed: int) -> float:
+def best_possible(study: Study, source: str, *, rows: int, validation_rows: int, seed: int) -> float:
     """Validation accuracy of the true preference with the training set's threshold.
 
-    No training can be expected to pass it: what is missing to 1 is label noise and, for a scenario whose
+    No training can be expected to pass it: what is missing to 1 is label noise and, for a source whose
     threshold is each set's own median, the distance between the two medians.
     """
-    chosen = study.scenario(scenario)
+    chosen = study.source(source)
     sizes = {"train": rows, "validation": validation_rows}
     splits = {name: Split(study, chosen, name, size, seed) for name, size in sizes.items()}
     frame = splits["validation"].table(0, splits["validation"].threshold())
@@ -142,14 +209,14 @@ def best_possible(study: Study, scenario: str, *, rows: int, validation_rows: in
 def possible_table(study: Study, sizes: Mapping[str, tuple[int, int]], target: float, *, seeds: int):
     """How many seeds draw data on which `target` can be reached at all, see `best_possible`.
 
-    `sizes` are (training rows, validation rows) by name, on the published scenario.
+    `sizes` are (training rows, validation rows) by name, on the published source.
     """
     import pandas as pd
 
     rows = {}
     for name, (size, validation) in sizes.items():
         fixed = {"rows": size, "validation_rows": validation}
-        best = [best_possible(study, study.published.scenario, **fixed, seed=s) for s in range(seeds)]
+        best = [best_possible(study, study.published.source, **fixed, seed=s) for s in range(seeds)]
         reach = sum(value >= target for value in best)
         rows[name] = {"lowest possible": f"{min(best):.3f}", "seeds that can pass": f"{reach} of {seeds}"}
     return pd.DataFrame(rows).T

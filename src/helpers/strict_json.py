@@ -40,9 +40,9 @@ def read(content: str | bytes | bytearray, *, most: int | None = None) -> object
     return value
 
 
-def same(one: object, other: object) -> bool:
+def same(first: object, other: object) -> bool:
     """Whether two values are the same JSON but for the order of keys; 1, 1.0 and true differ."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    return json.dumps(first, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict:

@@ -1,4 +1,4 @@
-"""A model's inputs as Arrow tables: one column a tensor, a fixed-size list of its values a row.
+"""Rows as Arrow tables: one column a tensor, a fixed-size list of its values a row, and what is known of them.
 
 Parquet keeps them so; shapes and meanings are the schema's.
 """
@@ -11,21 +11,52 @@ import numpy as np
 
 from helpers.schema import Schema, Tensor
 
+SPLITS = ("train", "validation", "test")
+LABEL, REQUEST, BAYES, USER = "label", "request", "bayes_probability", "user"
+"""Columns beside the inputs: 0 or 1, or a class; which rows are ranked together; P(label = 1) or of each class, never
+a feature; and, where users have several requests, whose each is."""
+CHUNK_ROWS = 100_000
+"""Most rows a chunk: whole requests of 20, about 10 MB, some 40 MB while it is being made."""
+CHUNK_BYTES = 64 << 20
+"""Most bytes of a chunk's inputs: of wide ones it has fewer rows."""
+
 
 def columns(schema: Schema, inputs: Mapping[str, np.ndarray]) -> dict[str, object]:
     """Arrow columns of named inputs ``(n_rows, *shape)``, by the tensors' names in declared order."""
     import pyarrow as pa
 
-    def column(tensor: Tensor):
+    def listed(tensor: Tensor):
         values = np.ascontiguousarray(inputs[tensor.name], tensor.dtype)
         return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), tensor.size)
 
-    return {tensor.name: column(tensor) for tensor in schema.inputs}
+    return {tensor.name: listed(tensor) for tensor in schema.inputs}
+
+
+def column(values: np.ndarray):
+    """Return ``(n_rows,)`` values as they are, ``(n_rows, width)`` as an Arrow column of lists."""
+    import pyarrow as pa
+
+    if values.ndim == 1:
+        return values
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1])
 
 
 def arrays(schema: Schema, table) -> dict[str, np.ndarray]:
     """Named inputs ``(n_rows, *shape)`` of an Arrow table with the schema's columns."""
     return {tensor.name: _array(tensor, table) for tensor in schema.inputs}
+
+
+def described(tensors: Sequence[Tensor]):
+    """What each value of tensors means: DataFrame of input, dimension, meaning; a tensor without names in one row."""
+    import pandas as pd
+
+    rows = [
+        (tensor.name, name, meaning)
+        for tensor in tensors
+        for name, meaning in [(d.name, d.meaning) for d in tensor.dimensions]
+        or [(" x ".join(map(str, tensor.shape)), tensor.meaning)]
+    ]
+    return pd.DataFrame(rows, columns=["input", "dimension", "meaning"])
 
 
 def frame(schema: Schema, table, names: Sequence[str] | None = None):
@@ -55,6 +86,11 @@ def frame(schema: Schema, table, names: Sequence[str] | None = None):
 
 
 def _array(tensor: Tensor, table) -> np.ndarray:
-    parts = [chunk.flatten().to_numpy() for chunk in table[tensor.name].chunks]
-    values = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.empty(0)
+    values = lists(table[tensor.name])
     return np.ascontiguousarray(values, tensor.dtype).reshape(-1, *tensor.shape)
+
+
+def lists(column) -> np.ndarray:
+    """Return the values of an Arrow column of fixed-size lists, one after the other."""
+    parts = [chunk.flatten().to_numpy() for chunk in column.chunks]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.empty(0)

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import datasets, runs, simulation, studies, training
-from helpers.convert import recipes, tflite, variants
+from helpers import datasets, runs, simulation, studies
+from helpers.convert import recipes, variants
 from helpers.evaluation import latency, parity
+from helpers.frameworks import keras as framework
 from helpers.runtimes import open_model
 from helpers.tasks import Truth
 from helpers.tasks import ranking as task
@@ -71,14 +72,19 @@ def main() -> None:
         frame = simulation.sample(study, "simple", rows=5000, seed=0, split=split)
         labels, requests = frame[datasets.LABEL].to_numpy(), frame[datasets.REQUEST].to_numpy()
         splits[split] = study.schema.arrays(frame), labels, requests
-    model, _ = training.train(study, splits["train"][:2], splits["validation"][:2], progress=False)
+    build = study.models[study.model_name("default")].build
+    model, _ = framework.train(
+        build, study.schema, RANKING, splits["train"][:2], splits["validation"][:2], progress=False
+    )
     inputs, labels, requests = splits["test"]
-    reference = parity.Reference(RANKING, inputs, training.predict(model, inputs), Truth(labels, requests))
+    reference = parity.Reference(
+        RANKING, inputs, framework.predict(model, study.schema, inputs), Truth(labels, requests)
+    )
     with tempfile.TemporaryDirectory() as folder:
         os.environ["WORKBENCH_HOME"] = folder
         source = Path(folder) / "fp32.tflite"
         calibration = Path(folder) / "calibration.npz"
-        tflite.convert(model, study.schema, source)
+        framework.export(model, study.schema, source)
         np.savez(calibration, **{name: array[:512] for name, array in splits["train"][0].items()})
         stage = runs.Stage("03_variants", study=study.name, run="alarms")
         todo = [*recipes.reduced("litert"), *recipes.of("mnn")]

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import datasets, simulation, studies, training
-from helpers.convert import mnn, tflite
+from helpers import datasets, simulation, studies
+from helpers.convert import mnn
+from helpers.frameworks import keras as framework
 from helpers.runtimes import open_model
+from helpers.tasks.ranking import RANKING
 
 BLOCK_SECONDS = 0.004
 
@@ -88,11 +90,14 @@ def main() -> None:
     for split in ("train", "validation"):
         frame = simulation.sample(study, "simple", rows=5000, seed=0, split=split)
         splits[split] = study.schema.arrays(frame), frame[datasets.LABEL].to_numpy()
-    model, _ = training.train(study, splits["train"], splits["validation"], epochs=1, progress=False)
+    build = study.models[study.model_name("default")].build
+    model, _ = framework.train(
+        build, study.schema, RANKING, splits["train"], splits["validation"], epochs=1, progress=False
+    )
     print(f"{'file':<12} {'batch':>5} {'calls':<14} {'bare us':>9} {'steps / bare':>14} {'score / bare':>14}")
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("fp32.tflite", "fp32.mnn")]
-        tflite.convert(model, study.schema, files[0])
+        framework.export(model, study.schema, files[0])
         mnn.convert(files[0], study.schema, files[1])
         for path, bare in zip(files, (bare_litert, bare_mnn), strict=True):
             for batch in (1, 8, 64, 512, 4096):

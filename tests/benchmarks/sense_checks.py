@@ -1,4 +1,4 @@
-"""How often the checks of a data set's sense are wrong: `training.check_learnable` and `overlap.check_separate`.
+"""How often the checks of a data set's sense are wrong: `learning.check_learnable` and `overlap.check_separate`.
 
     python tests/benchmarks/sense_checks.py
 
@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from scipy import stats
 
-from helpers import overlap, training
+from helpers import overlap
 from helpers.errors import BadInput
+from helpers.learning import ranking as learning
 from helpers.schema import Dimension, Schema, Tensor
 
 POSITIVES, TEST_ROWS, TRAINING_ROWS = (0.01, 0.1, 0.5), (200, 1000, 5000), 2000
@@ -67,7 +68,7 @@ def sessions(rng, users: int, items: int, requests: int, kind: str) -> overlap.S
 
 
 def learnable(rng, positives: float, rows: int, auc: float, shuffled: tuple[str, ...] = ()) -> str:
-    """What `training.check_learnable` says of a model of a true AUC, or of one learned from shuffled labels.
+    """What `learning.check_learnable` says of a model of a true AUC, or of one learned from shuffled labels.
 
     Labels follow a user part and an item part of three features each; users have different shares of positives.
     """
@@ -82,12 +83,12 @@ def learnable(rng, positives: float, rows: int, auc: float, shuffled: tuple[str,
         labels = rng.permutation(labels) if name in shuffled else labels
         splits[name] = split({"user": user.astype(np.float32), "item": item.astype(np.float32)}, rng, labels=labels)
     (inputs, labels, _), test = splits["training"], splits["test"]
-    scores = training.baseline_scores(_SCHEMA, (inputs, labels), test[0])
+    scores = learning.baseline_scores(_SCHEMA, (inputs, labels), test[0])
     scores["this model"] = logits["test"]
     if "training" in shuffled:
         columns = {name: np.hstack(list(part[0].values())) for name, part in splits.items()}
         scores["this model"] = columns["test"] @ np.linalg.lstsq(columns["training"], labels - labels.mean())[0]
-    return outcome(lambda: training.check_learnable(_SCHEMA, splits["training"], scores, test))
+    return outcome(lambda: learning.check_learnable(_SCHEMA, splits["training"], scores, test))
 
 
 def _coarse(rng, values: int, columns: int, sizes: tuple[int, int]) -> str:

@@ -92,15 +92,15 @@ def hostile():
 @pytest.fixture(scope="session")
 def shaped(tmp_path_factory) -> dict[str, Path]:
     """By model name, unpacked bundles of the models of `bundling.SHAPED`. Tests must not change them."""
-    from helpers import training
-    from helpers.convert import mnn, tflite
+    from helpers.convert import mnn
+    from helpers.frameworks import keras as framework
 
     made = {}
     for name, schema in SHAPED.items():
         folder = made[name] = tmp_path_factory.mktemp(name)
         model, keras = shaped_model(schema), tmp_path_factory.mktemp("keras") / "model.keras"
-        training.save(model, keras)
-        tflite.convert(model, schema, folder / "model.tflite")
+        framework.save(model, keras)
+        framework.export(model, schema, folder / "model.tflite")
         mnn.convert(folder / "model.tflite", schema, folder / "model.mnn")
         files = {file: folder / file for file in ("model.tflite", "model.mnn")}
         for file, content in make.contents(files, make.cases(schema, keras, files, typical_inputs(schema))).items():

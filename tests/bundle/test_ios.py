@@ -162,14 +162,15 @@ def _convert(folder: Path, activation: str):
     """Write ``model.tflite`` and ``model.mnn`` of twenty ids; their last layer, which has an activation."""
     import keras
 
-    from helpers.convert import mnn, tflite
+    from helpers.convert import mnn
+    from helpers.frameworks import keras as framework
 
     keras.utils.set_random_seed(3)
     ids = [keras.Input((1,), name=t.name, dtype=t.dtype) for t in MANY.inputs]
     joined = keras.layers.Concatenate()([keras.ops.cast(values, "float32") / 100 for values in ids])
     last = keras.layers.Dense(1, activation=activation, bias_initializer=keras.initializers.Constant(0.4375))
     model = keras.Model(ids, last(joined), name=MANY.model_name)
-    tflite.convert(model, MANY, folder / "model.tflite")
+    framework.export(model, MANY, folder / "model.tflite")
     narrow = replace(MANY, inputs=tuple(replace(t, dtype="int32") for t in MANY.inputs))  # which MNN makes of int64
     mnn.convert(folder / "model.tflite", narrow, folder / "model.mnn", trusted=True)
     return last

@@ -146,7 +146,7 @@ def _convert(encoding: Encoding, schema, path: Path) -> np.ndarray:
     import keras
     import tensorflow as tf
 
-    from helpers.convert import tflite
+    from helpers.frameworks import keras as framework
 
     class Lookup(keras.layers.Layer):
         def __init__(self, rows: int, **options):
@@ -167,7 +167,7 @@ def _convert(encoding: Encoding, schema, path: Path) -> np.ndarray:
     hidden = keras.layers.Dense(16, activation="relu", kernel_initializer="random_normal")(joined)
     score = keras.layers.Dense(1, activation="sigmoid")(hidden)
     model = keras.Model(dict(zip(encoding.names, inputs, strict=True)), score)
-    tflite.convert(model, schema, path)
+    framework.export(model, schema, path)
     return model.layers[-2].get_weights()[0]
 
 

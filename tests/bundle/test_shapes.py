@@ -131,12 +131,13 @@ def test_an_output_that_mnn_gives_in_another_type_is_refused(tmp_path):
     """MNN has no cast from float32 to int64: it gives the float32, and of a copy into integers zeros."""
     import keras
 
-    from helpers.convert import mnn, tflite
+    from helpers.convert import mnn
+    from helpers.frameworks import keras as framework
 
     schema = Schema("numbers", (Tensor("x", shape=(3,)),), (Tensor("y", dtype="int64", shape=(1,), high=100),))
     x = keras.Input((3,), name="x")
     y = keras.ops.cast(keras.ops.sum(x, axis=-1, keepdims=True), "int64")
-    tflite.convert(keras.Model(x, y, name="numbers"), schema, tmp_path / "model.tflite")
+    framework.export(keras.Model(x, y, name="numbers"), schema, tmp_path / "model.tflite")
     inputs = {"x": np.float32([[1, 2, 3], [4, 5, 6]])}
     assert open_model(tmp_path / "model.tflite", schema, trusted=True).score(inputs).tolist() == [[6], [15]]
     with pytest.raises(WorkbenchError, match="y is float32 in MNN, the model says int64: MNN has no such conversion"):

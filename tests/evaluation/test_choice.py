@@ -320,7 +320,7 @@ def test_a_model_that_learned_nothing_is_not_shipped_in_silence(comparison):
 def test_bad_budgets_are_refused(comparison):
     with pytest.raises(BadInput, match="prefer must be one of agreement, bytes, latency, not 'size'"):
         choice.recommend(RANKING, comparison, Budget(), "size")
-    with pytest.raises(BadInput, match="the budget's AUC loss must not be negative: -1"):
+    with pytest.raises(BadInput, match="the budget's AUC lost must not be negative: -1"):
         choice.recommend(RANKING, comparison, Budget(loss=-1))
     assert parameters.TABLE["prefer"] == tuple(choice.PREFERENCES)
 

@@ -133,12 +133,14 @@ def test_output_of_native_code_goes_where_the_askers_does(runtime, capfd):
 @pytest.mark.slow
 def test_weights_are_those_of_the_ordinary_kernel(runtime):
     code = (
-        "import hashlib\nfrom helpers import simulation, studies, training\n"
+        "import hashlib\nfrom helpers import simulation, studies\nfrom helpers.frameworks import keras\nfrom helpers.tasks.ranking import RANKING\n"
         "study = studies.get('ranking')\nsplits = []\n"
         "for split in ('train', 'validation'):\n"
         "    frame = simulation.sample(study, 'simple', rows=2000, seed=3, split=split)\n"
         "    splits.append((study.schema.arrays(frame), frame[simulation.LABEL].to_numpy()))\n"
-        "model, _ = training.train(study, *splits, epochs=2, seed=3, progress=False)\n"
+        "build = study.models['hidden_layer'].build\n"
+        "options = {'epochs': 2, 'seed': 3, 'progress': False}\n"
+        "model, _ = keras.train(build, study.schema, RANKING, *splits, **options)\n"
         "print(hashlib.sha256(b''.join(w.tobytes() for w in model.get_weights())).hexdigest())"
     )
     forked, ordinary = _in_both(code)

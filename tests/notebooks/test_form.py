@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from support import code_cells
 
-from helpers import notebooks, parameters, runs
+from helpers import notebooks, parameters, runs, tasks
 from helpers.errors import StageFailed
 
 
@@ -31,7 +31,10 @@ def test_it_is_valid_and_normalised(notebook):
 def test_it_reads_as_prose_with_short_cells(notebook):
     cells = json.loads(notebook.read_text())["cells"]
     lengths = [len("".join(cell["source"]).splitlines()) for cell in code_cells(notebook)]
-    assert len(cells) <= 30 and statistics.median(lengths) <= 6 and max(lengths) <= 20
+    assert statistics.median(lengths) <= 6 and max(lengths) <= 20
+    tags = [set(cell["metadata"].get("tags", ())) for cell in cells]
+    for task in tasks.NAMES:
+        assert sum(not of & (set(tasks.NAMES) - {task}) for of in tags) <= 30, f"as it is shown in runs of {task}"
     assert cells[0]["cell_type"] == "markdown"
     first = "".join(cells[0]["source"])
     assert "**In:**" in first and "**Out:**" in first and "**Question:**" in first

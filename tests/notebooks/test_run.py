@@ -15,7 +15,7 @@ import psutil
 import pytest
 from support import PROJECT, QUICK, QUICKLY, STRACE, workbench
 
-from helpers import code, files, notebooks, pipeline, records, runs
+from helpers import code, files, notebooks, pipeline, records, runs, tasks
 from helpers.convert import recipes
 from helpers.datasets import load
 from helpers.errors import DamagedFile
@@ -56,7 +56,7 @@ def test_a_finished_run_is_the_folder_of_the_contract(finished):
         assert stage["seconds"] > 0
         assert all(files.sha256(folder / file) == digest for file, digest in stage["outputs"].items())
     table = pd.read_csv(folder / "comparison.csv")
-    assert tuple(table.columns) == comparison.COLUMNS
+    assert list(table.columns) == comparison.columns(tasks.get("ranking"))
     variants = [("keras", "fp32"), *((recipe.runtime, recipe.precision) for recipe in recipes.RECIPES)]
     assert list(table[["runtime", "precision"]].itertuples(index=False, name=None)) == variants
     plain = table["precision"].str.startswith("fp32")
@@ -130,7 +130,7 @@ def test_other_parameters_for_a_run_that_exists_are_refused(finished_copy, home)
         (["ranking", "-p", "rows=-4"], "not -4"),
         (["ranking", "-p", "learning_rate=nan"], "learning_rate must be between"),
         (["ranking", "-p", "thorough=perhaps"], "thorough must be True or False, not 'perhaps'"),
-        (["ranking", "-p", "scenario=hard"], "no scenario 'hard'; it has: simple, personalised"),
+        (["ranking", "-p", "source=hard"], "no source 'hard'; it has: simple, personalised"),
         (["ranking", "-p", "run=x"], "--run NAME"),
         (["ranking", "--run", "../x"], "folder name"),
         (["ranking", "--stages", "07"], "out of 01, 02, 03, 04, 05"),
@@ -223,7 +223,7 @@ def test_the_notebooks_folder_is_only_read(tmp_path):
 def test_a_run_is_named_after_its_parameters(home):
     assert pipeline.default_name({}) == "default"
     assert pipeline.default_name({"seed": 3, "epochs": 10}) == "epochs=10,seed=3"
-    assert len(pipeline.default_name({"scenario": "x" * 200})) <= 100
+    assert len(pipeline.default_name({"source": "x" * 200})) <= 100
     assert pipeline.default_name({"learning_rate": 3e-5}) == "learning_rate=3e-05"
     assert pipeline.default_name({"version": "a/b"}).startswith("version=a-b-")
 
@@ -331,11 +331,11 @@ def test_a_run_killed_again_and_again_finishes(finished, home):
 @pytest.mark.slow
 def test_other_parameters_all_the_way(home):
     done = workbench(
-        "run", "ranking", "-p", "scenario=personalised", *QUICKLY, "-p", "rows=20000", "-p", "epochs=10", home=home
+        "run", "ranking", "-p", "source=personalised", *QUICKLY, "-p", "rows=20000", "-p", "epochs=10", home=home
     )
     assert done.returncode == 0, done.stderr
     (folder,) = (path for path in (home / "artifacts/ranking").iterdir() if path.is_dir())
-    assert folder.name == "epochs=10,latency_seconds=1.0,rows=20000,scenario=personalised"
+    assert folder.name == "epochs=10,latency_seconds=1.0,rows=20000,source=personalised"
     table = pd.read_csv(folder / "comparison.csv")
     plain = table["precision"].str.startswith("fp32")
     assert (table["verdict"][plain] == "same").all() and table["auc"][plain].min() > 0.7
@@ -359,11 +359,11 @@ def edit(tmp_path, monkeypatch):
     [
         ("evaluation/latency.py", "05 06", ""),
         ("evaluation/choice.py", "05", "06"),
-        ("training.py", "01 02", "03 04 05 06"),
+        ("learning/ranking.py", "01 02", "03 04 05 06"),
         ("convert/mnn.py", "03 04 05", "06"),
         ("runtimes/litert.py", "03 04 05 06", ""),
-        ("plots.py", "01 02 03 04 05 06", ""),
-        ("studies/ranking.py", "01 02 03 04 05 06", ""),
+        ("plots/__init__.py", "01 02 03 04 05 06", ""),
+        ("studies/ranking.py", "01 02", "03 04 05 06"),
         ("bundle/make.py", "06", ""),
         ("templates/bundle/c/golden.h", "06", ""),
         ("studies/feed/world.py", "", ""),
@@ -381,7 +381,8 @@ def test_an_edit_makes_stale_what_used_the_module_what_was_made_of_that_and_noth
     assert records.stale(record) == {}
     edit(file)
     stale = records.stale(record)
-    name = file if file.startswith("templates") else "helpers." + file.removesuffix(".py").replace("/", ".")
+    module = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    name = file if file.startswith("templates") else f"helpers.{module}"
     executed = [
         stage[:2] for stage in stale if stale[stage] == f"was executed with other code: {name} has changed since"
     ]

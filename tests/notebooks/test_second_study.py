@@ -1,22 +1,18 @@
 """Adding a study is adding one module: a copy of the project with a study that shares nothing with the first."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
-from support import PROJECT
 
+SMALL = ("-p", "rows=2000", "-p", "epochs=3")
 STUDY = '''
 """`clicks`: a query against a document; two inputs of different width, no published figures."""
 
 import numpy as np
 
 from helpers.schema import Dimension, Schema, Tensor
-from helpers.studies import Scenario, Study
+from helpers.studies import Model, Simulated, Study
 
 QUERY = Tensor("query_vec", "user", tuple(Dimension(f"q{i}", "") for i in range(3)))
 DOCUMENT = Tensor("doc_vec", "item", tuple(Dimension(f"d{i}", "") for i in range(5)))
@@ -39,8 +35,8 @@ def build_model(hidden_units=8):
     return keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid", name="click")(hidden), name="clicks_model")
 
 
-PLAIN = Scenario("plain", "a dot product", draw, utility, 0.0, 0.5, 10)
-STUDY = Study("clicks", "Clicks", SCHEMA, {"plain": PLAIN}, build_model)
+PLAIN = Simulated("plain", "a dot product", draw, utility, 0.0, 0.5, 10)
+STUDY = Study("clicks", "Clicks", SCHEMA, {"plain": PLAIN}, {"plain": Model("", build_model)})
 '''
 EMBEDDING = '''
 """`topics`: a topic's id against a document, with Keras' own Embedding, which MNN does not take."""
@@ -48,7 +44,7 @@ EMBEDDING = '''
 import numpy as np
 
 from helpers.schema import Dimension, Schema, Tensor
-from helpers.studies import Scenario, Study
+from helpers.studies import Model, Simulated, Study
 
 TOPIC = Tensor("topic", "user", (Dimension("id", "topic", 0, 9),), "int32")
 DOCUMENT = Tensor("doc_vec", "item", tuple(Dimension(f"d{i}", "") for i in range(5)))
@@ -74,33 +70,14 @@ def build_model(hidden_units=8):
     return keras.Model([topic, document], score, name="topics_model")
 
 
-PLAIN = Scenario("plain", "a place of a row", draw, utility, 0.0, 0.5, 10)
-STUDY = Study("topics", "Topics", SCHEMA, {"plain": PLAIN}, build_model)
+PLAIN = Simulated("plain", "a place of a row", draw, utility, 0.0, 0.5, 10)
+STUDY = Study("topics", "Topics", SCHEMA, {"plain": PLAIN}, {"plain": Model("", build_model)})
 '''
-
-
-@pytest.fixture
-def workbench_with(tmp_path, home):
-    """A function that writes a study into a copy of the project and runs it there; returns what that printed."""
-    project = tmp_path / "project"
-    for name in ("src", "notebooks"):
-        shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
-    shutil.copy(PROJECT / "pyproject.toml", project)
-    environment = {**os.environ, "PYTHONPATH": str(project / "src"), "WORKBENCH_HOME": str(home)}
-
-    def run(name: str, study: str) -> str:
-        (project / f"src/helpers/studies/{name}.py").write_text(study)
-        command = [sys.executable, "-m", "helpers.cli", "run", name, "-p", "rows=2000", "-p", "epochs=3", "--run", "r"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    return run
 
 
 @pytest.mark.slow
 def test_what_one_tool_refuses_is_a_row_and_the_run_goes_on(workbench_with, home):
-    workbench_with("topics", EMBEDDING)
+    workbench_with("topics", EMBEDDING, *SMALL)
     folder = home / "artifacts/topics/r"
     table = pd.read_csv(folder / "comparison.csv").set_index(["runtime", "precision"])
     refused = table.loc["mnn"]
@@ -117,11 +94,11 @@ def test_what_one_tool_refuses_is_a_row_and_the_run_goes_on(workbench_with, home
 
 @pytest.mark.slow
 def test_a_second_study_runs_through_every_stage_unchanged(workbench_with, home):
-    workbench_with("clicks", STUDY)
+    workbench_with("clicks", STUDY, *SMALL)
     table = pd.read_csv(home / "artifacts/clicks/r/comparison.csv")
     plain = table["precision"].str.startswith("fp32")
     assert len(table) > 10 and (table["verdict"][plain] == "same").all()
-    assert workbench_with("clicks", STUDY).count("nothing to do") == 6
-    output = workbench_with("clicks", STUDY.replace("[:, :3]", "[:, 1:4]"))
+    assert workbench_with("clicks", STUDY, *SMALL).count("nothing to do") == 6
+    output = workbench_with("clicks", STUDY.replace("[:, :3]", "[:, 1:4]"), *SMALL)
     assert "was executed with other code: helpers.studies.clicks has changed since" in output
     assert output.count("  done in ") == 6

@@ -55,7 +55,7 @@ def test_a_changed_label_rule_is_noticed(tmp_path):
     """The context no longer counts."""
     patch = (
         "chosen = studies.get(study)\nimport dataclasses\n"
-        'chosen.scenarios["simple"] = dataclasses.replace(chosen.scenarios["simple"], '
+        'chosen.sources["simple"] = dataclasses.replace(chosen.sources["simple"], '
         'utility=lambda x: x["user_features"].mean(axis=1) + x["item_features"].mean(axis=1))'
     )
     copy = _planted("01", tmp_path, ("chosen = studies.get(study)", patch))

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from support import Scoring
 
-from helpers import datasets, features, runtimes, studies, training
+from helpers import datasets, features, runtimes, studies
 from helpers.bundle import archive, client, make, native, sources
-from helpers.convert import mnn, tflite
+from helpers.convert import mnn
 from helpers.errors import BadInput, DamagedFile, ParityError
 from helpers.evaluation import parity
+from helpers.frameworks import keras as framework
 from helpers.metrics import ranking as metrics
 from helpers.quiet import tensorflow
 from helpers.schema import Dimension, Schema, Tensor
@@ -48,7 +49,7 @@ def files(study, tmp_path_factory):
     folder, model = tmp_path_factory.mktemp("feed"), build_model()
     for layer in (model.get_layer(READER), model.get_layer("click")):
         layer.set_weights([w + 0.3 * np.random.default_rng(0).normal(size=w.shape) for w in layer.get_weights()])
-    tflite.convert(model, study.schema, folder / "feed.tflite")
+    framework.export(model, study.schema, folder / "feed.tflite")
     mnn.convert(folder / "feed.tflite", study.schema, folder / "feed.mnn")
     return model, folder
 
@@ -60,8 +61,8 @@ def test_no_list_holds_a_post_twice_nor_lacks_one(drawn):
 
 
 def test_the_true_preference_is_the_best_ranking_there_is(drawn, study):
-    scenario = study.scenario("default")
-    probability = scenario.probability(scenario.utility(drawn), scenario.threshold)
+    source = study.source("default")
+    probability = source.probability(source.utility(drawn), source.threshold)
     clicked = np.random.default_rng(1).random(len(probability)) < probability
     assert 0.08 < clicked.mean() < 0.15
     best = metrics.auc(probability, clicked)
@@ -71,8 +72,8 @@ def test_the_true_preference_is_the_best_ranking_there_is(drawn, study):
 
 
 def test_upper_places_are_clicked_more(drawn, study):
-    scenario = study.scenario("default")
-    probability = scenario.probability(scenario.utility(drawn), scenario.threshold).reshape(-1, fields.CANDIDATES)
+    source = study.source("default")
+    probability = source.probability(source.utility(drawn), source.threshold).reshape(-1, fields.CANDIDATES)
     assert probability[:, 0].mean() > 1.5 * probability[:, -1].mean()
     same = np.tile(np.arange(fields.CANDIDATES), (len(probability), 1))
     np.testing.assert_allclose(world.clicks(drawn)(same), probability, rtol=1e-12)
@@ -159,7 +160,7 @@ def test_the_halves_score_as_the_whole(files, study, tmp_path):
     rng = np.random.default_rng(4)
     rows = {t.name: rng.integers(0, t.bounds[1] + 1, (300, 1)) for t in study.schema.inputs}
     vector = np.array(reader({t.name: rows[t.name] for t in of_reader.inputs}))
-    tflite.convert(phone, of_phone, tmp_path / "phone.tflite")
+    framework.export(phone, of_phone, tmp_path / "phone.tflite")
     part = {t.name: rows[t.name] for t in of_phone.inputs[1:]} | {READER: vector}
     scores = runtimes.open_model(tmp_path / "phone.tflite", of_phone).score(part)
     whole = runtimes.open_model(folder / "feed.tflite", study.schema, trusted=True).score(rows)
@@ -212,7 +213,7 @@ def bundle(files, study, tmp_path_factory):
     )
     models = {"model.tflite": folder / "feed.tflite", "model.mnn": folder / "feed.mnn"}
     typical = features.encode(encoding, drawn)
-    training.save(model, folder / "model.keras")
+    framework.save(model, folder / "model.keras")
     cases = make.cases(study.schema, folder / "model.keras", models, typical)
     content = make.contents(models, cases)
     content |= make.raw_contents(encoding, raws, models, study.schema, cases.tolerance)

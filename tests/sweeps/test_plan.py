@@ -151,7 +151,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("study: ranking\ngrid: {epochs: [null]}", "epochs must be a whole number, not None"),
         ("study: ranking\ngrid: {learning_rate: [.nan]}", "learning_rate must be between"),
         ("study: ranking\ngrid: {run: [a]}", "run is not set"),
-        ("study: ranking\ngrid: {scenario: [hard]}", "no scenario 'hard'"),
+        ("study: ranking\ngrid: {source: [hard]}", "no source 'hard'"),
         ("study: ranking\nbase: [1]\nlist: [{}]", "base must be names with values"),
         (
             "study: ranking\nstages: 01-02\ngrid: {threads: [1, 2]}",

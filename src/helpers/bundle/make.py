@@ -49,9 +49,9 @@ def choose(comparison, recommended: str | None, variant: str = "recommended") ->
     result = {}
     for runtime, name in archive.MODELS.items():
         same = names.get(f"{runtime} {precision}") or names.get(f"{runtime} fp32")
-        own = chosen if runtime_of(chosen) == runtime else same
-        if own is not None:
-            result[name] = own
+        file = chosen if runtime_of(chosen) == runtime else same
+        if file is not None:
+            result[name] = file
     return result
 
 
@@ -78,12 +78,12 @@ def cases(
     for file, path in files.items():
         with open_model(path, schema) as model:
             expected[file] = {name: model.predict(values) for name, values in inputs.items()}
-    made = tuple(
+    golden_cases = tuple(
         golden.Case(name, values, trained[name], {file: expected[file][name] for file in files})
         for name, values in inputs.items()
     )
     ends = golden.described(schema.inputs), golden.described(schema.outputs)
-    cases = golden.Golden(*ends, {}, made)
+    cases = golden.Golden(*ends, {}, golden_cases)
     return replace(cases, tolerance={file: _tolerance(cases, file) for file in files})
 
 
@@ -197,9 +197,9 @@ def raw_contents(
     texts |= sessions.generate(encoding, seed=seed)
     score = {name: open_model(path, schema).score for name, path in models.items()}
     allowed = {name: by_output[output.name] for name, by_output in tolerance.items()}
-    made = sessions.make(encoding, texts, score, allowed)
+    cases = sessions.make(encoding, texts, score, allowed)
     described = (json.dumps(encoding.to_json(), allow_nan=False) + "\n").encode()
-    return {archive.FEATURES: described, sessions.FILE: sessions.to_json(made).encode()}
+    return {archive.FEATURES: described, sessions.FILE: sessions.to_json(cases).encode()}
 
 
 def version_of(content: Mapping[str, bytes]) -> str:

@@ -113,27 +113,27 @@ def generate(encoding: Encoding, *, seed: int = 0) -> dict[str, str]:
     def numbered(n: int) -> list[str]:
         return [str(2**40 + i) for i in range(n)]
 
-    made = {f"typical, {n} candidates": session(numbered(n), typical) for n in CANDIDATES}
-    made["odd text, 60 candidates"] = session(numbered(60), lambda _: rng.choice(ODD))
-    made["wide numbers, 60 candidates"] = session(numbered(60), lambda _: rng.choice(WIDE))
+    found = {f"typical, {n} candidates": session(numbered(n), typical) for n in CANDIDATES}
+    found["odd text, 60 candidates"] = session(numbered(60), lambda _: rng.choice(ODD))
+    found["wide numbers, 60 candidates"] = session(numbered(60), lambda _: rng.choice(WIDE))
     most = max(map(len, known.values()))
-    made["each known value"] = session(numbered(most), typical)
-    for row, post_of_row in enumerate(made["each known value"]["resort_list"]):
+    found["each known value"] = session(numbered(most), typical)
+    for row, post_of_row in enumerate(found["each known value"]["resort_list"]):
         post_of_row["feature"] = {f: values[row % len(values)] for (s, f), values in known.items() if s == "candidate"}
     for turn in range(max((len(values) for (s, _), values in known.items() if s == "last_click"), default=0)):
-        made[f"last click {turn}"] = session(numbered(2), typical)
+        found[f"last click {turn}"] = session(numbered(2), typical)
         fields = {f: values[turn % len(values)] for (s, f), values in known.items() if s == "last_click"}
-        made[f"last click {turn}"]["last_click"]["feature"] = fields
-    made["no field is there"] = session(numbered(3), lambda _: None)
-    made["every field is the sentinel"] = session(numbered(3), lambda _: "-2147483648")
-    made["all tie"] = session(numbered(40), typical)
-    made["all tie"]["resort_list"] = [{**made["all tie"]["resort_list"][0], "info_id": i} for i in numbered(40)]
-    made["three posts tie"] = session(numbered(257), typical)
-    few = made["three posts tie"]["resort_list"][:3]
-    made["three posts tie"]["resort_list"] = [{**rng.choice(few), "info_id": i} for i in numbered(257)]
-    made["names"] = session(NAMES, typical)
-    text = {name: json.dumps(raw) for name, raw in made.items()}
-    plain = json.dumps(made["names"], ensure_ascii=False, indent=1)
+        found[f"last click {turn}"]["last_click"]["feature"] = fields
+    found["no field is there"] = session(numbered(3), lambda _: None)
+    found["every field is the sentinel"] = session(numbered(3), lambda _: "-2147483648")
+    found["all tie"] = session(numbered(40), typical)
+    found["all tie"]["resort_list"] = [{**found["all tie"]["resort_list"][0], "info_id": i} for i in numbered(40)]
+    found["three posts tie"] = session(numbered(257), typical)
+    few = found["three posts tie"]["resort_list"][:3]
+    found["three posts tie"]["resort_list"] = [{**rng.choice(few), "info_id": i} for i in numbered(257)]
+    found["names"] = session(NAMES, typical)
+    text = {name: json.dumps(raw) for name, raw in found.items()}
+    plain = json.dumps(found["names"], ensure_ascii=False, indent=1)
     text["names, not escaped"] = plain.replace("\ud800", "")  # UTF-8 has no half of a pair
     text["names, keys escaped"] = text["names"].replace('"info_id"', '"inf\\u006F_id"').replace('"feat', '"\\u0066eat')
     more = '{"scene": [1, -0.5e+3, true, null, {"a": {}, "b": [[]]}], '
@@ -183,16 +183,16 @@ def make(
     """
     if set(score) != set(tolerance) or not all(0 <= value <= MOST_TOLERANCE for value in tolerance.values()):
         raise BadInput(f"each model file needs a tolerance from 0 to {MOST_TOLERANCE}, not {dict(tolerance)}")
-    made = []
+    cases = []
     for name, raw in raws.items():
         try:
             inputs = features.assemble(encoding, raw)
-            expected = {file: _scores(one, inputs) for file, one in score.items()}
+            expected = {file: _scores(score_rows, inputs) for file, score_rows in score.items()}
             order = {file: features.rerank(raw, scores) for file, scores in expected.items()}
         except BadInput as error:
             raise BadInput(f"session {name!r}: {error}") from error
-        made.append(Case(name, raw, inputs, expected, order))
-    return Sessions(dict(tolerance), tuple(made))
+        cases.append(Case(name, raw, inputs, expected, order))
+    return Sessions(dict(tolerance), tuple(cases))
 
 
 def _scores(score: Score, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -232,12 +232,12 @@ def from_json(text: str | bytes) -> Sessions:
         if not all(0 <= value <= MOST_TOLERANCE for value in tolerance.values()) or not content["sessions"]:
             raise ValueError("they would prove nothing")
         cases = []
-        for one in content["sessions"]:
-            inputs = {name: np.array(ids, np.int64).reshape(-1, 1) for name, ids in one["inputs"].items()}
+        for session in content["sessions"]:
+            inputs = {name: np.array(ids, np.int64).reshape(-1, 1) for name, ids in session["inputs"].items()}
             with np.errstate(over="ignore"):  # infinite then, and refused below
-                expected = {file: np.array(one["expected"][file], np.float32) for file in tolerance}
-            order = {file: list(one["order"][file]) for file in tolerance}
-            cases.append(Case(str(one["name"]), str(one["raw"]), inputs, expected, order))
+                expected = {file: np.array(session["expected"][file], np.float32) for file in tolerance}
+            order = {file: list(session["order"][file]) for file in tolerance}
+            cases.append(Case(str(session["name"]), str(session["raw"]), inputs, expected, order))
         read = Sessions(tolerance, tuple(cases))
         if not strict_json.same(content, json.loads(to_json(read))):
             raise ValueError("a value is missing, too much, or of another type")

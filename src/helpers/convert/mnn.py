@@ -88,10 +88,10 @@ def quantise(source: Path, schema: Schema, path: Path, calibration: Path, settin
             json.dumps({"input_type": "sequence", "path": str(sample.parent), "format": "GRAY", **settings}),
             encoding="utf-8",
         )
-        made = Path(folder) / path.name  # the tool leaves a second file beside what it makes
-        _finish(process, made, schema, "_quantise_here", arguments=[str(source), str(made), str(config)])
-        _set_uuid(process, made, seed=source.read_bytes() + calibration.read_bytes())
-        path.write_bytes(made.read_bytes())
+        written = Path(folder) / path.name  # the tool leaves a second file beside what it makes
+        _finish(process, written, schema, "_quantise_here", arguments=[str(source), str(written), str(config)])
+        _set_uuid(process, written, seed=source.read_bytes() + calibration.read_bytes())
+        path.write_bytes(written.read_bytes())
 
 
 def _finish(process: child.Child, path: Path, schema: Schema, function: str, **arguments) -> None:

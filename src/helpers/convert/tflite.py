@@ -1,80 +1,21 @@
-"""Keras to TFLite, and float32 TFLite to smaller ones, with the study's tensor names in order and a dynamic batch.
+"""TFLite files: names and order of their tensors, what is in them, and smaller ones made of float32 ones.
 
-TFLiteConverter's plain ways all lose something: ``from_keras_model`` reorders the inputs and calls them
-``serving_default_user_features:0``; ``from_concrete_functions`` leaves variables unfrozen, and LiteRT then
-scores NaN without an error. The way taken here: a SavedModel with one named endpoint, converted, and then
-names and order set through the flatbuffer's object API. Quantisation is ai-edge-quantizer's, in a child process.
+Names and order are set through the flatbuffer's object API. Quantisation is ai-edge-quantizer's, in a child
+process.
 """
 
 from __future__ import annotations
 
-import re
 import struct
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from helpers import child
 from helpers.errors import ConversionFailed
-from helpers.quiet import native_output, tensorflow
-from helpers.runtimes.keras import named_outputs
 from helpers.schema import Schema
 
 SIGNATURE = "serving_default"
 _FILE_IDENTIFIER = b"TFL3"
-_UNKNOWN_OPERATORS = re.compile(r"^\s*tf\.(\w+)\(.*\) -> ", re.MULTILINE)
-"""The converter ends with a list of them: name, types of what they take, types of what they give."""
-
-
-def convert(model, schema: Schema, path: Path) -> None:
-    """Write a Keras model to `path` as a float32 ``.tflite``.
-
-    Parameters
-    ----------
-    model : Keras model whose inputs carry the schema's names.
-    path : where to write; give the temporary path of ``Stage.output`` and check the scores before it counts.
-
-    Raises
-    ------
-    ConversionFailed : the converter failed, or lost an input, the output or the dynamic batch.
-    """
-    tf = tensorflow()
-    import keras
-
-    def endpoint(inputs):
-        outputs = named_outputs(model, model(inputs, training=False))
-        if len(outputs) == len(schema.outputs) == 1:  # whatever the model calls it
-            return {schema.output.name: next(iter(outputs.values()))}
-        return {name: outputs[name] for name in schema.output_names}
-
-    given = sorted(named_outputs(model, model.output))
-    if len(given) > 1 and given != sorted(schema.output_names):
-        raise ConversionFailed(f"the model gives {given}, the schema says {schema.output_names}")
-
-    signature = {t.name: tf.TensorSpec((schema.batch, *t.shape), t.dtype, name=t.name) for t in schema.inputs}
-    with tempfile.TemporaryDirectory() as folder, native_output() as log:
-        try:
-            archive = keras.export.ExportArchive()
-            archive.track(model)
-            archive.add_endpoint(SIGNATURE, endpoint, input_signature=[signature])
-            archive.write_out(folder, verbose=False)
-            content = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE]).convert()
-        except Exception as error:
-            raise ConversionFailed(_reason(str(error), log())) from error
-    path.write_bytes(named(content, schema))
-
-
-def _reason(error: str, log: str) -> str:
-    """What the converter's error says, without the program that it prints."""
-    unknown = sorted(set(_UNKNOWN_OPERATORS.findall(error)))
-    if not unknown:
-        last = [line for line in log.splitlines() if line.strip()][-3:]
-        return "\n  | ".join([f"Keras to TFLite failed: {error}", *last])
-    cure = "say it with others in a layer of your own"
-    if any("Random" in operator for operator in unknown):
-        cure = "a layer that draws at random, such as dropout, is active outside training; it should not be"
-    return f"Keras to TFLite failed: TensorFlow Lite does not have {', '.join(unknown)} ({cure})"
 
 
 def quantise(
@@ -101,6 +42,7 @@ def quantise(
         "target": str(raw),
         "entries": list(entries),
         "calibration": None if calibration is None else str(calibration),
+        "batch": schema.batch,
     }
     try:
         if process is None:
@@ -116,7 +58,7 @@ def quantise(
         raw.unlink(missing_ok=True)
 
 
-def _quantise_here(source: str, target: str, entries: list[dict], calibration: str | None) -> None:
+def _quantise_here(source: str, target: str, entries: list[dict], calibration: str | None, batch: int | None) -> None:
     """The quantisation itself; runs in a child process."""
     import numpy as np
     from ai_edge_quantizer import quantizer
@@ -126,29 +68,32 @@ def _quantise_here(source: str, target: str, entries: list[dict], calibration: s
         tool.load_quantization_recipe(entries)
         ranges = None
         if tool.need_calibration and calibration is not None:
-            with np.load(calibration, allow_pickle=False) as rows:  # one batch: several would give a moving average
-                ranges = tool.calibrate({SIGNATURE: [dict(rows)]}, num_threads=1)
+            with np.load(calibration, allow_pickle=False) as rows:
+                ranges = _ranges(tool, dict(rows), batch)
         content = tool.quantize(ranges).quantized_model
     except Exception as error:  # whatever the quantizer raises is its reason
         raise ConversionFailed(f"ai-edge-quantizer: {' '.join(str(error).split())}") from error
     Path(target).write_bytes(content)
 
 
-@contextmanager
-def plain(model, *, optimise: bool = False) -> Iterator[Path]:
-    """What ``TFLiteConverter.from_keras_model`` makes of the model, as a file that is gone afterwards: to look at.
+def _ranges(tool, rows: dict, batch: int | None) -> dict:
+    """Smallest and largest value of each tensor over all rows, in the quantizer's form.
 
-    `optimise` asks it for its default optimisations (dynamic range quantisation).
+    Of several batches in one call it would take a moving average, so that it gets all rows as one; where the batch is
+    fixed, one call a batch, of which the ends are kept here.
     """
-    tf = tensorflow()
-    with tempfile.TemporaryDirectory() as folder:
-        with native_output():
-            converter = tf.lite.TFLiteConverter.from_keras_model(model)
-            converter.optimizations = [tf.lite.Optimize.DEFAULT] if optimise else []
-            content = converter.convert()
-        path = Path(folder) / "plain.tflite"
-        path.write_bytes(content)
-        yield path
+    import numpy as np
+
+    count = len(next(iter(rows.values())))
+    ranges: dict = {}
+    for first in range(0, count, batch or count):
+        places = np.arange(first, first + (batch or count)) % count
+        found = tool.calibrate({SIGNATURE: [{name: a[places] for name, a in rows.items()}]}, num_threads=1)
+        for name, values in found.items():
+            known = ranges.setdefault(name, values)
+            known["min"] = np.minimum(known["min"], values["min"])
+            known["max"] = np.maximum(known["max"], values["max"])
+    return ranges
 
 
 def named(content: bytes, schema: Schema, *, restore_batch: bool = False) -> bytes:

@@ -60,14 +60,14 @@ def check_calibration(rows: Mapping[str, np.ndarray], inputs: Mapping[str, np.nd
             raise ConversionFailed(f"the calibration rows lack {name}, or are not of its shape {shape}")
         if not np.issubdtype(values.dtype, np.floating):
             continue
-        given, expected = (np.quantile(array, [0.05, 0.95], axis=0) for array in (rows[name], values))
-        width, usual = given[1] - given[0], expected[1] - expected[0]
+        present, expected = (np.quantile(array, [0.05, 0.95], axis=0) for array in (rows[name], values))
+        width, usual = present[1] - present[0], expected[1] - expected[0]
         varies = (width > 0) & (usual > 0)  # a rare flag is constant between these percentiles
         wrong = varies & ((width > CALIBRATION_WIDTH * usual) | (usual > CALIBRATION_WIDTH * width))
-        wrong |= varies & (np.abs(given.mean(axis=0) - expected.mean(axis=0)) > np.maximum(width, usual))
+        wrong |= varies & (np.abs(present.mean(axis=0) - expected.mean(axis=0)) > np.maximum(width, usual))
         if wrong.any():
             place = tuple(int(i) for i in np.argwhere(wrong)[0])
-            (low, high), (least, most) = given[:, *place], expected[:, *place]
+            (low, high), (least, most) = present[:, *place], expected[:, *place]
             at = ", ".join(map(str, place))
             raise ConversionFailed(
                 f"the calibration rows are not of this data: most of {name}[{at}] is between {low:.3g} and "
@@ -168,12 +168,12 @@ def table(outcomes: Iterable[Outcome]):
 
     rows = {}
     for outcome in outcomes:
-        made = outcome.parity
+        judged = outcome.parity
         rows[outcome.recipe.precision] = {
-            "bytes": "" if made is None else f"{outcome.bytes:,}",
-            "largest difference": "" if made is None else error_text(made.max_abs_error),
-            "verdict": "not made" if made is None else made.verdict,
-            "why": outcome.reason.splitlines()[0] if made is None else made.reason,
+            "bytes": "" if judged is None else f"{outcome.bytes:,}",
+            "largest difference": "" if judged is None else error_text(judged.max_abs_error),
+            "verdict": "not made" if judged is None else judged.verdict,
+            "why": outcome.reason.splitlines()[0] if judged is None else judged.reason,
         }
     return pd.DataFrame(rows).T
 

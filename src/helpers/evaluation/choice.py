@@ -48,7 +48,7 @@ class Budget:
 
     def text(self, task: Task, label: str) -> str:
         """The limits in words; `label` is what the latency reference is called."""
-        units = {"bytes": " bytes", "loss": f" {task.loss_name} lost", "latency_ratio": f"x the latency of {label}"}
+        units = {"bytes": " bytes", "loss": f" {task.lost}", "latency_ratio": f"x the latency of {label}"}
         parts = [f"at most {limit:,g}{units[name]}" for name, limit in vars(self).items() if limit is not None]
         return ", ".join(parts) or "no limits"
 
@@ -114,9 +114,9 @@ def _pareto(table) -> list[bool]:
     values = table[list(_OBJECTIVES)]
     may = table["left_out"].eq("")
     result = []
-    for name, own in values.iterrows():
+    for name, row in values.iterrows():
         others = values[may & (values.index != name)]
-        beaten = (others.le(own).all(axis=1) & others.lt(own).any(axis=1)).any()
+        beaten = (others.le(row).all(axis=1) & others.lt(row).any(axis=1)).any()
         result.append(bool(may[name] and not beaten))
     return result
 
@@ -186,14 +186,13 @@ def _warning(task: Task, comparison) -> str:
 
 def _objective(task: Task, name: str) -> str:
     """What a limit is called in words."""
-    return {"bytes": "bytes", "loss": f"{task.loss_name} loss", "latency_ratio": "latency ratio"}[name]
+    return {"bytes": "bytes", "loss": task.lost, "latency_ratio": "latency ratio"}[name]
 
 
 def _figures(task: Task, row, label: str, but: tuple[str, ...] = ()) -> str:
     """What a file is, in words; without the measures in `but`, which were told already."""
     agreement = "same scores" if row["verdict"] == "same" else f"{task.agreement_name} {row['agreement']:.3f}"
-    lost = f"{task.loss_name} lost"
-    loss = f"no {lost}" if row["loss"] < 5e-5 else f"at most {row['loss']:.4f} {lost}"
+    loss = f"no {task.lost}" if row["loss"] < 5e-5 else f"at most {row['loss']:.4f} {task.lost}"
     parts = {
         "bytes": f"{row['bytes']:,.0f} bytes",
         "agreement": agreement,
@@ -203,8 +202,8 @@ def _figures(task: Task, row, label: str, but: tuple[str, ...] = ()) -> str:
     return ", ".join(part for name, part in parts.items() if name not in but)
 
 
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
+def _count(number: int, singular: str, many: str) -> str:
+    return f"{number} {singular if number == 1 else many}"
 
 
 def _never(table) -> list[str]:
@@ -252,8 +251,8 @@ def _preferred(task: Task, best, within, prefer: str) -> str:
             "bytes": "is the smallest",
             "latency": "is the fastest",
         }
-        one, many = ("does", "do") if prefer == "agreement" else ("is", "are")
-        as_well = _count(others, f"other {one}, which is", f"others {many}, which are")
+        singular, many = ("does", "do") if prefer == "agreement" else ("is", "are")
+        as_well = _count(others, f"other {singular}, which is", f"others {many}, which are")
         return f"{most[prefer]}{f' (as {as_well} {_LESS[prefer]})' if others else ''}"
     alike = f"that {task.verbs[1]} most like the trained model"
     kind, step = {
@@ -287,7 +286,7 @@ def table(choice: Choice):
     for name, row in choice.table.iterrows():
         rows[name] = {
             "bytes": f"{row['bytes']:,.0f}",
-            f"{choice.task.loss_name} lost at most": f"{row['loss']:.4f}",
+            f"{choice.task.lost} at most": f"{row['loss']:.4f}",
             choice.task.agreement_name: f"{row['agreement']:.3f}",
             "latency": latency.ratio_text(row["latency_ratio"]),
             "latency at most": latency.ratio_text(row["latency_ratio_high"]),

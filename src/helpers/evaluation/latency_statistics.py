@@ -96,9 +96,9 @@ def process_deviation(values: np.ndarray, is_reference: np.ndarray) -> tuple[np.
     freedom = np.array([references * sets - 1] + [sets - 1] * (files - 1))
     variances = np.divide(squares, freedom, out=np.zeros_like(squares), where=freedom > 0)
     wildest = variances.argmax(axis=1)
-    own, own_freedom = np.take_along_axis(squares, wildest[:, None], axis=1)[:, 0], freedom[wildest]
-    others, others_freedom = squares.sum(axis=1) - own, freedom.sum() - own_freedom
-    limit = np.full(len(own), np.inf)
+    largest, own_freedom = np.take_along_axis(squares, wildest[:, None], axis=1)[:, 0], freedom[wildest]
+    others, others_freedom = squares.sum(axis=1) - largest, freedom.sum() - own_freedom
+    limit = np.full(len(largest), np.inf)
     np.divide(WILDEST * own_freedom * others, others_freedom, out=limit, where=others_freedom > 0)
     total = sets * variants - files - (sets - 1)
-    return np.sqrt((others + np.minimum(own, limit)) / total), total
+    return np.sqrt((others + np.minimum(largest, limit)) / total), total

@@ -28,6 +28,7 @@ from helpers.tasks.judgement import (
     TOO_FEW,
     Judgement,
 )
+from helpers.trained import Trained
 
 FILE = "model/reference.npz"
 """Where a run keeps its `Reference`."""
@@ -84,7 +85,7 @@ class Reference:
         return cls(task, inputs, outputs, Truth(**known))
 
     @classmethod
-    def recorded(cls, stage: Stage, data) -> Reference:
+    def recorded(cls, stage: Stage, trained: Trained, data) -> Reference:
         """Load the reference of a stage's run, which must be of the test split of its data set.
 
         Parameters
@@ -95,7 +96,8 @@ class Reference:
         ------
         DamagedFile : its inputs, labels or requests are other rows: what it judges would mean nothing.
         """
-        reference = cls.load(stage.input("02", FILE), data.study.task, data.arrays("test")[0])
+        inputs = data.arrays("test", schema=trained.schema)[0]
+        reference = cls.load(stage.input("02", FILE), trained.task, inputs)
         for name, array in vars(data.truth("test")).items():
             if not np.array_equal(getattr(reference.truth, name), array):  # of two that are None, too
                 raise DamagedFile(

@@ -118,14 +118,14 @@ def columns(raws: Iterable[str | bytes | Mapping | Session]) -> dict[str, pa.Arr
         "last_click": [session.last_click for session in read],
         "candidate": [post for session in read for post in session.candidates],
     }
-    made = {}
+    result = {}
     for source, features in posts.items():
         for field in sorted({name for feature in features for name in feature if isinstance(name, str)}):
             array = _text([post.get(field, "") for post in features], enumerate(read), [(source, field)])
             absent = pa.array([field not in post for post in features])
             array = pc.if_else(absent, None, array)
-            made[column(source, field)] = array.take(repeats) if source == "last_click" else array
-    return made
+            result[column(source, field)] = array.take(repeats) if source == "last_click" else array
+    return result
 
 
 def explain(encoding: Encoding, raw: str | bytes | Mapping | Session, candidates: int = 3):
@@ -162,8 +162,8 @@ def to_sessions(table: Mapping[str, np.ndarray], candidates: int, id_field: str)
 
     def post(source: str, row: int) -> dict:
         found = {field: int(array[row]) for field, array in fields[source].items()}
-        told = {field: str(value) for field, value in found.items() if value != values.MISSING}
-        return {"info_id": told[id_field], "feature": told}
+        texts = {field: str(value) for field, value in found.items() if value != values.MISSING}
+        return {"info_id": texts[id_field], "feature": texts}
 
     return [
         {
@@ -182,9 +182,9 @@ def _fields(table: Mapping[str, np.ndarray], source: str) -> dict[str, np.ndarra
 def _text(found: list, of: Iterable[tuple[int | None, Session]], wanted: Sequence[tuple[str, str]]) -> pa.Array:
     """Values that were found in sessions as text, or the error for the first that is not."""
     try:
-        made = values.text(found)
-        if not made.null_count:
-            return made
+        column = values.text(found)
+        if not column.null_count:
+            return column
     except TypeError:
         pass
     for number, session in of:
@@ -195,8 +195,8 @@ def _text(found: list, of: Iterable[tuple[int | None, Session]], wanted: Sequenc
 
 def _encode(encoding: Encoding, columns: Mapping, rows: int) -> dict[str, np.ndarray]:
     """Ids of each encoder; a column has one value a row, or one for all rows."""
-    made = {}
+    result = {}
     for encoder in encoding.encoders:
-        made[encoder.name] = ids = np.empty((rows, 1), np.int64)
+        result[encoder.name] = ids = np.empty((rows, 1), np.int64)
         ids[:, 0] = encoder.ids(encoding.mode, *(columns[*field, encoder.exact] for field in encoder.reads))
-    return made
+    return result

@@ -39,8 +39,8 @@ def bucketize(x, boundaries: Sequence[float], mode: str = "separate") -> np.ndar
     BadInput : no values; boundaries too few, unsorted, repeated or not finite; an unknown mode.
     """
     limits = np.array(_boundaries(boundaries, "bucketize"))
-    given = _given(x, "bucketize", "iuf").astype(np.float64)
-    return _bucket_ids(np.where(np.isnan(given), MISSING, given), limits, _mode(mode))
+    values = _given(x, "bucketize", "iuf").astype(np.float64)
+    return _bucket_ids(np.where(np.isnan(values), MISSING, values), limits, _mode(mode))
 
 
 def label_encode(x, vocabulary: Sequence[int], mode: str = "separate") -> np.ndarray:
@@ -61,10 +61,10 @@ def label_encode(x, vocabulary: Sequence[int], mode: str = "separate") -> np.nda
     BadInput : no values; an empty vocabulary, or one with an entry that is no int64 or is `MISSING`; an unknown mode.
     """
     lookup = _lookup(_vocabulary(vocabulary, "label_encode"))
-    given = _given(x, "label_encode", "iu")
-    if given.dtype == np.uint64 and (given > np.uint64(2**63 - 1)).any():
+    values = _given(x, "label_encode", "iu")
+    if values.dtype == np.uint64 and (values > np.uint64(2**63 - 1)).any():
         raise BadInput("label_encode: values beyond int64 (9223372036854775807): they cannot be ids")
-    return _label_ids(given.astype(np.int64), *lookup, _mode(mode))
+    return _label_ids(values.astype(np.int64), *lookup, _mode(mode))
 
 
 @dataclass(frozen=True)
@@ -244,38 +244,38 @@ def _mode(mode: str) -> str:
 
 def _boundaries(boundaries: object, where: str) -> tuple[float, ...]:
     """Boundaries as floats, or a BadInput that says what is wrong with them."""
-    made = []
+    result = []
     for boundary in _listed(boundaries, f"{where}: boundaries must be a list of numbers"):
         if isinstance(boundary, bool) or not isinstance(boundary, int | float):
             raise BadInput(f"{where}: boundary {shown(boundary)} is not a number")
         try:
-            made.append(float(boundary))
+            result.append(float(boundary))
         except OverflowError:
-            made.append(np.inf)
-        if not np.isfinite(made[-1]):
+            result.append(np.inf)
+        if not np.isfinite(result[-1]):
             raise BadInput(
                 f"{where}: boundary {shown(boundary)} is not finite: leave it out, the outer buckets are open"
             )
-    if len(made) < 2:
-        raise BadInput(f"{where}: at least two boundaries are needed, there are {len(made)}: label-encode instead")
-    for low, high in zip(made, made[1:], strict=False):
+    if len(result) < 2:
+        raise BadInput(f"{where}: at least two boundaries are needed, there are {len(result)}: label-encode instead")
+    for low, high in zip(result, result[1:], strict=False):
         if not low < high:
             raise BadInput(f"{where}: boundary {high!r} follows {low!r}: sort them and leave out repeated ones")
-    return tuple(made)
+    return tuple(result)
 
 
 def _vocabulary(vocabulary: object, where: str) -> tuple[int, ...]:
     """Entries as int, or a BadInput that says what is wrong with them."""
-    made = tuple(_listed(vocabulary, f"{where}: the vocabulary must be a list of whole numbers"))
-    for entry in made:
+    entries = tuple(_listed(vocabulary, f"{where}: the vocabulary must be a list of whole numbers"))
+    for entry in entries:
         if type(entry) is not int:
             raise BadInput(f"{where}: vocabulary entry {shown(entry)} is not a whole number")
         if entry == MISSING or not -(2**63) <= entry < 2**63:
             why = "means missing" if entry == MISSING else "is beyond int64"
             raise BadInput(f"{where}: vocabulary entry {shown(entry)} {why}: leave it out")
-    if not 1 <= len(made) <= MOST_IDS - 2:
-        raise BadInput(f"{where}: the vocabulary has {len(made):,} entries, it needs 1 to {MOST_IDS - 2:,}")
-    return made
+    if not 1 <= len(entries) <= MOST_IDS - 2:
+        raise BadInput(f"{where}: the vocabulary has {len(entries):,} entries, it needs 1 to {MOST_IDS - 2:,}")
+    return entries
 
 
 def _listed(values: object, wanted: str) -> list:

@@ -88,7 +88,7 @@ class Encoding:
         _check_keys(value, {"format", "mode", "missing", "encoders"}, "the encoding")
         if not isinstance(value["encoders"], list):
             raise BadInput(f"the encoding's encoders must be a list, not {shown(value['encoders'])}")
-        return cls(tuple(_encoder(i, one) for i, one in enumerate(value["encoders"])), value["mode"])
+        return cls(tuple(_encoder(i, plain) for i, plain in enumerate(value["encoders"])), value["mode"])
 
     def save(self, path: Path) -> None:
         """Write ``features.json``; the same encoding gives the same bytes."""

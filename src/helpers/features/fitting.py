@@ -58,8 +58,9 @@ def fit(table: Mapping[str, object], plan: Iterable[FitBuckets | FitVocabulary |
         the message names the field.
     """
     table = as_mapping(table)
-    made = [_fitted(table, one) if isinstance(one, FitBuckets | FitVocabulary) else one for one in plan]
-    return Encoding(tuple(made), mode)
+    fits = (FitBuckets, FitVocabulary)
+    encoders = [_fitted(table, feature) if isinstance(feature, fits) else feature for feature in plan]
+    return Encoding(tuple(encoders), mode)
 
 
 def _fitted(table: Mapping, plan: FitBuckets | FitVocabulary) -> Encoder:

@@ -48,18 +48,18 @@ def arrow(values: object, name: str) -> pa.Array:
     BadInput : not one-dimensional, mixed types, or integers beyond int64; the message names the column.
     """
     try:
-        made = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, from_pandas=True)
+        column = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, from_pandas=True)
     except UnicodeEncodeError:
-        made = text(list(values))
+        column = text(list(values))
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         raise BadInput(
             f"column {name} cannot be read ({error}): give text, or whole numbers within int64, one type a column"
         ) from error
-    if isinstance(made, pa.ChunkedArray):
-        made = made.combine_chunks()
-    if pa.types.is_dictionary(made.type):
-        made = made.dictionary_decode()
-    return made.cast(pa.large_string()) if pa.types.is_string_view(made.type) else made
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    return column.cast(pa.large_string()) if pa.types.is_string_view(column.type) else column
 
 
 def whole_numbers(values: pa.Array, name: str) -> np.ndarray:
@@ -98,15 +98,15 @@ def numbers(values: pa.Array, name: str) -> np.ndarray:
     Whole numbers beyond 2^53 are rounded to the nearest float64, from text and from integers alike.
     """
     if _is_text(values):
-        made = _filled(_written(values, _NUMBER), pa.float64())
+        column = _filled(_written(values, _NUMBER), pa.float64())
     elif pa.types.is_floating(values.type):
-        made = _filled(values, pa.float64())
-        made = np.where(np.isnan(made), MISSING, made)  # a NaN in an Arrow column is not null
+        column = _filled(values, pa.float64())
+        column = np.where(np.isnan(column), MISSING, column)  # a NaN in an Arrow column is not null
     elif pa.types.is_integer(values.type) or pa.types.is_null(values.type):
-        made = whole_numbers(values, name).astype(np.float64)
+        column = whole_numbers(values, name).astype(np.float64)
     else:
         raise BadInput(f"column {name} holds {values.type}, which is no number: read it as text, integers or floats")
-    return made
+    return column
 
 
 def _is_text(values: pa.Array) -> bool:
@@ -120,5 +120,5 @@ def _written(values: pa.Array, form: str) -> pa.Array:
 
 def _filled(values: pa.Array, kind: pa.DataType) -> np.ndarray:
     """`values` as `kind`, `MISSING` for null. Scalars with a type spare Arrow a search for a common one."""
-    made = pc.coalesce(values.cast(kind), pa.scalar(MISSING, kind))
-    return made.to_numpy(zero_copy_only=False)
+    column = pc.coalesce(values.cast(kind), pa.scalar(MISSING, kind))
+    return column.to_numpy(zero_copy_only=False)

@@ -89,9 +89,9 @@ def start(
         return fork(module, [], imports=imports, descriptors=[stdin, stdout, stderr], environment=environment)
     except (OSError, RuntimeError) as error:
         logging.getLogger(__name__).info("a fresh Python is started: %s", error)
-        own = {name: value for name, value in environment.items() if name != server.TENSORFLOW_MB}
+        passed = {name: value for name, value in environment.items() if name != server.TENSORFLOW_MB}
         command = [sys.executable, "-m", module]
-        return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, env=own)
+        return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, env=passed)
 
 
 def fork(

@@ -98,8 +98,8 @@ def folder() -> Path:
     ------
     PermissionError : somebody else owns it, or others may enter it.
     """
-    given = os.environ.get("XDG_RUNTIME_DIR")
-    base = Path(given if given and os.path.isdir(given) else tempfile.gettempdir())
+    place = os.environ.get("XDG_RUNTIME_DIR")
+    base = Path(place if place and os.path.isdir(place) else tempfile.gettempdir())
     path = base / f"workbench-kernels-{os.getuid()}"
     with suppress(FileExistsError):
         path.mkdir(mode=0o700)

@@ -25,11 +25,13 @@ _INTERRUPT_SECONDS = 3.0
 class Engine(NBClientEngine):
     """papermill's own engine, without its writing of the notebook before and after every cell.
 
-    papermill itself writes the notebook once, when it is done or a cell has failed.
+    papermill itself writes the notebook once, when it is done or a cell has failed. Cells with a tag of `left_out` are
+    not in it.
     """
 
     @classmethod
-    def execute_notebook(cls, nb, kernel_name, output_path=None, **options):
+    def execute_notebook(cls, nb, kernel_name, output_path=None, left_out=frozenset(), **options):
+        nb.cells = [cell for cell in nb.cells if not left_out & set(cell.metadata.get("tags", ()))]
         return super().execute_notebook(nb, kernel_name, None, **options)
 
     @classmethod

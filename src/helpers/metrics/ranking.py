@@ -20,13 +20,18 @@ _EIGHT_BITS = 1 / 512
 """Half a step of a score of eight bits."""
 
 
-def _columns(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and labels as ``(n_rows,)``; refuses what NumPy would silently broadcast, and labels but 0 and 1."""
+def _paired(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scores, labels = np.asarray(scores), np.asarray(labels)
     if scores.shape == (len(labels), 1):
         scores = scores[:, 0]
     if scores.shape != labels.shape or labels.ndim != 1 or not len(labels):
         raise BadInput(f"metrics take one score a label, not scores {scores.shape} for labels {labels.shape}")
+    return scores, labels
+
+
+def _columns(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and labels as ``(n_rows,)``; refuses what NumPy would silently broadcast, and labels but 0 and 1."""
+    scores, labels = _paired(scores, labels)
     if not np.isin(labels, (0, 1)).all():
         raise BadInput(f"labels must be 0 or 1, not {labels[~np.isin(labels, (0, 1))][0]!r}")
     return scores, labels
@@ -90,12 +95,15 @@ def by_request(requests: np.ndarray, *columns: np.ndarray) -> Iterator[tuple[np.
     which : positions of these requests among the sorted unique request ids.
     tables : each of `columns` as ``(n_requests, size)``.
     """
+    columns = tuple(np.asarray(column) for column in columns)
+    if wrong := [column.shape for column in columns if column.shape != requests.shape]:
+        raise BadInput(f"metrics by request take one value a row, not {wrong[0]} for requests {requests.shape}")
     order = np.argsort(requests, kind="stable")
     _, starts, sizes = np.unique(requests[order], return_index=True, return_counts=True)
     for size in np.unique(sizes):
         which = np.flatnonzero(sizes == size)
         rows = order[starts[which][:, None] + np.arange(size)]
-        yield which, [np.asarray(column)[rows] for column in columns]
+        yield which, [column[rows] for column in columns]
 
 
 def _per_request(requests: np.ndarray, metric, *columns: np.ndarray) -> np.ndarray:
@@ -209,9 +217,13 @@ def _equal_parts(scores: np.ndarray, bins: int) -> list[np.ndarray]:
 
 
 def calibration(scores: np.ndarray, labels: np.ndarray, bins: int = 10):
-    """Reliability table of about equally filled bins: DataFrame of mean score, observed rate and rows."""
+    """Reliability table of about equally filled bins: DataFrame of mean score, observed rate and rows.
+
+    A label may be a chance, too: of what is tied.
+    """
     import pandas as pd
 
+    scores, labels = _paired(scores, labels)
     parts = _equal_parts(scores, bins)
     return pd.DataFrame(
         {
@@ -253,6 +265,7 @@ def logit_slope(scores: np.ndarray, reference: np.ndarray) -> float:
 
 def summary(scores: np.ndarray, labels: np.ndarray, requests: np.ndarray) -> dict[str, float]:
     """The metrics of one score by name: accuracy, auc, log_loss, request_auc, ndcg_at_10, calibration_error."""
+    scores, labels = _columns(scores, labels)
     return {
         "accuracy": accuracy(scores, labels),
         "auc": auc(scores, labels),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.errors import DamagedFile
+from helpers.errors import BadInput, DamagedFile
 from helpers.quiet import tensorflow
 from helpers.runtimes.runtime import (
     Runtime,
@@ -27,30 +27,67 @@ def named_outputs(model, result) -> dict[str, object]:
     return dict(zip(model.output_names, results, strict=True))
 
 
+def call(model, inputs: Mapping[str, object], schema: Schema) -> dict[str, object]:
+    """Call a Keras model, as it is outside training, with inputs by name; its outputs by the schema's names.
+
+    Raises
+    ------
+    BadInput : the model gives other outputs.
+    """
+    return schema_outputs(model, schema, model(structured(model, inputs), training=False))
+
+
+def structured(model, inputs: Mapping[str, object]):
+    """Named inputs in the form that a Keras model was built with: it warns of a single input in a dict."""
+    return inputs if isinstance(model.input, (Mapping, list, tuple)) else next(iter(inputs.values()))
+
+
+def schema_outputs(model, schema: Schema, result) -> dict[str, object]:
+    """What calling a Keras model gave, by the schema's names and in its order; one output may be called otherwise.
+
+    Raises
+    ------
+    BadInput : the model gives other outputs.
+    """
+    outputs = named_outputs(model, result)
+    if len(outputs) == len(schema.outputs) == 1:
+        return {schema.output.name: next(iter(outputs.values()))}
+    if sorted(outputs) != sorted(schema.output_names):
+        raise BadInput(f"the model gives {sorted(outputs)}, the schema says {schema.output_names}")
+    return {name: outputs[name] for name in schema.output_names}
+
+
+def load(path: Path):
+    """Load a ``.keras`` file; nothing in it is executed.
+
+    Raises
+    ------
+    DamagedFile : it is not a Keras model.
+    """
+    tensorflow()
+    import keras
+
+    import helpers.layers  # noqa: F401 (registers what studies' models are made of)
+
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises whatever its zip, JSON and HDF5 readers do
+        raise DamagedFile(f"{path.name} is not a usable Keras file: {error}") from error
+
+
 class Model(Runtime):
     """An open ``.keras`` file. Calls go through one traced ``tf.function``."""
 
     def __init__(self, path: Path, schema: Schema, threads: int):
         tf = tensorflow()
-        import keras
-
-        import helpers.layers  # noqa: F401 (registers what studies' models are made of)
-
-        self.path, self.schema = path, schema
-        try:
-            self.model = keras.models.load_model(path, compile=False, safe_mode=True)
-        except Exception as error:  # Keras raises whatever its zip, JSON and HDF5 readers do
-            raise DamagedFile(f"{path.name} is not a usable Keras file: {error}") from error
+        self.path, self.schema, self.model = path, schema, load(path)
         inputs = {t.name: ([-1, *t.shape[1:]], t.dtype) for t in self.model.inputs}
         outputs = named_outputs(self.model, self.model.output)
         described = {name: ([-1, *t.shape[1:]], t.dtype) for name, t in outputs.items()}
         check_interface(path, schema, inputs, described)
         signature = {t.name: tf.TensorSpec((schema.batch, *t.shape), t.dtype) for t in schema.inputs}
 
-        def call(inputs):
-            return named_outputs(self.model, self.model(inputs, training=False))
-
-        self._call = tf.function(call, input_signature=[signature])
+        self._call = tf.function(lambda inputs: call(self.model, inputs, schema), input_signature=[signature])
 
     def _predict(self, inputs, rows):
         outputs = {name: np.asarray(value) for name, value in self._call(dict(inputs)).items()}

@@ -9,36 +9,36 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from helpers.errors import BadInput
 from helpers.schema import Schema
-from helpers.tasks import Task
-from helpers.tasks.ranking import RANKING
 
 Inputs = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Scenario:
-    """One way to make the study's data: how features are drawn and what a user then prefers.
+class Simulated:
+    """A source that draws rows, so that what is best possible is known.
 
-    A row is one user, one context and one candidate item; `candidates` rows in a row form a request. The
-    label is 1 where ``utility + noise * e > threshold`` with e standard logistic, so that
-    ``P(label = 1) = sigmoid((utility - threshold) / noise)`` is known exactly for every row.
+    The task says what `utility` means. Ranking: a row is one user, one context and one candidate item; the label is 1
+    where ``utility + noise * e > threshold`` with e standard logistic, so that ``P(label = 1) = sigmoid((utility -
+    threshold) / noise)``. Classification: a utility a class; the label is the class with the largest ``utility + noise
+    * g`` with g standard Gumbel, so that ``P(label) = softmax(utility / noise)``. Without a utility there are no
+    labels.
 
     Attributes
     ----------
     summary : one sentence for tables and help.
     draw : ``(rng, n_rows) -> named inputs``, `n_rows` a multiple of `candidates` or the tail of a set. In a study with
         `Study.features`, raw columns ``(n_rows,)`` named by `features.column`; those that begin with ``_`` are hidden.
-    utility : what `draw` returned ``-> (n_rows,) float64``.
+    utility : what `draw` returned ``-> (n_rows,)`` or ``(n_rows, n_classes)``, float64.
     threshold : where the label flips; None is the median of the set that is made (train, validation and
         test each have their own).
-    noise : scale of the logistic noise; 0 makes the label a function of the features.
-    candidates : rows a request.
+    noise : scale of the noise; 0 makes the label a function of the features.
+    candidates : rows in a row that form a request.
     requests_a_user : requests in a row that are one user's. Above 1 the data has a column of users, and intervals are
         taken over users: what a model gets wrong for one of them it gets wrong again.
     """
@@ -46,69 +46,148 @@ class Scenario:
     name: str
     summary: str
     draw: Callable[[np.random.Generator, int], dict[str, np.ndarray]]
-    utility: Callable[[Inputs], np.ndarray]
-    threshold: float | None
-    noise: float
+    utility: Callable[[Inputs], np.ndarray] | None
+    threshold: float | None = 0.0
+    noise: float = 1.0
     candidates: int = 20
     requests_a_user: int = 1
 
     def probability(self, utility: np.ndarray, threshold: float) -> np.ndarray:
-        """P(label = 1) of rows with this utility, ``(n_rows,) float64``: the score no model can beat."""
+        """P(label = 1) of each utility, float64: the score that no ranking can beat."""
         if self.noise == 0:
             return (utility > threshold).astype(np.float64)
         return 1.0 / (1.0 + np.exp((threshold - utility) / self.noise))
+
+    def class_probabilities(self, utilities: np.ndarray) -> np.ndarray:
+        """P of each class ``(n_rows, n_classes)``, float64: what no classifier can beat."""
+        highest = utilities.max(axis=1, keepdims=True)
+        if self.noise == 0:
+            return (utilities == highest).astype(np.float64)
+        odds = np.exp((utilities - highest) / self.noise)
+        return odds / odds.sum(axis=1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class Files:
+    """A source that reads rows from tables: somebody's own data.
+
+    Columns are found by name: a value of a tensor by its dimension's, a tensor whose values have no names as one
+    column of lists. Rows are split by group, so that none is in two splits, and the same way each time.
+
+    Attributes
+    ----------
+    summary : one sentence for tables and help.
+    paths : ``.csv`` or ``.parquet`` files of the same columns, absolute or below ``data/<study>/raw``.
+    label : column of 0 and 1 or of classes from 0 on; None if there is none.
+    group : column of what competes with each other (a request, a session); None if each row stands alone.
+    shares : of groups in the validation and the test split.
+    """
+
+    name: str
+    summary: str
+    paths: tuple[str, ...]
+    label: str | None = None
+    group: str | None = None
+    shares: tuple[float, float] = (0.1, 0.1)
+
+
+Source = Simulated | Files
+KINDS = {"ranking", "classification", "tensors", "labelled", "simulated", "files"}
+"""Tags of notebook cells that are shown in some runs only, see `Study.kinds`."""
 
 
 @dataclass(frozen=True)
 class Published:
     """Figures that somebody printed for this model, to be held against what is measured."""
 
-    scenario: str
+    source: str
     rows: int
     validation_rows: int
     validation_accuracy: tuple[float, ...]
 
 
 @dataclass(frozen=True)
+class Model:
+    """One architecture of a study.
+
+    Attributes
+    ----------
+    summary : one sentence for tables and help.
+    build : ``(hidden_units=...) -> `` the model, untrained, whose inputs and outputs have the names,
+        order and shapes of `Study.schema_of`. It imports its framework itself, so that knowing a study
+        costs nothing.
+    inputs : names of the inputs that it takes; default all of the schema.
+    framework : what it is built with, a module of `helpers.frameworks`.
+    """
+
+    summary: str
+    build: Callable
+    inputs: tuple[str, ...] = ()
+    framework: str = "keras"
+
+
+@dataclass(frozen=True)
 class Study:
-    """Everything the stages need to know of a model and its data.
+    """Everything the stages need to know of a decision: its data, and models that learn it.
 
     Where `features` is given, the data is raw: the encoding that `helpers.features.fit` makes of it on training rows
     turns it into the inputs of the schema, here and on the phone; `id_field` is the raw field that names an item.
     `defaults` are parameters for which this study needs other values than the notebooks declare; `task` is what kind
-    of decision is made, see `helpers.tasks`.
+    of decision is made, by the name that `helpers.tasks` has for it, and `limits` are those of its verdict, where it
+    takes any.
 
-    The first scenario is the default one. `build_model` takes ``hidden_units`` and returns an uncompiled Keras
-    model whose inputs and output have the names, order and shapes of `schema`; it imports Keras itself, so that
-    knowing a study costs nothing.
+    The first source and the first model are the default ones.
     """
 
     name: str
     title: str
     schema: Schema
-    scenarios: Mapping[str, Scenario]
-    build_model: Callable
+    sources: Mapping[str, Source]
+    models: Mapping[str, Model]
     published: Published | None = None
     features: tuple = ()
     id_field: str = ""
     defaults: Mapping[str, object] = field(default_factory=dict)
-    task: Task = RANKING
+    task: str = "ranking"
+    limits: Mapping[str, float] = field(default_factory=dict)
 
-    def scenario(self, name: str) -> Scenario:
-        """The scenario of that name, the first for ``"default"``, or a BadInput that lists those there are."""
+    def source(self, name: str) -> Source:
+        """The source of that name, the first for ``"default"``, or a BadInput that lists those there are."""
+        return self.sources[self._known("source", name, self.sources)]
+
+    def is_simulated(self, name: str) -> bool:
+        """Whether a source draws its rows."""
+        return isinstance(self.sources[name], Simulated)
+
+    def kinds(self, source: str) -> set[str]:
+        """What cells of a notebook may be of, by their tags: the task, whether there are labels, and the source."""
+        labelled = {"labelled"} if self.task != "tensors" else set()
+        return {self.task, *labelled, "simulated" if self.is_simulated(self.source(source).name) else "files"}
+
+    def model_name(self, name: str) -> str:
+        """Name of a model: the first for ``"default"``; a BadInput lists those there are."""
+        return self._known("model", name, self.models)
+
+    def schema_of(self, model: str) -> Schema:
+        """The schema of one model: that of the study with the inputs that the model takes."""
+        names = self.models[model].inputs or self.schema.input_names
+        by_name = {tensor.name: tensor for tensor in self.schema.inputs}
+        return replace(self.schema, inputs=tuple(by_name[name] for name in names))
+
+    def _known(self, kind: str, name: str, there: Mapping[str, object]) -> str:
         if name == "default":
-            return next(iter(self.scenarios.values()))
-        if name not in self.scenarios:
-            raise BadInput(f"study {self.name!r} has no scenario {name!r}; it has: {', '.join(self.scenarios)}")
-        return self.scenarios[name]
+            return next(iter(there))
+        if name not in there:
+            raise BadInput(f"study {self.name!r} has no {kind} {name!r}; it has: {', '.join(there)}")
+        return name
 
 
-def cross_utility(study: Study, scenario: str, *, users: int, items: int, seed: int) -> np.ndarray:
+def cross_utility(study: Study, source: str, *, users: int, items: int, seed: int) -> np.ndarray:
     """Utility of the same items for different users in one context, ``(users, items) float64``.
 
-    If its rows sort alike, the scenario is not personal: one popularity list serves everybody.
+    If its rows sort alike, the source is not personal: one popularity list serves everybody.
     """
-    chosen = study.scenario(scenario)
+    chosen = study.source(source)
     rng = np.random.default_rng(seed)
     people = chosen.draw(rng, users * chosen.candidates)
     things = chosen.draw(rng, items)
@@ -125,7 +204,7 @@ def cross_utility(study: Study, scenario: str, *, users: int, items: int, seed: 
 
 
 def _role(study: Study, name: str) -> str:
-    """Whose property something is that a scenario draws: an input, or a raw column."""
+    """Whose property something is that a source draws: an input, or a raw column."""
     if study.features:
         return "item" if name.removeprefix("_").startswith("candidate") else "user"
     return next(tensor.role for tensor in study.schema.inputs if tensor.name == name)

@@ -1,7 +1,7 @@
 """`ranking`: score one item for one user in one context, with 433 parameters, on a phone.
 
 The published pipeline trains this model in Keras and takes it through TensorFlow Lite and MNN into an iOS app.
-Its data (scenario ``simple``) is reproduced exactly; because that data is not personal, the scenario
+Its data (source ``simple``) is reproduced exactly; because that data is not personal, the source
 ``personalised`` adds one that is, with a preference structure and a noise level that are known.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from helpers.schema import Dimension, Schema, Tensor
-from helpers.studies import Inputs, Published, Scenario, Study
+from helpers.studies import Inputs, Model, Published, Simulated, Study
 
 USER = Tensor(
     "user_features",
@@ -157,8 +157,8 @@ STUDY = Study(
     name="ranking",
     title="Personalised ranking on a phone",
     schema=SCHEMA,
-    scenarios={
-        "simple": Scenario(
+    sources={
+        "simple": Simulated(
             name="simple",
             summary="the published data: standard normal features, label = sum of means above the set's median",
             draw=draw_simple,
@@ -166,7 +166,7 @@ STUDY = Study(
             threshold=None,
             noise=0.0,
         ),
-        "personalised": Scenario(
+        "personalised": Simulated(
             name="personalised",
             summary="requests of 20 candidates, user x item interactions, logistic noise: the Bayes AUC is known",
             draw=draw_personalised,
@@ -176,9 +176,14 @@ STUDY = Study(
             candidates=PERSONALISED_CANDIDATES,
         ),
     },
-    build_model=build_model,
+    models={
+        "hidden_layer": Model(
+            summary="the published model: one hidden layer over all features, 433 parameters",
+            build=build_model,
+        ),
+    },
     published=Published(
-        scenario="simple",
+        source="simple",
         rows=5000,
         validation_rows=1000,
         validation_accuracy=(0.7460, 0.8730, 0.9320, 0.9610, 0.9730),

@@ -70,23 +70,23 @@ class Plan:
         """
         paths = notebooks.stages()
         defaults = {number: pipeline.effective(self.study, paths[number], {}) for number in self.stages}
-        made: dict[str, Task] = {}  # by the parameters of a stage and of all before it
+        tasks: dict[str, Task] = {}  # by the parameters of a stage and of all before it
         result = []
-        for name, given in self.runs.items():
+        for name, parameters in self.runs.items():
             prefix, before, reuse = [], None, {}
             for number in self.stages:
-                effective = {parameter: given.get(parameter, value) for parameter, value in defaults[number].items()}
+                effective = {key: parameters.get(key, value) for key, value in defaults[number].items()}
                 prefix.append((number, effective))
                 key, last = json.dumps(prefix, sort_keys=True), number == self.stages[-1]
-                owner = made.get(key)
+                owner = tasks.get(key)
                 if owner is not None:
                     reuse[number] = owner.run
                 if owner is None or last:
-                    own = before is not None and before.run == name
-                    chosen = number if own else ",".join(part for part, _ in prefix)
-                    shared = {} if own else dict(reuse)
-                    task = Task(name, chosen, given, shared, last, owner or before)
-                    made.setdefault(key, task)
+                    same = before is not None and before.run == name
+                    chosen = number if same else ",".join(part for part, _ in prefix)
+                    shared = {} if same else dict(reuse)
+                    task = Task(name, chosen, parameters, shared, last, owner or before)
+                    tasks.setdefault(key, task)
                     result.append(task)
                     owner = task
                 before = owner
@@ -134,14 +134,14 @@ def from_mapping(content: object) -> Plan:
     wanted: list[Mapping] = []
     for section, expand in zip(_SECTIONS, (_grid, _list, _random), strict=True):
         if content.get(section) is not None:
-            for given in expand(content[section]):
-                wanted.append(given)
+            for parameters in expand(content[section]):
+                wanted.append(parameters)
                 if len(wanted) > MOST_RUNS:
                     raise BadInput(f"more than {MOST_RUNS:,} runs: sweep over fewer values")
     plan: dict[str, dict] = {}
     having = {name: notebooks.stages_with(name) for name in notebooks.parameters()}
-    for given in wanted:
-        checked = pipeline.requested(study, {**base, **given})
+    for parameters in wanted:
+        checked = pipeline.requested(study, {**base, **parameters})
         _check_effect(checked, numbers, having)
         name = pipeline.default_name(checked)
         if plan.setdefault(name, checked) != checked:
@@ -152,14 +152,14 @@ def from_mapping(content: object) -> Plan:
 
 def _check_existing(study: str, plan: Mapping[str, Mapping[str, object]]) -> None:
     """Refuse a run of a name that exists and was made with other parameters, as a `default` that was changed."""
-    for name, given in plan.items():
+    for name, parameters in plan.items():
         record = runs.Run(study, name).record()
-        for parameter, made in record["requested"].items() if record["stages"] else ():
-            wanted = given.get(parameter, pipeline.default(study, parameter))
-            if made != wanted:
+        for parameter, before in record["requested"].items() if record["stages"] else ():
+            wanted = parameters.get(parameter, pipeline.default(study, parameter))
+            if before != wanted:
                 again = parameter_table.command(study, name, {parameter: wanted})
                 raise BadInput(
-                    f"run {name!r} exists and was made with {parameter}={made}, not {wanted}: rename its folder, or "
+                    f"run {name!r} exists and was made with {parameter}={before}, not {wanted}: rename its folder, or "
                     f"start it over with `{again} --force`"
                 )
 

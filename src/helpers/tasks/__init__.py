@@ -12,11 +12,13 @@ Nothing here knows files, runtimes or frameworks.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from helpers.errors import BadInput
 from helpers.tasks.judgement import Judgement
 
 Outputs = Mapping[str, np.ndarray]
@@ -52,13 +54,15 @@ class Task:
 
     Attributes
     ----------
+    training_loss : what a model is trained on, by the name that frameworks have for it; None where there is
+        nothing to train on.
     columns, more_columns : what a judgement adds to ``comparison.csv``, beside the verdict and before
         and after the latency.
     shown : those that people read first.
     headline : the figure that says how good the trained model is.
     loss, loss_sign : figure with what a file loses at worst, and 1 or -1, times which a loss is
         positive.
-    loss_name : what is lost, in words.
+    lost : what that figure is, in words, behind a number: ``AUC lost``.
     agreement, agreement_name : figure up to 1 that says how alike the trained model a file decides.
     verbs : what a model does, as in "ranks most like the trained model", and what several do.
     judge : of a file's output, the reference's, and the truth.
@@ -69,16 +73,38 @@ class Task:
     """
 
     name: str
+    training_loss: str | None
     columns: tuple[str, ...]
     more_columns: tuple[str, ...]
     shown: Mapping[str, Shown]
     headline: str
     loss: str
     loss_sign: int
-    loss_name: str
+    lost: str
     agreement: str
     agreement_name: str
     verbs: tuple[str, str]
     judge: Callable[[Outputs, Outputs, Truth], Judgement]
     tables: Callable[[Mapping[str, Judgement]], tuple]
     chance: Callable[[object], str]
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict:
+        """Plain values for a config file; `get` takes them."""
+        return {"name": self.name, **self.limits}
+
+
+NAMES = ("ranking", "classification", "tensors")
+
+
+def get(name: str, **limits: float) -> Task:
+    """Return the task of that name, with `limits` in the place of its own where it takes any.
+
+    Raises
+    ------
+    BadInput : there is no such task.
+    """
+    if name not in NAMES:
+        raise BadInput(f"there is no task {name!r}; there is: {', '.join(NAMES)}")
+    module = importlib.import_module(f"{__name__}.{name}")
+    return module.limited(**limits) if limits else getattr(module, name.upper())

@@ -180,6 +180,7 @@ def _judge(outputs: Outputs, reference: Outputs, truth: Truth) -> Judgement:
 
 CLASSIFICATION = Task(
     name="classification",
+    training_loss="sparse_categorical_crossentropy",
     columns=(
         "accuracy",
         "accuracy_delta",
@@ -213,7 +214,7 @@ CLASSIFICATION = Task(
     headline="accuracy",
     loss="accuracy_delta_low",
     loss_sign=-1,
-    loss_name="accuracy",
+    lost="accuracy lost",
     agreement="top1_agreement",
     agreement_name="agreement of the first class",
     verbs=("classifies", "classify"),

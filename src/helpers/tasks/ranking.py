@@ -203,6 +203,7 @@ def _chance(row) -> str:
 
 RANKING = Task(
     name="ranking",
+    training_loss="binary_crossentropy",
     columns=(
         "accuracy",
         "auc",
@@ -242,7 +243,7 @@ RANKING = Task(
     headline="auc",
     loss="auc_delta_low",
     loss_sign=-1,
-    loss_name="AUC",
+    lost="AUC lost",
     agreement="kendall_tau",
     agreement_name="Kendall tau",
     verbs=("ranks", "rank"),

@@ -113,16 +113,17 @@ def value_table(judgements: Mapping[str, Judgement]):
 
 TENSORS = Task(
     name="tensors",
+    training_loss=None,
     columns=("relative_error", "relative_error_p99", "cosine", "cosine_p01"),
     more_columns=("mean_abs_error",),
     shown={
-        "relative_error": Shown("relative error", "{:.1e}"),
+        "relative_error": Shown("relative error", "{:.5f}"),
         "cosine": Shown("cosine", "{:.5f}"),
     },
     headline="cosine",
     loss="relative_error_p99",
     loss_sign=1,
-    loss_name="length",
+    lost="relative error",
     agreement="cosine",
     agreement_name="cosine",
     verbs=("computes", "compute"),
@@ -145,4 +146,4 @@ def limited(*, relative: float = RELATIVE, cosine: float = COSINE) -> Task:
     def judge(outputs: Outputs, reference: Outputs, truth: Truth) -> Judgement:
         return compare(outputs, reference, relative=relative, cosine=cosine)
 
-    return replace(TENSORS, judge=judge)
+    return replace(TENSORS, judge=judge, limits={"relative": relative, "cosine": cosine})

@@ -16,7 +16,7 @@ the model, and `split` takes it apart for a server and the phone.
 
 from __future__ import annotations
 
-from helpers.studies import Study
+from helpers.studies import Model, Study
 from helpers.studies.feed.fields import FEATURES, SCHEMA
 from helpers.studies.feed.model import build_model
 from helpers.studies.feed.world import SESSIONS
@@ -25,8 +25,13 @@ STUDY = Study(
     name="feed",
     title="Re-ranking a feed on the phone from raw behaviour",
     schema=SCHEMA,
-    scenarios={SESSIONS.name: SESSIONS},
-    build_model=build_model,
+    sources={SESSIONS.name: SESSIONS},
+    models={
+        "two_halves": Model(
+            summary="a small table a field; reader and candidate meet in a hidden layer and in a product",
+            build=build_model,
+        ),
+    },
     features=FEATURES,
     id_field="800030",
     defaults={

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from helpers.features import MISSING, column
-from helpers.studies import Inputs, Scenario
+from helpers.studies import Inputs, Simulated
 from helpers.studies.feed.fields import (
     CANDIDATE,
     CANDIDATES,
@@ -223,7 +223,7 @@ def _signals(
     return {name: np.where(rng.random(n) < 0.02, MISSING, value) for name, value in signals.items()}
 
 
-SESSIONS = Scenario(
+SESSIONS = Simulated(
     name="sessions",
     summary="a reader comes back from a post; twenty delivered candidates, position bias, hidden taste",
     draw=draw,

@@ -74,7 +74,7 @@ int caught(NSString *name, Check check) {
 
 int checkRandomCase(mnn_model &model, std::mt19937 &random, NSString *name, bool mirrored) {
   return caught(name, [&] {
-    const uint32_t count = {{ name }}Batch ? {{ name }}Batch : 1;
+    const uint32_t count = {{ name }}Batch != 0 ? {{ name }}Batch : 1;
     const Rows rows = randomRows(random, mirrored, count);
     std::vector<const void *> values;
     for (const std::vector<unsigned char> &bytes : rows) values.push_back(bytes.data());

@@ -1,93 +1,42 @@
-"""Deterministic Keras training, and the baselines a network has to beat."""
+"""Ranking: what a model has to beat, and whether there is anything to learn at all."""
 
 from __future__ import annotations
 
-import json
-import re
 import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from helpers import leaks
 from helpers.errors import BadInput
 from helpers.metrics import intervals, ranking
-from helpers.quiet import tensorflow
-from helpers.runtimes import scale_of
-from helpers.runtimes.keras import named_outputs
 from helpers.schema import Schema
-from helpers.studies import Inputs, Study
-from helpers.tasks.judgement import SAME_ERROR
+from helpers.studies import Inputs
 
-_SCORE_ROWS, _SCORE_VALUES = 65_536, 8 << 20
-"""Most rows and most values that the model is called with."""
-_CHECKED_ROWS = 4096
-_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+LABELLED, CHANCE = True, 0.5
+BEST = "best possible (Bayes)"
+"""The scorer that is the true probability, where it is known."""
 _ANY_AUC = (0.0, 1.0)
 
 
-def train(
-    study: Study,
-    training: tuple[Inputs, np.ndarray],
-    validation: tuple[Inputs, np.ndarray],
-    *,
-    seed: int = 42,
-    hidden_units: int = 16,
-    epochs: int = 5,
-    batch_size: int = 64,
-    learning_rate: float = 0.001,
-    progress: bool = True,
-):
-    """Train the study's model with Adam on binary cross-entropy; the same arguments give the same weights.
+def possible(best) -> float:
+    """The AUC that no model can be expected to pass, of P(label = 1) by row."""
+    return ranking.bayes_auc(np.asarray(best))
 
-    XLA is off, because the code it generates depends on the processor.
 
-    Parameters
-    ----------
-    training, validation : named inputs and labels ``(n_rows,)``.
-    seed : initial weights and shuffling.
-    progress : show a bar when it takes longer than two seconds.
-
-    Returns
-    -------
-    model : the trained Keras model.
-    history : DataFrame by epoch (from 1): accuracy, loss, val_accuracy, val_loss.
-
-    Raises
-    ------
-    BadInput : the model has no scores of its own, see `scores`.
-    """
-    tensorflow()
-    import keras
+def table(scores: Mapping[str, np.ndarray], labels: np.ndarray, requests: np.ndarray):
+    """Metrics by scorer: DataFrame with the columns of `metrics.ranking.summary`."""
     import pandas as pd
-    from tqdm import tqdm
 
-    keras.utils.set_random_seed(seed)
-    model = study.build_model(hidden_units=hidden_units)
-    scores(model, {name: array[:_CHECKED_ROWS] for name, array in training[0].items()})
-    model.compile(
-        keras.optimizers.Adam(learning_rate),
-        loss="binary_crossentropy",
-        metrics=["accuracy"],
-        jit_compile=False,
-        steps_per_execution=16,
-    )
-    with tqdm(total=epochs, desc="training", unit=" epochs", delay=2, leave=False, disable=not progress or None) as bar:
-        fitted = model.fit(
-            training[0],
-            training[1].astype(np.float32),
-            validation_data=(validation[0], validation[1].astype(np.float32)),
-            epochs=epochs,
-            batch_size=batch_size,
-            validation_batch_size=4096,
-            callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: bar.update())],
-            verbose=0,
-        )
-    history = pd.DataFrame(fitted.history).sort_index(axis=1)
-    history.index = pd.RangeIndex(1, epochs + 1, name="epoch")
-    return model, history
+    return pd.DataFrame({name: ranking.summary(score, labels, requests) for name, score in scores.items()}).T
+
+
+def figure(scores: Mapping[str, np.ndarray], labels: np.ndarray):
+    """Observed rate against mean score, of the model and the strongest baseline."""
+    from helpers.plots import ranking as plots
+
+    shown = ("logistic regression", "this model")
+    return plots.calibration({name: ranking.calibration(scores[name], labels) for name in shown if name in scores})
 
 
 def check_learnable(
@@ -126,15 +75,15 @@ def check_learnable(
     if best is not None:
         leaks.check_possible(schema, test, scores, best)
     why = "the labels were shuffled, or belong to other rows"
-    told = {name: _auc_interval(score, *test[1:]) for name, score in scores.items()}
-    highest, (low, high) = max(told.items(), key=lambda item: item[1][1])
+    found = {name: _auc_interval(score, *test[1:]) for name, score in scores.items()}
+    highest, (low, high) = max(found.items(), key=lambda item: item[1][1])
     if high < ranking.CHANCE_AUC:
         raise BadInput(
             f"nothing relates features to labels: on {len(test[1]):,} test rows the best scorer ({highest}) has an AUC "
             f"of at most {high:.3f}; {why}"
         )
     doubts = []
-    if not any(low > 0.5 for low, _ in told.values()):
+    if not any(low > 0.5 for low, _ in found.values()):
         doubts.append(
             f"on {len(test[1]):,} test rows the best scorer ({highest}) has an AUC of {low:.3f} to {high:.3f}"
         )
@@ -143,11 +92,11 @@ def check_learnable(
     learned = f"learned from half of the {len(training[1]):,} training rows, the best baseline has an AUC"
     if high < ranking.CHANCE_AUC:
         said = f"{learned} of at most {high:.3f} on the other half"
-        if told["this model"][1] < ranking.CHANCE_AUC:
+        if found["this model"][1] < ranking.CHANCE_AUC:
             raise BadInput(f"nothing relates features to labels: {said}; {why}")
-        off = [name for name in halves if name in told and not _near_chance(told[name])]
+        off = [name for name in halves if name in found and not _near_chance(found[name])]
         doubts += [f"{said}, but {' and '.join(off)} tell test labels"] if off else []
-    elif told["this model"][0] <= 0.5 and not any(low > 0.5 for low, _ in halves.values()):
+    elif found["this model"][0] <= 0.5 and not any(low > 0.5 for low, _ in halves.values()):
         doubts.append(f"{learned} of {low:.3f} to {high:.3f} on the other half")
     if doubts:
         warnings.warn(
@@ -214,76 +163,6 @@ def _auc_interval(scores: np.ndarray, labels: np.ndarray, requests: np.ndarray) 
     at_random = np.sqrt((len(labels) + 1) / (12 * ones * (len(labels) - ones)))
     interval = intervals.auc_interval(intervals.placements(scores, labels), labels, requests, least_error=at_random)
     return _ANY_AUC if np.isnan(interval).any() else interval
-
-
-def config(model, schema: Schema) -> dict:
-    """What the published pipeline keeps beside a model: name, shapes, parameters, layers; and the schema."""
-    return {
-        "model_name": model.name,
-        "input_shapes": {tensor.name: list(tensor.shape) for tensor in model.inputs},
-        "output_shapes": {name: list(value.shape) for name, value in named_outputs(model, model.output).items()},
-        "total_parameters": model.count_params(),
-        "architecture": [{"layer": layer.name, "type": type(layer).__name__} for layer in model.layers],
-        "schema": schema.to_json(),
-    }
-
-
-def predict(model, inputs: Inputs) -> dict[str, np.ndarray]:
-    """All outputs of the Keras model by name, ``(n_rows, *shape)``: the reference for every converted file.
-
-    Raises
-    ------
-    BadInput : rows score differently the second time, among fewer others: nothing could be held against such scores.
-    """
-    rows = len(next(iter(inputs.values())))
-
-    def part(first: int, end: int) -> dict[str, np.ndarray]:
-        result = model({name: array[first:end] for name, array in inputs.items()}, training=False)
-        return {name: np.asarray(value) for name, value in named_outputs(model, result).items()}
-
-    step = max(1, min(_SCORE_ROWS, _SCORE_VALUES * rows // sum(array.size for array in inputs.values())))
-    parts = [part(i, i + step) for i in range(0, rows, step)]
-    outputs = {name: np.concatenate([each[name] for each in parts]) for name in parts[0]}
-    for name, again in part(0, max(1, min(rows, step, _CHECKED_ROWS) // 2)).items():
-        first = outputs[name][: len(again)]
-        if (difference := np.abs(again - first).max()) > SAME_ERROR * scale_of(first):
-            raise BadInput(
-                f"the model gives two different scores for the same rows (up to {difference:.2g} apart): a layer such "
-                "as dropout or batch normalisation is active outside training: build it without training=True"
-            )
-    return outputs
-
-
-def scores(model, inputs: Inputs) -> np.ndarray:
-    """The first of the outputs that `predict` gives, which a task decides by: ``(n_rows, *shape)``."""
-    return next(iter(predict(model, inputs).values()))
-
-
-def save(model, path: Path) -> None:
-    """Save as ``.keras`` so that the same weights are the same bytes.
-
-    Keras writes the time of day and memory addresses (as ids of shared objects) into the archive; the first
-    is dropped, the second are numbered in order of appearance.
-    """
-    raw = path.with_name(f"{path.stem}-raw{path.suffix}")
-    try:
-        model.save(raw)
-        with zipfile.ZipFile(raw) as source, zipfile.ZipFile(path, "w") as target:
-            for name in sorted(source.namelist()):
-                content = source.read(name)
-                if name == "metadata.json":
-                    content = json.dumps({"keras_version": json.loads(content)["keras_version"]}).encode()
-                elif name == "config.json":
-                    content = _numbered_ids(content)
-                target.writestr(zipfile.ZipInfo(name, _ZIP_DATE), content)
-    finally:
-        raw.unlink(missing_ok=True)
-
-
-def _numbered_ids(config: bytes) -> bytes:
-    numbers: dict[bytes, int] = {}
-    pattern = rb'("shared_object_id": )(\d+)'
-    return re.sub(pattern, lambda m: m[1] + str(numbers.setdefault(m[2], len(numbers))).encode(), config)
 
 
 def baseline_scores(schema: Schema, training: tuple[Inputs, np.ndarray], inputs: Inputs) -> dict[str, np.ndarray]:

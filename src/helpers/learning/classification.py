@@ -1,0 +1,139 @@
+"""Classification: what a model has to beat, and whether there is anything to learn at all."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+
+from helpers.errors import BadInput
+from helpers.metrics import classification, intervals
+from helpers.schema import Schema
+from helpers.studies import Inputs
+
+LABELLED, CHANCE = True, 0.0
+BEST = "best possible (Bayes)"
+"""The scorer that is the true probability of each class, where it is known."""
+FREQUENT = "most frequent class"
+_BASELINE_VALUES = 4 << 20
+"""Values that the logistic regression learns from at most: of wide inputs fewer rows."""
+
+
+def baseline_scores(schema: Schema, training: tuple[Inputs, np.ndarray], inputs: Inputs) -> dict[str, np.ndarray]:
+    """Return probabilities ``(n_rows, n_classes)`` of what any classifier has to beat.
+
+    ``most frequent class`` gives every row the shares of the training labels. ``logistic regression`` sees every value
+    of the inputs, but no products of them; it learns from as many rows as have `_BASELINE_VALUES` values.
+
+    Raises
+    ------
+    BadInput : a label is no class of the model, or all are the same.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    classes, labels = schema.output.size, training[1]
+    if len(wrong := labels[(labels < 0) | (labels >= classes)]):
+        raise BadInput(f"label {wrong[0]} is none of the {classes} classes of {schema.output.name}: they count from 0")
+    shares = np.bincount(labels, minlength=classes) / len(labels)
+    if shares.max() == 1:
+        raise BadInput(f"all {len(labels)} training labels are {labels[0]}: give more rows")
+
+    def columns(rows: Inputs, most: int | None = None) -> np.ndarray:
+        return np.hstack([rows[name][:most].reshape(len(rows[name][:most]), -1) for name in schema.input_names])
+
+    wide = columns(inputs)
+    most = max(20 * classes, _BASELINE_VALUES // wide.shape[1])
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    model.fit(columns(training[0], most), labels[:most])
+    learned = np.zeros((len(wide), classes))
+    learned[:, model.classes_] = model.predict_proba(wide)
+    return {FREQUENT: np.tile(shares, (len(wide), 1)), "logistic regression": learned}
+
+
+def check_learnable(
+    schema: Schema,
+    training: tuple[Inputs, np.ndarray, np.ndarray],
+    scores: Mapping[str, np.ndarray],
+    test: tuple[Inputs, np.ndarray, np.ndarray],
+    best: np.ndarray | None = None,
+) -> None:
+    """Refuse labels that nothing can be learned from, and scorers that are better than can be.
+
+    Whether a scorer tells labels is judged by the 95 % interval of its accuracy minus that of the most frequent class,
+    paired by row. Where none is surely above it a UserWarning says so.
+
+    Raises
+    ------
+    BadInput : every scorer is surely no better than the most frequent class; or one is surely better than the best
+        possible, so that an input holds the label.
+    """
+    labels, groups = test[1:]
+    simple = classification.top_k(scores[FREQUENT], labels)
+    gains = {
+        name: intervals.paired_interval(classification.top_k(score, labels) - simple, groups)
+        for name, score in scores.items()
+        if name != FREQUENT
+    }
+    highest, (low, high) = max(gains.items(), key=lambda item: item[1][1])
+    why = "the labels were shuffled, or belong to other rows"
+    if high <= 0:
+        raise BadInput(
+            f"nothing relates features to labels: on {len(labels):,} test rows no scorer is right more often than the "
+            f"most frequent class; {why}"
+        )
+    if best is not None:
+        possible = classification.top_k(best, labels)
+        for name, score in scores.items():
+            gained = intervals.paired_interval(classification.top_k(score, labels) - possible, groups)
+            if gained[0] > 0.01:
+                raise BadInput(
+                    f"{name} is right more often than the best possible ({possible.mean():.3f}), by at least "
+                    f"{gained[0]:.3f}: an input holds the label"
+                )
+    if not any(low > 0 for low, _ in gains.values()):
+        warnings.warn(
+            f"it cannot be told whether features relate to labels: on {len(labels):,} test rows the best scorer "
+            f"({highest}) is right {low:+.3f} to {high:+.3f} more often than the most frequent class. The labels may "
+            "be right, or shuffled: give more rows, or look where the labels come from",
+            stacklevel=2,
+        )
+
+
+def possible(best) -> float:
+    """The accuracy that no model can be expected to pass, of the probabilities of each class by row."""
+    return float(np.stack(list(best)).max(axis=1).mean())
+
+
+def table(scores: Mapping[str, np.ndarray], labels: np.ndarray, groups: np.ndarray):
+    """Metrics by scorer: DataFrame with the columns of `metrics.classification.summary`."""
+    import pandas as pd
+
+    return pd.DataFrame({name: classification.summary(score, labels) for name, score in scores.items()}).T
+
+
+def conclusion(table, history, published) -> str:
+    """Say in words whether a model beats what is simple."""
+    baselines = table.drop(index=[name for name in ("this model", BEST) if name in table.index])
+    simple = baselines["accuracy"].idxmax()
+    ours, theirs = table.loc["this model", "accuracy"], baselines.loc[simple, "accuracy"]
+    gain = round(ours, 3) - round(theirs, 3)
+    word = "more often right than" if gain > 0 else "less often right than" if gain < 0 else "as often right as"
+    lines = [f"The model is {word} {simple}: accuracy {ours:.3f} against {theirs:.3f}."]
+    if gain <= 0:
+        lines.append(f"On this data nothing needs the model: {simple} is smaller.")
+    if published:
+        reached, wanted = history["val_accuracy"].iloc[-1], published[-1]
+        verb = "reaches" if reached >= wanted else "does not reach"
+        said = f"{reached:.3f}, published {wanted:.3f}"
+        lines.append(f"After {len(history)} epochs it {verb} the published validation accuracy: {said}.")
+    return "\n".join(lines)
+
+
+def figure(scores: Mapping[str, np.ndarray], labels: np.ndarray):
+    """Which class is taken for which, and how often the model's first class is right by its probability."""
+    from helpers.plots import classification as plots
+
+    return plots.confusion(scores["this model"], labels)
