@@ -14,11 +14,15 @@ from helpers.schema import Dimension, Schema, Tensor
 
 def write_manifest(folder: Path, schema, version: str = "v1") -> None:
     """``model.json`` for whatever is in the folder."""
-    names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {archive.MANIFEST}
+    names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {
+        archive.MANIFEST
+    }
     tolerance = {}
     with contextlib.suppress(OSError, DamagedFile):
         tolerance = golden.from_bytes((folder / archive.GOLDEN).read_bytes()).tolerance
-    models = {n: {"tolerance": tolerance.get(n)} for n in ("model.tflite", "model.mnn") if n in names}
+    models = {
+        n: {"tolerance": tolerance.get(n)} for n in ("model.tflite", "model.mnn") if n in names
+    }
     digests = {name: files.sha256(folder / name) for name in sorted(names)}
     content = {
         "format": archive.FORMAT,
@@ -34,7 +38,10 @@ def changed_weight(file: Path, model) -> bytes:
     """The bytes of a model file with the first weight of the first layer changed by 0.05."""
     content = bytearray(file.read_bytes())
     weights = model.get_weights()[0].astype("<f4")
-    stored = (np.ascontiguousarray(weights.T)[0, :4].tobytes(), weights[0, :4].tobytes())  # one way or the other
+    stored = (
+        np.ascontiguousarray(weights.T)[0, :4].tobytes(),
+        weights[0, :4].tobytes(),
+    )  # one way or the other
     place = max(content.find(part) for part in stored)
     assert place > 0
     content[place : place + 4] = np.float32(weights[0, 0] + 0.05).tobytes()
@@ -60,7 +67,9 @@ def nan_bias(file: Path, model) -> bytes:
 
 def publish(folder: Path, place: Path, version: str = "v1") -> Path:
     """Pack a folder and write its descriptor beside the zip; returns the descriptor's path."""
-    content = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    content = {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
     return make.publish(content, place, version)
 
 
@@ -82,23 +91,48 @@ def golden_cases(schema, scored, tolerance: float = 1e-5) -> golden.Golden:
 
 
 def feed_schema(names, sizes=None) -> Schema:
-    """Of a model that takes one id a candidate and input; `sizes` of the tables that they index, by name."""
+    """Of a model that takes one id a candidate and input; `sizes` of the tables that they index, by
+    name.
+    """
     last = {name: (sizes[name] if sizes else 2**31) - 1 for name in names}
-    inputs = tuple(Tensor(name, "item", (Dimension(name, "an id", 0, last[name]),), "int64") for name in names)
-    return Schema("feed_model", inputs, (Tensor("score", "score", (Dimension("score", "probability of a click"),)),))
+    inputs = tuple(
+        Tensor(name, "item", (Dimension(name, "an id", 0, last[name]),), "int64") for name in names
+    )
+    return Schema(
+        "feed_model",
+        inputs,
+        (Tensor("score", "score", (Dimension("score", "probability of a click"),)),),
+    )
 
 
 PICTURE = Schema(
     "picture_model",
-    (Tensor("image", dtype="uint8", shape=(12, 12, 3), low=0, high=255, meaning="a picture, row by row, RGB"),),
-    (Tensor("kind", shape=(4,), meaning="probability of each kind"), Tensor("embedding", shape=(8,), low=-9, high=9)),
+    (
+        Tensor(
+            "image",
+            dtype="uint8",
+            shape=(12, 12, 3),
+            low=0,
+            high=255,
+            meaning="a picture, row by row, RGB",
+        ),
+    ),
+    (
+        Tensor("kind", shape=(4,), meaning="probability of each kind"),
+        Tensor("embedding", shape=(8,), low=-9, high=9),
+    ),
 )
 """Of a model of pictures, with two outputs."""
 MIXED = Schema(
     "mixed_model",
     (
         Tensor("values", "user", tuple(Dimension(f"v{i}", f"value {i}", -1, 1) for i in range(5))),
-        Tensor("ids", "item", (Dimension("id", "an id", 0, 99), Dimension("parent", "its parent", -5, 5)), "int32"),
+        Tensor(
+            "ids",
+            "item",
+            (Dimension("id", "an id", 0, 99), Dimension("parent", "its parent", -5, 5)),
+            "int32",
+        ),
         Tensor("hour", "context", (Dimension("hour", "hour of the day", 0, 23),), "int64"),
     ),
     (Tensor("score", "", (Dimension("score", "probability of a click"),)),),
@@ -115,15 +149,25 @@ def shaped_model(schema: Schema):
     keras.utils.set_random_seed(3)
     inputs = [keras.Input(t.shape, name=t.name, dtype=t.dtype) for t in schema.inputs]
     if schema is PICTURE:
-        edges = keras.layers.Conv2D(4, 3, strides=2, activation="relu")(keras.layers.Rescaling(1 / 255)(inputs[0]))
+        edges = keras.layers.Conv2D(4, 3, strides=2, activation="relu")(
+            keras.layers.Rescaling(1 / 255)(inputs[0])
+        )
         embedding = keras.layers.Dense(8, name="embedding")(keras.layers.Flatten()(edges))
-        outputs = {"kind": keras.layers.Dense(4, activation="softmax", name="kind")(embedding), "embedding": embedding}
+        outputs = {
+            "kind": keras.layers.Dense(4, activation="softmax", name="kind")(embedding),
+            "embedding": embedding,
+        }
         return keras.Model(inputs, outputs, name=schema.model_name)
-    ids, hour = (keras.ops.cast(values, "float32") / most for values, most in zip(inputs[1:], (100, 24), strict=True))
+    ids, hour = (
+        keras.ops.cast(values, "float32") / most
+        for values, most in zip(inputs[1:], (100, 24), strict=True)
+    )
     joined = keras.layers.Concatenate()([inputs[0], ids, hour])
     hidden = keras.layers.Dense(8, activation="relu", kernel_initializer="random_normal")(joined)
     return keras.Model(
-        inputs, keras.layers.Dense(1, activation="sigmoid", name="score")(hidden), name=schema.model_name
+        inputs,
+        keras.layers.Dense(1, activation="sigmoid", name="score")(hidden),
+        name=schema.model_name,
     )
 
 

@@ -35,12 +35,17 @@ LONGEST = (
 
 def pytest_configure() -> None:
     os.environ.setdefault("WORKBENCH_KERNEL_IDLE", "120")  # fork servers end soon after the tests
-    # A shell ignores Ctrl-C for what it starts in the background, and whatever that starts ignores it, too.
+    # A shell ignores Ctrl-C for what it starts in the background, and whatever that starts ignores
+    # it, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+    items.sort(
+        key=lambda item: (
+            LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
+        )
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +63,9 @@ def ranking():
 
 @contextlib.contextmanager
 def _once(tmp_path_factory, name: str):
-    """A folder that all pytest-xdist workers share, locked for the body; and whether it is the first to be here."""
+    """A folder that all pytest-xdist workers share, locked for the body; and whether it is the
+    first to be here.
+    """
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     folder.mkdir(exist_ok=True)
@@ -70,7 +77,9 @@ def _once(tmp_path_factory, name: str):
 
 @dataclass
 class Trained:
-    """The published model after two epochs as files, its reference and history, and the splits it was made of."""
+    """The published model after two epochs as files, its reference and history, and the splits it
+    was made of.
+    """
 
     folder: Path
     reference: object
@@ -79,7 +88,10 @@ class Trained:
 
     @property
     def files(self) -> dict[str, Path]:
-        return {name: self.folder / name for name in ("model.keras", "fp32.tflite", "fp32.mnn", "reference.npz")}
+        return {
+            name: self.folder / name
+            for name in ("model.keras", "fp32.tflite", "fp32.mnn", "reference.npz")
+        }
 
     @functools.cached_property
     def model(self):
@@ -92,7 +104,9 @@ class Trained:
 
 @pytest.fixture(scope="session")
 def trained(ranking, tmp_path_factory) -> Trained:
-    """A small trained model, made once also for several pytest-xdist workers. Tests must not change its files."""
+    """A small trained model, made once also for several pytest-xdist workers. Tests must not change
+    its files.
+    """
     from helpers.convert import mnn
     from helpers.evaluation import parity
     from helpers.frameworks import keras as framework
@@ -108,7 +122,9 @@ def trained(ranking, tmp_path_factory) -> Trained:
     with _once(tmp_path_factory, "trained") as (folder, first):
         small = Trained(folder, None, None, splits)
         if first:
-            model, history = train(ranking, splits["train"][:2], splits["validation"][:2], seed=7, epochs=2)
+            model, history = train(
+                ranking, splits["train"][:2], splits["validation"][:2], seed=7, epochs=2
+            )
             framework.save(model, small.files["model.keras"])
             framework.export(model, ranking.schema, small.files["fp32.tflite"])
             mnn.convert(small.files["fp32.tflite"], ranking.schema, small.files["fp32.mnn"])
@@ -118,7 +134,9 @@ def trained(ranking, tmp_path_factory) -> Trained:
             reference.save(small.files["reference.npz"])
             history.to_pickle(folder / "history.pickle")
         small.history = pd.read_pickle(folder / "history.pickle")
-        small.reference = parity.Reference.load(small.files["reference.npz"], RANKING, splits["test"][0])
+        small.reference = parity.Reference.load(
+            small.files["reference.npz"], RANKING, splits["test"][0]
+        )
     return small
 
 
@@ -146,7 +164,9 @@ def finished_copy(finished, home, monkeypatch) -> runs.Run:
 
 @pytest.fixture(scope="module")
 def runtime(tmp_path_factory):
-    """Fork servers of a module's own, so that whatever they forked was forked for its tests; yields their folder."""
+    """Fork servers of a module's own, so that whatever they forked was forked for its tests; yields
+    their folder.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
         patch.setenv("WORKBENCH_KERNEL_IDLE", "60")
@@ -169,14 +189,23 @@ def small_tmpfs(tmp_path):
 
 def pytest_terminal_summary(terminalreporter):
     """The table of planted faults: what was caught, by what, with which words."""
-    reports = [r for outcome in ("passed", "failed") for r in terminalreporter.stats.get(outcome, [])]
-    planted = [r for r in reports if re.search("test_a_(planted_fault|file_of_another_run)_is_caught", r.nodeid)]
-    caught = [value for r in planted if r.passed for name, value in r.user_properties if name == "fault"]
+    reports = [
+        r for outcome in ("passed", "failed") for r in terminalreporter.stats.get(outcome, [])
+    ]
+    planted = [
+        r
+        for r in reports
+        if re.search("test_a_(planted_fault|file_of_another_run)_is_caught", r.nodeid)
+    ]
+    caught = [
+        value for r in planted if r.passed for name, value in r.user_properties if name == "fault"
+    ]
     if not planted:
         return
     terminalreporter.section(f"planted faults: caught {len(caught)} of {len(planted)}")
     width = max((len(row[0]) for row in caught), default=0)
     for name, stage, error, said in sorted(caught, key=lambda row: row[1]):
         terminalreporter.line(
-            f"{name:<{width}}  {stage:<13}  {error}: {said if len(said) < 110 else said[:107] + '...'}"
+            f"{name:<{width}}  {stage:<13}  {error}: "
+            f"{said if len(said) < 110 else said[:107] + '...'}"
         )

@@ -1,4 +1,6 @@
-"""The rules of `helpers.features` once more, value by value in plain Python, to hold the vectorised code against."""
+"""The rules of `helpers.features` once more, value by value in plain Python, to hold the vectorised
+code against.
+"""
 
 import re
 
@@ -43,10 +45,17 @@ def assemble(encoding, raw):
     made = {}
     for e in encoding["encoders"]:
         both = e["kind"] == "equal"
-        fields = [(s, e[s]) for s in ("last_click", "candidate")] if both else [(e["source"], e["field"])]
+        fields = (
+            [(s, e[s]) for s in ("last_click", "candidate")]
+            if both
+            else [(e["source"], e["field"])]
+        )
         made[e["name"]] = []
         for post in raw["resort_list"]:
             posts = {"last_click": raw["last_click"]["feature"], "candidate": post["feature"]}
-            values = [number(posts[source].get(field), e["kind"] != "bucketize") for source, field in fields]
+            values = [
+                number(posts[source].get(field), e["kind"] != "bucketize")
+                for source, field in fields
+            ]
             made[e["name"]].append(encode(e, encoding["mode"], *values))
     return made

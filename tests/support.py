@@ -23,10 +23,14 @@ STRACE = ["strace", "--follow-forks", "--seccomp-bpf", "--trace=connect"]
 def train(study, training, validation, **options):
     """Train a study's first model, as notebook 02 does; returns it and its history."""
     build = study.models[study.model_name("default")].build
-    return framework.train(build, study.schema, tasks.get(study.task), training, validation, **options)
+    return framework.train(
+        build, study.schema, tasks.get(study.task), training, validation, **options
+    )
 
 
-def workbench(*arguments: str, home: Path | None = None, before: list[str] = ()) -> subprocess.CompletedProcess:
+def workbench(
+    *arguments: str, home: Path | None = None, before: list[str] = ()
+) -> subprocess.CompletedProcess:
     """The command line in a process of its own; `before` is what runs it (strace)."""
     environment = {**os.environ, **({"WORKBENCH_HOME": str(home)} if home else {})}
     command = [*before, sys.executable, "-m", "helpers.cli", *arguments]
@@ -34,8 +38,14 @@ def workbench(*arguments: str, home: Path | None = None, before: list[str] = ())
 
 
 def servers(place: Path) -> list[psutil.Process]:
-    """Fork servers with their socket at `place` or in that folder. What they forked has the same command line."""
-    found = [p for p in psutil.process_iter(["cmdline"]) if any(str(place) in word for word in p.info["cmdline"] or [])]
+    """Fork servers with their socket at `place` or in that folder. What they forked has the same
+    command line.
+    """
+    found = [
+        p
+        for p in psutil.process_iter(["cmdline"])
+        if any(str(place) in word for word in p.info["cmdline"] or [])
+    ]
     lines, result = {process.pid: process.info["cmdline"] for process in found}, []
     for process in found:
         with suppress(psutil.NoSuchProcess):
@@ -46,11 +56,15 @@ def servers(place: Path) -> list[psutil.Process]:
 
 def code_cells(notebook: Path) -> list[dict]:
     """The code cells of a stored notebook."""
-    return [cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"]
+    return [
+        cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"
+    ]
 
 
 def replace_recorded(run: runs.Run, file: str, content: bytes) -> None:
-    """Put other bytes in place of a recorded file and make the record believe them, as a wrong converter would."""
+    """Put other bytes in place of a recorded file and make the record believe them, as a wrong
+    converter would.
+    """
     path = run.folder / file
     old, _ = files.sha256(path), path.write_bytes(content)
     with run.edit() as record:

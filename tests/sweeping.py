@@ -1,4 +1,6 @@
-"""What tests of sweeps share: starting one, reading what it made, and looking for processes that it left."""
+"""What tests of sweeps share: starting one, reading what it made, and looking for processes that it
+left.
+"""
 
 import json
 import os
@@ -14,7 +16,10 @@ from helpers import runs
 from helpers.forks import server
 from helpers.sweeps import plan
 
-TWO_WIDTHS = "study: ranking\nstages: 01-02\nbase: {rows: 1000, epochs: 2, seed: 1}\ngrid: {hidden_units: [4, 8]}\n"
+TWO_WIDTHS = (
+    "study: ranking\nstages: 01-02\nbase: {rows: 1000, epochs: 2, seed: 1}\ngrid: {hidden_units: "
+    "[4, 8]}\n"
+)
 FIRST_STAGE = "study: ranking\nstages: '01'\nbase: {rows: 200}\ngrid: {seed: [1, 2, 3]}\n"
 
 
@@ -22,12 +27,17 @@ def start(file: Path, home: Path, *options: str) -> subprocess.Popen:
     """`workbench sweep` with two workers, in a process of its own."""
     environment = {**os.environ, "WORKBENCH_HOME": str(home)}
     command = [sys.executable, "-m", "helpers.cli", "sweep", str(file), "--workers", "2", *options]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def records(home: Path) -> dict[str, dict]:
     """All run.json by run."""
-    return {path.parent.name: json.loads(path.read_text()) for path in home.glob("artifacts/ranking/*/run.json")}
+    return {
+        path.parent.name: json.loads(path.read_text())
+        for path in home.glob("artifacts/ranking/*/run.json")
+    }
 
 
 def done_stages(home: Path) -> dict[tuple[str, str], str]:
@@ -61,7 +71,9 @@ def forked(kind: str = "") -> list[psutil.Process]:
     for process in servers(server.folder()):
         try:
             if not kind or kind in process.cmdline():
-                found += [child for child in process.children() if child.status() != psutil.STATUS_ZOMBIE]
+                found += [
+                    child for child in process.children() if child.status() != psutil.STATUS_ZOMBIE
+                ]
         except psutil.NoSuchProcess:
             continue
     return found

@@ -41,7 +41,8 @@ def test_any_other_error_is_named():
 
 def test_a_crash_is_an_error_and_the_next_child_works():
     with pytest.raises(
-        child.ChildDied, match=r"could not crash: the native code ended the process \(Segmentation fault\)"
+        child.ChildDied,
+        match=r"could not crash: the native code ended the process \(Segmentation fault\)",
     ):
         child.run("crash", "ctypes:string_at", ptr=1)
     assert child.run("go on", "json:loads", s="1") == 1
@@ -70,7 +71,9 @@ def test_killed_from_outside():
 def test_environment_and_folder_are_the_askers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with child.Child("look", {"FOO": "bar"}) as process:
-        assert process.call("os:getenv", key="FOO") == "bar" and process.call("os:getcwd") == str(tmp_path)
+        assert process.call("os:getenv", key="FOO") == "bar" and process.call("os:getcwd") == str(
+            tmp_path
+        )
         assert process.call("os:getenv", key="PATH") == os.environ["PATH"]
 
 

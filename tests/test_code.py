@@ -68,7 +68,10 @@ def test_files_that_a_module_copies_count_as_it_does(package, monkeypatch):
     (package / "headers" / "c" / "a.h").write_text("int a;")
     record = code.sha256s(["helpers.native", "helpers.low"])
     (package / "headers" / ".a.h.swp").write_text("of an editor")
-    assert list(record) == ["helpers.low", "helpers.native", "headers/c/a.h"] and code.changed(record) is None
+    assert (
+        list(record) == ["helpers.low", "helpers.native", "headers/c/a.h"]
+        and code.changed(record) is None
+    )
     (package / "headers" / "b.h").write_text("int b;")
     assert code.changed(record) == "headers/b.h has changed since"
     (package / "headers" / "b.h").unlink()
@@ -86,7 +89,9 @@ def test_every_folder_of_data_is_there_and_the_package_holds_nothing_but_its_ver
 def _python(script: str, source: str = str(code.FOLDER.parent)) -> dict:
     """What a script in a fresh process prints as JSON, with the package of another place."""
     environment = {**os.environ, "PYTHONPATH": source}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -98,8 +103,8 @@ def test_what_a_process_has_loaded():
 
 def test_what_a_child_has_loaded_counts_for_its_parent():
     script = (
-        "import json; from helpers import child, code\n"
-        "before = code.loaded(); child.run('look', 'helpers.studies:names'); print(json.dumps([before, code.loaded()]))"
+        "import json; from helpers import child, code\nbefore = code.loaded(); child.run('look', "
+        "'helpers.studies:names'); print(json.dumps([before, code.loaded()]))"
     )
     before, after = _python(script)
     assert set(after) - set(before) == {"helpers.schema", "helpers.studies"}
@@ -111,10 +116,10 @@ def test_a_child_that_crashes_counts_with_what_it_could_import():
         "import json; from helpers import child, code\n"
         "try: child.run('crash', 'helpers.convert.mnn:no_such_function')\n"
         "except Exception: pass\n"
-        "with child.Child('crash') as process:\n"
-        "    process.kill()\n"
-        "    try: process.call('helpers.convert.recipes:of', runtime='mnn')\n"
-        "    except child.ChildDied: pass\n"
+        "with child.Child('crash') as process:\n "
+        "   process.kill()\n "
+        "   try: process.call('helpers.convert.recipes:of', runtime='mnn')\n "
+        "   except child.ChildDied: pass\n"
         "print(json.dumps(code.loaded()))"
     )
     assert {"helpers.convert.mnn", "helpers.convert.recipes"} <= set(_python(script))
@@ -125,8 +130,8 @@ def test_a_source_edited_after_it_was_loaded_is_not_taken_for_what_was_executed(
     script = (
         "import json, time; from pathlib import Path; from helpers import code, schema\n"
         "first = code.loaded(); from helpers import files; time.sleep(0.05)\n"
-        "for module in (schema, files):\n"
-        "    path = Path(module.__file__); path.write_text(path.read_text() + '# edited')\n"
+        "for module in (schema, files):\n "
+        "   path = Path(module.__file__); path.write_text(path.read_text() + '# edited')\n"
         "time.sleep(0.05); print(json.dumps([first, code.loaded(), code.changed(code.loaded())]))"
     )
     first, later, reason = _python(script, str(tmp_path))
@@ -161,10 +166,14 @@ def test_what_is_no_notebook_is_named(tmp_path, content):
 
 def test_all_modules_are_found(package):
     parts = ["part", "part.leaf"]
-    assert code.modules() == [f"helpers.{name}" for name in ("high", "late", "low", "native", "other", *parts)]
+    assert code.modules() == [
+        f"helpers.{name}" for name in ("high", "late", "low", "native", "other", *parts)
+    ]
 
 
-def test_what_a_fork_server_executes_of_the_package_replaces_it_when_it_is_edited(tmp_path, monkeypatch):
+def test_what_a_fork_server_executes_of_the_package_replaces_it_when_it_is_edited(
+    tmp_path, monkeypatch
+):
     for name in ("forks/server.py", "quiet.py", "files.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(code.FOLDER / name, tmp_path / name)

@@ -44,7 +44,12 @@ def test_conversion_repeats_byte_for_byte(trained, ranking, tmp_path, file):
 
 def test_operators_hold_the_weights_of_the_model(trained):
     table = tflite.operators(trained.files["fp32.tflite"])
-    assert table["operator"].tolist() == ["CONCATENATION", "FULLY_CONNECTED", "FULLY_CONNECTED", "LOGISTIC"]
+    assert table["operator"].tolist() == [
+        "CONCATENATION",
+        "FULLY_CONNECTED",
+        "FULLY_CONNECTED",
+        "LOGISTIC",
+    ]
     assert table["weight_bytes"].sum() == 4 * 433
 
 
@@ -83,17 +88,26 @@ def test_an_older_output_never_passes_for_the_new_one(trained, ranking, tmp_path
     target.write_bytes(trained.files["fp32.mnn"].read_bytes())
     with pytest.raises(ConversionFailed):
         mnn.convert(
-            trained.files["fp32.tflite"], ranking.schema, target, options=["--modelFile", "/nonexistent.tflite"]
+            trained.files["fp32.tflite"],
+            ranking.schema,
+            target,
+            options=["--modelFile", "/nonexistent.tflite"],
         )
     assert not target.exists()
 
 
 def test_inputs_named_for_each_other_are_caught(trained, ranking, tmp_path):
-    """What a converter that mixes up two inputs of one width writes: a file that opens, binds and scores."""
+    """What a converter that mixes up two inputs of one width writes: a file that opens, binds and
+    scores.
+    """
     import keras
 
     inputs = {t.name: keras.Input(t.shape, name=t.name) for t in ranking.schema.inputs}
-    exchanged = {**inputs, "user_features": inputs["item_features"], "item_features": inputs["user_features"]}
+    exchanged = {
+        **inputs,
+        "user_features": inputs["item_features"],
+        "item_features": inputs["user_features"],
+    }
     wrong = keras.Model(list(inputs.values()), trained.model(exchanged))
     framework.export(wrong, ranking.schema, tmp_path / "wrong.tflite")
     model = runtimes.open_model(tmp_path / "wrong.tflite", ranking.schema)
@@ -103,9 +117,16 @@ def test_inputs_named_for_each_other_are_caught(trained, ranking, tmp_path):
 
 def test_reduced_precision_is_not_taken_for_fp32(trained, ranking, tmp_path):
     path = tmp_path / "reduced.mnn"
-    mnn.convert(trained.files["fp32.tflite"], ranking.schema, path, options=recipes.get("mnn", "fp16").options)
+    mnn.convert(
+        trained.files["fp32.tflite"],
+        ranking.schema,
+        path,
+        options=recipes.get("mnn", "fp16").options,
+    )
     with pytest.raises(ParityError, match="does not score as its reference"):
-        parity.require_same(runtimes.open_model(path, ranking.schema), trained.reference, "reduced.mnn")
+        parity.require_same(
+            runtimes.open_model(path, ranking.schema), trained.reference, "reduced.mnn"
+        )
 
 
 def test_the_entries_are_the_quantizers_own_recipes():
@@ -133,10 +154,14 @@ def test_the_entries_are_the_quantizers_own_recipes():
 def test_every_recipe_is_decoded_and_named_once():
     names = [(recipe.runtime, recipe.precision) for recipe in recipes.RECIPES]
     assert len(set(names)) == len(names)
-    assert all(len(recipe.decoded) > 10 and recipe.trade_off.endswith(".") for recipe in recipes.RECIPES)
+    assert all(
+        len(recipe.decoded) > 10 and recipe.trade_off.endswith(".") for recipe in recipes.RECIPES
+    )
     with pytest.raises(BadInput, match="there is no recipe mnn int2; there is: litert fp32"):
         recipes.get("mnn", "int2")
-    assert recipes.table("mnn").index.tolist() == [name for runtime, name in names if runtime == "mnn"]
+    assert recipes.table("mnn").index.tolist() == [
+        name for runtime, name in names if runtime == "mnn"
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -144,14 +169,20 @@ def made(trained, ranking, tmp_path_factory):
     """Every recipe of both tools made from the trained model, and the home they were made in."""
     home = tmp_path_factory.mktemp("made")
     calibration = home / "calibration.npz"
-    np.savez(calibration, **{name: array[:512] for name, array in trained.splits["train"][0].items()})
+    np.savez(
+        calibration, **{name: array[:512] for name, array in trained.splits["train"][0].items()}
+    )
     todo = [*recipes.reduced("litert"), *recipes.of("mnn")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WORKBENCH_HOME", str(home))
         stage = runs.Stage("03_made", study="ranking", run="made")
         source, schema = trained.files["fp32.tflite"], ranking.schema
         outcomes = variants.make_all(stage, todo, source, schema, trained.reference, calibration)
-    files = {(o.recipe.runtime, o.recipe.precision): stage.run.folder / o.file for o in outcomes if o.file}
+    files = {
+        (o.recipe.runtime, o.recipe.precision): stage.run.folder / o.file
+        for o in outcomes
+        if o.file
+    }
     return SimpleNamespace(outcomes=outcomes, files=files, calibration=calibration, stage=stage)
 
 
@@ -199,29 +230,39 @@ def test_a_reduced_tflite_keeps_names_order_and_batch(made, ranking, precision):
 
 
 def _quantised(weights, levels):
-    """Weights rounded to `levels` steps a side, a scale for each output channel: a reference in three lines."""
+    """Weights rounded to `levels` steps a side, a scale for each output channel: a reference in
+    three lines.
+    """
     scale = np.abs(weights).max(axis=0, keepdims=True) / levels
     return np.clip(np.round(weights / scale), -levels, levels) * scale
 
 
 @pytest.mark.parametrize("runtime", ["litert", "mnn"])
 @pytest.mark.parametrize(("precision", "levels"), [("weight_int8", 127), ("weight_int4", 7)])
-def test_weight_recipes_score_as_rounded_weights_do(made, trained, ranking, runtime, precision, levels):
+def test_weight_recipes_score_as_rounded_weights_do(
+    made, trained, ranking, runtime, precision, levels
+):
     """Against NumPy in float64, each weight rounded to the nearest of its channel's steps.
 
-    LiteRT does just that, up to a weight between two steps that float32 rounds the other way. MNN fits its steps to the
-    weights: its error must not be larger than that of the plain rounding.
+    LiteRT does just that, up to a weight between two steps that float32 rounds the other way. MNN
+    fits its steps to the weights: its error must not be larger than that of the plain rounding.
     """
     inputs = {name: array[:500] for name, array in trained.reference.inputs.items()}
     w1, b1, w2, b2 = (w.astype(np.float64) for w in trained.model.get_weights())
-    joined = np.hstack([inputs[name] for name in ("user_features", "item_features", "context_features")])
+    joined = np.hstack(
+        [inputs[name] for name in ("user_features", "item_features", "context_features")]
+    )
     hidden = np.maximum(joined @ _quantised(w1, levels) + b1, 0)
     rounded = 1 / (1 + np.exp(-(hidden @ _quantised(w2, levels) + b2)))
-    scores = runtimes.open_model(made.files[runtime, precision], ranking.schema, trusted=True).score(inputs)
+    scores = runtimes.open_model(
+        made.files[runtime, precision], ranking.schema, trusted=True
+    ).score(inputs)
     if runtime == "litert":
         assert np.median(np.abs(scores - rounded)) < 1e-5
     else:
-        plain, fitted = (np.abs(s - trained.reference.scores[:500]).mean() for s in (rounded, scores))
+        plain, fitted = (
+            np.abs(s - trained.reference.scores[:500]).mean() for s in (rounded, scores)
+        )
         assert 0 < fitted < 1.1 * plain
 
 
@@ -229,16 +270,26 @@ def test_making_a_recipe_again_gives_the_same_bytes(made, trained, ranking, tmp_
     for runtime, precision in (("litert", "int8"), ("mnn", "weight_int4_hqq"), ("mnn", "int8")):
         path = tmp_path / f"again.{'mnn' if runtime == 'mnn' else 'tflite'}"
         recipe = recipes.get(runtime, precision)
-        variants.make(recipe, trained.files["fp32.tflite"], ranking.schema, path, calibration=made.calibration)
+        variants.make(
+            recipe, trained.files["fp32.tflite"], ranking.schema, path, calibration=made.calibration
+        )
         assert path.read_bytes() == made.files[runtime, precision].read_bytes(), precision
 
 
-def test_a_recipe_that_a_tool_refuses_is_reported_and_the_others_go_on(made, trained, ranking, home):
-    """A block of 32 weights does not divide the 25 inputs of the first layer: the quantizer says so itself."""
+def test_a_recipe_that_a_tool_refuses_is_reported_and_the_others_go_on(
+    made, trained, ranking, home
+):
+    """A block of 32 weights does not divide the 25 inputs of the first layer: the quantizer says so
+    itself.
+    """
     blocks = {"num_bits": 4, "symmetric": True, "granularity": "BLOCKWISE_32", "dtype": "INT"}
-    entry = recipes._entry(weight_tensor_config=blocks, compute_precision="INTEGER", explicit_dequantize=False)
+    entry = recipes._entry(
+        weight_tensor_config=blocks, compute_precision="INTEGER", explicit_dequantize=False
+    )
     refused = recipes.Recipe("litert", "blocks", "", "", (entry,))
-    killed = recipes.Recipe("mnn", "killed", "", "", ("--weightQuantBits", "8", "--compressionParamsFile", "/"))
+    killed = recipes.Recipe(
+        "mnn", "killed", "", "", ("--weightQuantBits", "8", "--compressionParamsFile", "/")
+    )
     stage = runs.Stage("03_made", study="ranking", run="made")
     said = []
     outcomes = variants.make_all(
@@ -251,27 +302,41 @@ def test_a_recipe_that_a_tool_refuses_is_reported_and_the_others_go_on(made, tra
         echo=said.append,
     )
     assert [o.file for o in outcomes][0] is None and outcomes[-1].file == "tflite/fp16.tflite"
-    assert "ai-edge-quantizer:" in outcomes[0].reason and "tflite/blocks.tflite was not made" in said[0]
+    assert (
+        "ai-edge-quantizer:" in outcomes[0].reason
+        and "tflite/blocks.tflite was not made" in said[0]
+    )
     table = variants.table(outcomes)
-    assert table.loc["blocks", "verdict"] == "not made" and "ai-edge-quantizer" in table.loc["blocks", "why"]
+    assert (
+        table.loc["blocks", "verdict"] == "not made"
+        and "ai-edge-quantizer" in table.loc["blocks", "why"]
+    )
     variants.record(outcomes, home / "recipes.csv")
     assert variants.not_made([home / "recipes.csv"]).index[0] == "litert blocks"
     assert list(stage.outputs) == [o.file for o in outcomes if o.file]
 
 
-def test_a_float32_file_that_cannot_be_made_is_reported_and_the_others_go_on(made, trained, ranking, home):
+def test_a_float32_file_that_cannot_be_made_is_reported_and_the_others_go_on(
+    made, trained, ranking, home
+):
     broken = recipes.Recipe("mnn", "fp32", "", "", ("--modelFile", "/nonexistent.tflite"))
     stage = runs.Stage("04_made", study="ranking", run="made")
     arguments = (trained.files["fp32.tflite"], ranking.schema, trained.reference, made.calibration)
     outcomes = variants.make_all(stage, [broken, recipes.get("mnn", "fp16")], *arguments)
-    assert [o.file for o in outcomes] == [None, "mnn/fp16.mnn"] and "wrote no file" in outcomes[0].reason
+    assert [o.file for o in outcomes] == [None, "mnn/fp16.mnn"] and "wrote no file" in outcomes[
+        0
+    ].reason
     assert outcomes[1].scores.shape == trained.reference.scores.shape
     assert variants.plain_figures(outcomes) == {}
-    assert variants.plain_figures(made.outcomes)["bytes"] == made.files["mnn", "fp32"].stat().st_size
+    assert (
+        variants.plain_figures(made.outcomes)["bytes"] == made.files["mnn", "fp32"].stat().st_size
+    )
 
 
 def test_an_operator_that_mnn_does_not_have_is_named_with_its_cure(tmp_path):
-    """Keras' own Embedding; helpers.layers.Lookup with the same table converts, and scores as it does."""
+    """Keras' own Embedding; helpers.layers.Lookup with the same table converts, and scores as it
+    does.
+    """
     tensorflow()
     import keras
 
@@ -285,13 +350,16 @@ def test_an_operator_that_mnn_does_not_have_is_named_with_its_cure(tmp_path):
 
     def convert(layer, name):
         user = keras.Input((1,), name="user", dtype="int32")
-        model = keras.Model([user], keras.layers.Dense(1, activation="sigmoid")(keras.layers.Flatten()(layer(user))))
+        model = keras.Model(
+            [user], keras.layers.Dense(1, activation="sigmoid")(keras.layers.Flatten()(layer(user)))
+        )
         framework.export(model, schema, tmp_path / f"{name}.tflite")
         mnn.convert(tmp_path / f"{name}.tflite", schema, tmp_path / f"{name}.mnn")
         return model
 
     with pytest.raises(
-        ConversionFailed, match=r"does not have the operator SELECT_V2 \(a Keras Embedding .*layers.Lookup"
+        ConversionFailed,
+        match=r"does not have the operator SELECT_V2 \(a Keras Embedding .*layers.Lookup",
     ):
         convert(keras.layers.Embedding(10, 4), "embedding")
     model = convert(Lookup(10, 4), "lookup")
@@ -313,7 +381,9 @@ def test_an_operator_that_tensorflow_lite_does_not_have_is_named(tmp_path, ranki
     inputs = [keras.Input(t.shape, name=t.name) for t in ranking.schema.inputs]
     hidden = LeftOn()(keras.layers.Concatenate()(inputs))
     model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(hidden))
-    with pytest.raises(ConversionFailed, match="does not have Stateless.*Random.*such as dropout") as caught:
+    with pytest.raises(
+        ConversionFailed, match="does not have Stateless.*Random.*such as dropout"
+    ) as caught:
         framework.export(model, ranking.schema, tmp_path / "x.tflite")
     assert len(str(caught.value)) < 300
 
@@ -324,7 +394,9 @@ def test_ranges_of_a_fixed_batch_are_those_of_all_rows(tmp_path, precision):
 
     keras.utils.set_random_seed(3)
     weights = keras.layers.Dense(6, activation="relu", name="out")
-    rows = np.random.default_rng(1).standard_normal((10, 5), dtype=np.float32)  # not a multiple of 4
+    rows = np.random.default_rng(1).standard_normal(
+        (10, 5), dtype=np.float32
+    )  # not a multiple of 4
     np.savez(tmp_path / "rows.npz", x=rows)
     output = Tensor("out", shape=(6,), low=0, high=99)
     scores = {}

@@ -35,7 +35,9 @@ def test_other_seed_other_rows(ranking):
     assert first.folder != second.folder
     assert not np.array_equal(first.read("train")["user_age"], second.read("train")["user_age"])
     train, test = first.read("train", limit=100), first.read("test")
-    assert not np.isin(train["user_age"], test["user_age"]).any(), "no row of the training set is in the test set"
+    assert not np.isin(train["user_age"], test["user_age"]).any(), (
+        "no row of the training set is in the test set"
+    )
 
 
 def test_a_sample_is_the_start_of_the_set(ranking):
@@ -49,7 +51,10 @@ def test_made_once_and_shared(ranking):
     data = datasets.make(ranking, "simple", seed=1, **SMALL)
     before = {path: path.stat().st_mtime_ns for path in data.folder.iterdir()}
     again = datasets.make(ranking, "simple", seed=1, **SMALL)
-    assert again.folder == data.folder and {p: p.stat().st_mtime_ns for p in data.folder.iterdir()} == before
+    assert (
+        again.folder == data.folder
+        and {p: p.stat().st_mtime_ns for p in data.folder.iterdir()} == before
+    )
 
 
 def test_limit_and_columns(ranking):
@@ -69,7 +74,9 @@ def test_a_changed_byte_is_refused_and_the_set_is_made_anew(ranking, tmp_path):
     damaged = bytearray(part.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     part.write_bytes(damaged)
-    with pytest.raises(DamagedFile, match="test-00000.parquet is gone or is not the file.*notebook 01"):
+    with pytest.raises(
+        DamagedFile, match="test-00000.parquet is gone or is not the file.*notebook 01"
+    ):
         datasets.load(tmp_path / "data.json").read("test")
     assert _bytes(datasets.make(ranking, "simple", seed=1, **SMALL)) == good
 
@@ -85,16 +92,22 @@ for name in ("ranking", "feed"):
 
 
 def _made_by(package, home, script=MAKE, **edits) -> list[list[str]]:
-    """Folder and parts of a data set of `ranking` and one of `feed`, made by a copy of the package with edits."""
+    """Folder and parts of a data set of `ranking` and one of `feed`, made by a copy of the package
+    with edits.
+    """
     if not package.exists():
-        shutil.copytree(files.project() / "src/helpers", package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            files.project() / "src/helpers", package, ignore=shutil.ignore_patterns("__pycache__")
+        )
     for module, (old, new) in edits.items():
         path = package / f"{module.replace('__', '/')}.py"
         text = path.read_text()
         assert old in text, f"{module} has no {old!r}"
         path.write_text(text.replace(old, new))
     environment = {**os.environ, "PYTHONPATH": str(package.parent), "WORKBENCH_HOME": str(home)}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment
+    )
     return [line.split() for line in done.stdout.splitlines()]
 
 
@@ -108,14 +121,19 @@ def sound(tmp_path_factory):
 @pytest.mark.parametrize(
     ("edits", "other"),
     [
-        ({"simulation": ("np.median(utilities, overwrite_input=True)", "np.mean(utilities)")}, ["ranking", "feed"]),
+        (
+            {"simulation": ("np.median(utilities, overwrite_input=True)", "np.mean(utilities)")},
+            ["ranking", "feed"],
+        ),
         ({"features__fitting": ('"inverted_cdf"', '"median_unbiased"')}, ["ranking", "feed"]),
         ({"features__encoders": ('side="right"', 'side="left"')}, ["ranking", "feed"]),
         ({"studies__feed__world": ("POSITION_EFFECT = 0.08", "POSITION_EFFECT = 0.8")}, ["feed"]),
     ],
 )
 def test_whatever_code_makes_the_rows_makes_another_data_set(sound, tmp_path, edits, other):
-    """Median to mean, another bucket rule, another study: in the same home, the old data is not used again."""
+    """Median to mean, another bucket rule, another study: in the same home, the old data is not
+    used again.
+    """
     before, home = sound
     after = _made_by(tmp_path / "helpers", home, **edits)
     for study, old, new in zip(("ranking", "feed"), before, after, strict=True):
@@ -125,14 +143,22 @@ def test_whatever_code_makes_the_rows_makes_another_data_set(sound, tmp_path, ed
 
 def test_other_code_makes_no_other_data_set(sound, tmp_path):
     before, home = sound
-    elsewhere = ("plots__ranking", "evaluation__latency", "files", "overlap", "datasets", "learning__ranking", "code")
+    elsewhere = (
+        "plots__ranking",
+        "evaluation__latency",
+        "files",
+        "overlap",
+        "datasets",
+        "learning__ranking",
+        "code",
+    )
     elsewhere += ("studies__feed__split",)
     edits = {module: ("from __future__", "# edited\nfrom __future__") for module in elsewhere}
     assert _made_by(tmp_path / "helpers", home, **edits) == before
 
 
 def test_an_edit_counts_from_when_it_is_executed(sound, tmp_path):
-    """A kernel that has loaded the old code goes on with it, and its data set keeps the old name."""
+    """A kernel that has loaded the old code goes on with it; its data set keeps the old name."""
     before, home = sound
     edit = """
 from helpers import code, simulation, studies
@@ -181,7 +207,8 @@ from helpers import datasets, studies
 study = studies.get("ranking")
 
 def make():
-    return datasets.make(study, "simple", seed=1, workers=1, rows=400, validation_rows=100, test_rows=200)
+    sizes = {"rows": 400, "validation_rows": 100, "test_rows": 200}
+    return datasets.make(study, "simple", seed=1, workers=1, **sizes)
 
 def maker(barrier, rounds, failures):
     for number in range(rounds):
@@ -203,7 +230,8 @@ if __name__ == "__main__":
     context = multiprocessing.get_context("fork")
     barrier, failures, stop = context.Barrier(processes + 1), context.Queue(), context.Event()
     folder = make().folder
-    children = [context.Process(target=maker, args=(barrier, rounds, failures)) for _ in range(processes)]
+    shared = (barrier, rounds, failures)
+    children = [context.Process(target=maker, args=shared) for _ in range(processes)]
     if sys.argv[1] == "and one who meddles":
         children.append(context.Process(target=intrude, args=(folder, stop)))
     for child in children:
@@ -226,8 +254,12 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("others", ["alone", "and one who meddles"])
 def test_makers_at_once_all_end_with_the_whole_set(ranking, others):
-    """Each finds a damaged set, makes it anew and puts it in its place, at the same moment as the others."""
-    done = subprocess.run([sys.executable, "-c", MAKERS, others], capture_output=True, text=True, timeout=300)
+    """Each finds a damaged set, makes it anew and puts it in its place, at the same moment as the
+    others.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", MAKERS, others], capture_output=True, text=True, timeout=300
+    )
     assert (done.returncode, done.stdout.split()) == (0, []), done.stdout + done.stderr[-2000:]
 
 
@@ -237,11 +269,13 @@ from helpers import datasets, errors, studies
 study = studies.get("ranking")
 
 def make():
-    return datasets.make(study, "simple", seed=1, workers=1, rows=400, validation_rows=100, test_rows=200)
+    sizes = {"rows": 400, "validation_rows": 100, "test_rows": 200}
+    return datasets.make(study, "simple", seed=1, workers=1, **sizes)
 
 folder = make().folder
 make()
-state = lambda: sorted((path.name, path.stat().st_ino, path.stat().st_mtime_ns) for path in [folder, *folder.iterdir()])
+mark = lambda path: (path.name, path.stat().st_ino, path.stat().st_mtime_ns)
+state = lambda: sorted(mark(path) for path in [folder, *folder.iterdir()])
 before = state()
 
 def attempt():
@@ -278,8 +312,12 @@ print(*sorted(said), sep="\\n")
 
 
 def test_too_many_open_files_are_no_reason_to_make_a_set_anew(ranking):
-    """A set that cannot be read just now is not one that is not there: it stays, and the user is told."""
-    done = subprocess.run([sys.executable, "-c", OUT_OF_FILES], capture_output=True, text=True, timeout=120)
+    """A set that cannot be read just now is not one that is not there: it stays, and the user is
+    told.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", OUT_OF_FILES], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     never, same, *said = done.stdout.splitlines()
     wanted = r"cannot read data/ranking/\w{16}/\S+ \(Too many open files\): nothing was changed"
@@ -303,7 +341,9 @@ print(data.rows("train"), len(data.manifest["parts"]["train"]), memory)
 @pytest.mark.slow
 def test_ten_million_rows_in_bounded_memory_with_a_progress_bar(monkeypatch):
     monkeypatch.delenv("TQDM_DISABLE")
-    done = subprocess.run([sys.executable, "-c", TEN_MILLION], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", TEN_MILLION], capture_output=True, text=True, check=True
+    )
     assert "train: write:" in done.stderr and "rows/s" in done.stderr
     rows, parts, memory = map(int, done.stdout.split())
     assert (rows, parts) == (10_000_000, 100)
@@ -332,7 +372,9 @@ def test_a_damaged_manifest_is_made_anew(ranking, content):
     assert _bytes(datasets.make(ranking, "simple", seed=1, **SMALL)) == good
 
 
-@pytest.mark.parametrize(("name", "value"), [("rows", 0), ("rows", -5), ("rows", 30.5), ("seed", -1), ("workers", -1)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("rows", 0), ("rows", -5), ("rows", 30.5), ("seed", -1), ("workers", -1)]
+)
 def test_impossible_sizes_are_refused(ranking, name, value):
     with pytest.raises(BadInput, match=name):
         datasets.make(ranking, "simple", **{"seed": 1, **SMALL, name: value})
@@ -349,6 +391,8 @@ def test_unknown_columns_and_empty_limits_are_refused(ranking):
 @pytest.mark.parametrize("name", ["label", "request", "user", "bayes_probability"])
 def test_an_input_with_the_name_of_a_column_beside_the_inputs_is_refused(ranking, name):
     first, *rest = ranking.schema.inputs
-    schema = dataclasses.replace(ranking.schema, inputs=(dataclasses.replace(first, name=name), *rest))
+    schema = dataclasses.replace(
+        ranking.schema, inputs=(dataclasses.replace(first, name=name), *rest)
+    )
     with pytest.raises(BadInput, match=f"'{name}': give the input another name"):
         datasets.make(dataclasses.replace(ranking, schema=schema), "simple", seed=1, **SMALL)

@@ -35,7 +35,9 @@ def test_without_a_commit_the_reason_is_recorded(tmp_path, monkeypatch):
     _git(tmp_path, "add", "a")
     _git(tmp_path, "commit", "-m", "First")
     with monkeypatch.context() as patch:
-        patch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own switch for its tests of ownership
+        patch.setenv(
+            "GIT_TEST_ASSUME_DIFFERENT_OWNER", "1"
+        )  # git's own switch for its tests of ownership
         assert "dubious ownership" in reason()
     monkeypatch.setenv("PATH", "")
     assert reason() == "git cannot be run: No such file or directory"

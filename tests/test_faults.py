@@ -1,7 +1,8 @@
-"""Faults as they happen in practice, planted one by one: each must be caught, by the stage that should, and named.
+"""Faults as they happen in practice, planted one by one: each must be caught, by the stage that
+should, and named.
 
-`make test` ends with the table of what was caught by what. The other side, that a sound file raises no alarm, is
-measured by ``tests/benchmarks/false_alarms.py`` and tested on fewer comparisons below.
+`make test` ends with the table of what was caught by what. The other side, that a sound file raises
+no alarm, is measured by ``tests/benchmarks/false_alarms.py`` and tested on fewer comparisons below.
 """
 
 import dataclasses
@@ -25,17 +26,23 @@ FAULTS = []
 
 
 def fault(name: str, stage: str, error: type[WorkbenchError], message: str):
-    """Register a function that commits a fault; it gets the test's `world` and must end in `error` with `message`."""
+    """Register a function that commits a fault; it gets the test's `world` and must end in `error`
+    with `message`.
+    """
 
     def register(function):
-        FAULTS.append(pytest.param(name, stage, error, message, function, id=name.replace(" ", "-")))
+        FAULTS.append(
+            pytest.param(name, stage, error, message, function, id=name.replace(" ", "-"))
+        )
         return function
 
     return register
 
 
 class World:
-    """What the faults are committed on: the trained model, its files, and a folder to spoil things in."""
+    """What the faults are committed on: the trained model, its files, and a folder to spoil things
+    in.
+    """
 
     def __init__(self, trained, study, folder):
         self.trained, self.study, self.schema, self.folder = trained, study, study.schema, folder
@@ -53,20 +60,27 @@ class World:
     def require_same_scores(self, change) -> None:
         """The same for an app (or wrapper) that treats inputs or scores in a way of its own."""
         model = runtimes.open_model(self.files["fp32.tflite"], self.schema, trusted=True)
-        parity.require_same(Changed(model, change), self.reference, "the app's way of calling fp32.tflite")
+        parity.require_same(
+            Changed(model, change), self.reference, "the app's way of calling fp32.tflite"
+        )
 
     def with_weights(self, change):
         """The .tflite file with its weights changed in place, as a bad conversion writes them."""
         import flatbuffers
         from ai_edge_litert import schema_py_generated as flat
 
-        model = flat.ModelT.InitFromObj(flat.Model.GetRootAs(self.files["fp32.tflite"].read_bytes()))
+        model = flat.ModelT.InitFromObj(
+            flat.Model.GetRootAs(self.files["fp32.tflite"].read_bytes())
+        )
         graph = model.subgraphs[0]
         weights = {}
         for operator in graph.operators[1:3]:  # the two layers
             buffer = model.buffers[graph.tensors[operator.inputs[1]].buffer]
             shape = graph.tensors[operator.inputs[1]].shape
-            weights[len(weights)] = np.frombuffer(bytes(buffer.data), np.float32).reshape(shape).copy(), buffer
+            weights[len(weights)] = (
+                np.frombuffer(bytes(buffer.data), np.float32).reshape(shape).copy(),
+                buffer,
+            )
         change(*(array for array, _ in weights.values()))
         for array, buffer in weights.values():
             buffer.data = np.frombuffer(array.tobytes(), np.uint8)
@@ -99,7 +113,9 @@ def _(world):
 
 @fault("inputs bound by position", "03 conversion", ParityError, "wrong order")
 def _(world):
-    """The app fills the file's inputs in the order in which the runtime lists them: LiteRT's signature, by alphabet."""
+    """The app fills the file's inputs in the order in which the runtime lists them: LiteRT's
+    signature, by alphabet.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     def by_position(model, inputs):
@@ -108,18 +124,30 @@ def _(world):
         wide = [name for name in runner.get_input_details() if "context" not in name]
         given = [name for name in inputs if "context" not in name]
         bound = {listed: inputs[name] for listed, name in zip(wide, given, strict=True)}
-        return runner(**bound, context_features=inputs["context_features"])[world.schema.output.name]
+        return runner(**bound, context_features=inputs["context_features"])[
+            world.schema.output.name
+        ]
 
     world.require_same_scores(by_position)
 
 
-@fault("plain converter's tensor names", "runtime", DamagedFile, "takes inputs .*serving_default_user_features")
+@fault(
+    "plain converter's tensor names",
+    "runtime",
+    DamagedFile,
+    "takes inputs .*serving_default_user_features",
+)
 def _(world):
     with framework.plain(world.trained.model) as path:
         runtimes.open_model(path, world.schema)
 
 
-@fault("one feature column shifted by one", "03 conversion", ParityError, "does not score as its reference")
+@fault(
+    "one feature column shifted by one",
+    "03 conversion",
+    ParityError,
+    "does not score as its reference",
+)
 def _(world):
     def shifted(model, inputs):
         return model.score({**inputs, "user_features": np.roll(inputs["user_features"], 1, axis=1)})
@@ -135,7 +163,9 @@ def _(world):
 
 @fault("int8 asked for and nothing quantised", "04 conversion", ParityError, "reduced nothing")
 def _(world):
-    """MNN quantises convolutions; told to keep matrix products as well, it reports success all the same."""
+    """MNN quantises convolutions; told to keep matrix products as well, it reports success all the
+    same.
+    """
     path = world.folder / "int8.mnn"
     options = [*recipes.get("mnn", "weight_int8").options, *recipes.get("mnn", "fp32").options]
     mnn.convert(world.files["fp32.tflite"], world.schema, path, options=options)
@@ -150,11 +180,18 @@ def _(world):
     "most of user_features.0. is between .* in them",
 )
 def _(world):
-    rows = {name: 100 * array[:512] for name, array in world.train[0].items()}  # per cent in place of shares
+    rows = {
+        name: 100 * array[:512] for name, array in world.train[0].items()
+    }  # per cent in place of shares
     variants.check_calibration(rows, world.reference.inputs)
 
 
-@fault("a quantised .tflite given to MNN", "04 conversion", ConversionFailed, "is quantised .it holds int8")
+@fault(
+    "a quantised .tflite given to MNN",
+    "04 conversion",
+    ConversionFailed,
+    "is quantised .it holds int8",
+)
 def _(world):
     path = world.folder / "dynamic_int8.tflite"
     recipe = recipes.get("litert", "dynamic_int8")
@@ -162,7 +199,12 @@ def _(world):
     mnn.convert(path, world.schema, world.folder / "constant.mnn")
 
 
-@fault("a quantised .tflite past that check", "04 conversion", ParityError, "constant: every row|wrong order")
+@fault(
+    "a quantised .tflite past that check",
+    "04 conversion",
+    ParityError,
+    "constant: every row|wrong order",
+)
 def _(world):
     path = world.folder / "dynamic_int8.tflite"
     recipe = recipes.get("litert", "dynamic_int8")
@@ -174,10 +216,18 @@ def _(world):
 
 
 @fault(
-    "--saveStaticModel", "04 conversion", ConversionFailed, "static batch: static.mnn answers shape .1, 1. for 3 rows"
+    "--saveStaticModel",
+    "04 conversion",
+    ConversionFailed,
+    "static batch: static.mnn answers shape .1, 1. for 3 rows",
 )
 def _(world):
-    mnn.convert(world.files["fp32.tflite"], world.schema, world.folder / "static.mnn", options=["--saveStaticModel"])
+    mnn.convert(
+        world.files["fp32.tflite"],
+        world.schema,
+        world.folder / "static.mnn",
+        options=["--saveStaticModel"],
+    )
 
 
 @fault("a weight off by 1 %", "03 conversion", ParityError, "does not score as its reference")
@@ -188,7 +238,9 @@ def _(world):
     world.require_same(world.with_weights(change))
 
 
-@fault("a sign flipped in one unit", "03 conversion", ParityError, "does not score as its reference")
+@fault(
+    "a sign flipped in one unit", "03 conversion", ParityError, "does not score as its reference"
+)
 def _(world):
     def change(first, second):
         second[0, 3] *= -1
@@ -201,28 +253,48 @@ def _(world):
     world.require_same_scores(lambda model, inputs: np.round(model.score(inputs) * 128) / 128)
 
 
-@fault("scores from unfrozen variables", "03 conversion", ParityError, "does not score as its reference")
+@fault(
+    "scores from unfrozen variables",
+    "03 conversion",
+    ParityError,
+    "does not score as its reference",
+)
 def _(world):
     tf = tensorflow()
-    signature = {t.name: tf.TensorSpec((None, *t.shape), t.dtype, name=t.name) for t in world.schema.inputs}
-    call = tf.function(lambda **inputs: {world.schema.output.name: world.trained.model(inputs, training=False)})
+    signature = {
+        t.name: tf.TensorSpec((None, *t.shape), t.dtype, name=t.name) for t in world.schema.inputs
+    }
+    call = tf.function(
+        lambda **inputs: {world.schema.output.name: world.trained.model(inputs, training=False)}
+    )
     with native_output():
         function = call.get_concrete_function(**signature)
-        content = tf.lite.TFLiteConverter.from_concrete_functions([function], world.trained.model).convert()
+        content = tf.lite.TFLiteConverter.from_concrete_functions(
+            [function], world.trained.model
+        ).convert()
     path = world.folder / "unfrozen.tflite"  # whatever the memory held: NaN most of the time
     path.write_bytes(tflite.named(content, world.schema))
     world.require_same(path)
 
 
-@fault("labels shuffled", "02 training", BadInput, "nothing relates features to labels: on 4,200 test rows")
+@fault(
+    "labels shuffled",
+    "02 training",
+    BadInput,
+    "nothing relates features to labels: on 4,200 test rows",
+)
 def _(world):
     rng = np.random.default_rng(0)
     splits = {name: (x, rng.permutation(y), r) for name, (x, y, r) in world.trained.splits.items()}
-    model, _ = train(world.study, splits["train"][:2], splits["validation"][:2], epochs=2, progress=False)
+    model, _ = train(
+        world.study, splits["train"][:2], splits["validation"][:2], epochs=2, progress=False
+    )
     inputs, labels, _ = splits["test"]
     scores = learning.baseline_scores(world.schema, splits["train"][:2], inputs)
     scores["this model"] = next(iter(framework.predict(model, world.schema, inputs).values()))[:, 0]
-    learning.check_learnable(world.schema, splits["train"], scores, (inputs, labels, world.reference.truth.groups))
+    learning.check_learnable(
+        world.schema, splits["train"], scores, (inputs, labels, world.reference.truth.groups)
+    )
 
 
 def _with_label(inputs, labels, requests, name: str, column: int) -> tuple:
@@ -232,15 +304,30 @@ def _with_label(inputs, labels, requests, name: str, column: int) -> tuple:
     return {**inputs, name: array}, labels, requests
 
 
-@fault("samples with replacement", "02 training", BadInput, r"2,\d\d\d of the 4,200 test rows are train rows too")
+@fault(
+    "samples with replacement",
+    "02 training",
+    BadInput,
+    r"2,\d\d\d of the 4,200 test rows are train rows too",
+)
 def _(world):
     inputs, labels, requests = world.trained.splits["train"]
-    rows = {split: np.random.default_rng(i).integers(0, 4200, 4200) for i, split in enumerate(("train", "test"))}
-    drawn = {s: ({n: a[i] for n, a in inputs.items()}, labels[i], requests[i]) for s, i in rows.items()}
+    rows = {
+        split: np.random.default_rng(i).integers(0, 4200, 4200)
+        for i, split in enumerate(("train", "test"))
+    }
+    drawn = {
+        s: ({n: a[i] for n, a in inputs.items()}, labels[i], requests[i]) for s, i in rows.items()
+    }
     overlap.check_separate(drawn)
 
 
-@fault("train rows leaked into test", "02 training", BadInput, "420 of the 4,200 test rows are train rows too")
+@fault(
+    "train rows leaked into test",
+    "02 training",
+    BadInput,
+    "420 of the 4,200 test rows are train rows too",
+)
 def _(world):
     leaked = {name: array.copy() for name, array in world.reference.inputs.items()}
     for name, array in leaked.items():
@@ -248,36 +335,70 @@ def _(world):
     overlap.check_separate({"train": world.train[0], "test": leaked})
 
 
-@fault("an input is the label", "02 training", BadInput, r"the label is told by item_design \(AUC 1.000\) alone")
+@fault(
+    "an input is the label",
+    "02 training",
+    BadInput,
+    r"the label is told by item_design \(AUC 1.000\) alone",
+)
 def _(world):
-    train, test = (_with_label(*world.trained.splits[split], "item_features", 5) for split in ("train", "test"))
-    learning.check_learnable(world.schema, train, {"this model": world.reference.scores[:, 0]}, test)
+    train, test = (
+        _with_label(*world.trained.splits[split], "item_features", 5) for split in ("train", "test")
+    )
+    learning.check_learnable(
+        world.schema, train, {"this model": world.reference.scores[:, 0]}, test
+    )
 
 
-@fault("better than the best possible", "02 training", BadInput, r"popularity only \(AUC 1.000\).* rank better")
+@fault(
+    "better than the best possible",
+    "02 training",
+    BadInput,
+    r"popularity only \(AUC 1.000\).* rank better",
+)
 def _(world):
-    frames = [simulation.sample(world.study, "personalised", rows=5000, seed=1, split=s) for s in ("train", "test")]
-    train, test = ((world.schema.arrays(f), f["label"].to_numpy(), f["request"].to_numpy()) for f in frames)
-    for inputs, labels, _ in (train, test):  # no input tells it alone: the label is the difference of two
+    frames = [
+        simulation.sample(world.study, "personalised", rows=5000, seed=1, split=s)
+        for s in ("train", "test")
+    ]
+    train, test = (
+        (world.schema.arrays(f), f["label"].to_numpy(), f["request"].to_numpy()) for f in frames
+    )
+    for inputs, labels, _ in (
+        train,
+        test,
+    ):  # no input tells it alone: the label is the difference of two
         inputs["item_features"][:, 5] = inputs["item_features"][:, 4] + 0.2 * labels
     scores = learning.baseline_scores(world.schema, train[:2], test[0]) | {"this model": test[1]}
-    learning.check_learnable(world.schema, train, scores, test, frames[1]["bayes_probability"].to_numpy())
+    learning.check_learnable(
+        world.schema, train, scores, test, frames[1]["bayes_probability"].to_numpy()
+    )
 
 
-@fault("the runtime fed float64", "runtime", BadInput, "user_features is float64, the model takes float32")
+@fault(
+    "the runtime fed float64",
+    "runtime",
+    BadInput,
+    "user_features is float64, the model takes float32",
+)
 def _(world):
     model = runtimes.open_model(world.files["fp32.mnn"], world.schema, trusted=True)
     model.score({name: array.astype(np.float64) for name, array in world.reference.inputs.items()})
 
 
-@fault("the runtime fed int64", "runtime", BadInput, "item_features is int64, the model takes float32")
+@fault(
+    "the runtime fed int64", "runtime", BadInput, "item_features is int64, the model takes float32"
+)
 def _(world):
     model = runtimes.open_model(world.files["fp32.mnn"], world.schema, trusted=True)
     model.score({**world.reference.inputs, "item_features": np.zeros((4200, 10), np.int64)})
 
 
 @fault(
-    "an .mnn truncated", "runtime", DamagedFile, "cut.mnn is not a usable MNN file|cut.mnn is not a usable model file"
+    "an .mnn truncated",
+    "runtime",
+    DamagedFile,
+    "cut.mnn is not a usable MNN file|cut.mnn is not a usable model file",
 )
 def _(world):
     path = world.folder / "cut.mnn"
@@ -288,7 +409,9 @@ def _(world):
 @fault("an .mnn with 64 bytes overwritten", "04 conversion", WorkbenchError, "overwritten.mnn")
 def _(world):
     content = bytearray(world.files["fp32.mnn"].read_bytes())
-    start = content.find(world.trained.model.get_weights()[2].T.tobytes()[:16])  # the weights of the last layer
+    start = content.find(
+        world.trained.model.get_weights()[2].T.tobytes()[:16]
+    )  # the weights of the last layer
     content[start : start + 64] = np.random.default_rng(0).bytes(64)
     path = world.folder / "overwritten.mnn"
     path.write_bytes(content)
@@ -310,17 +433,24 @@ def test_a_file_of_another_run_is_caught(finished_copy, trained, record_property
     other = trained.files["fp32.tflite" if file.endswith("tflite") else "fp32.mnn"]
     (finished_copy.folder / file).write_bytes(other.read_bytes())
     stage = runs.Stage("05_accuracy_latency", study="ranking", run="default")
-    with pytest.raises(DamagedFile, match=f"{file} is not the file that stage .. recorded") as caught:
+    with pytest.raises(
+        DamagedFile, match=f"{file} is not the file that stage .. recorded"
+    ) as caught:
         stage.input(file[:1] == "t" and "03" or "04", file)
-    record_property("fault", [f"a file of another run ({file[-6:]})", "run folder", "DamagedFile", str(caught.value)])
+    record_property(
+        "fault",
+        [f"a file of another run ({file[-6:]})", "run folder", "DamagedFile", str(caught.value)],
+    )
 
 
 def test_a_file_of_another_run_that_was_recorded_is_broken(finished_copy, trained, ranking):
-    """Even where the record was made to believe it, its scores are not those of this run's model."""
+    """Even where the record was made to believe it, its scores are not this run's model's."""
     replace_recorded(finished_copy, "mnn/fp32.mnn", trained.files["fp32.mnn"].read_bytes())
     path = finished_copy.verified("04", "mnn/fp32.mnn")
     data = datasets.load(finished_copy.verified("01", "data.json"))
-    reference = parity.Reference.load(finished_copy.verified("02", parity.FILE), RANKING, data.arrays("test")[0])
+    reference = parity.Reference.load(
+        finished_copy.verified("02", parity.FILE), RANKING, data.arrays("test")[0]
+    )
     result = parity.examine(runtimes.open_model(path, ranking.schema), reference)
     assert result.verdict != "same" and result.max_abs_error > 0.01
 
@@ -329,11 +459,15 @@ def test_a_file_of_another_run_that_was_recorded_is_broken(finished_copy, traine
 def test_a_reference_of_another_split_judges_nothing(finished_copy, changed):
     """Every file would be judged same by it, whatever its AUC."""
     data = datasets.load(finished_copy.verified("01", "data.json"))
-    reference = parity.Reference.load(finished_copy.verified("02", parity.FILE), RANKING, data.arrays("test")[0])
+    reference = parity.Reference.load(
+        finished_copy.verified("02", parity.FILE), RANKING, data.arrays("test")[0]
+    )
     other = data.arrays("train", limit=len(reference.truth.labels))
     values = {"labels": other[1], "groups": other[2] + 1, "clusters": reference.truth.groups // 5}
     if changed in reference.inputs:
-        wrong = dataclasses.replace(reference, inputs={**reference.inputs, changed: other[0][changed]})
+        wrong = dataclasses.replace(
+            reference, inputs={**reference.inputs, changed: other[0][changed]}
+        )
     else:
         truth = dataclasses.replace(reference.truth, **{changed: values[changed]})
         wrong = dataclasses.replace(reference, truth=truth)
@@ -341,12 +475,16 @@ def test_a_reference_of_another_split_judges_nothing(finished_copy, changed):
     replace_recorded(finished_copy, parity.FILE, (finished_copy.folder / "wrong.npz").read_bytes())
     stage = runs.Stage("05_accuracy_latency", study="ranking", run="default")
     data = datasets.load(stage.input("01", "data.json"))
-    with pytest.raises(DamagedFile, match=f"(its {changed} are|made with) other.*; run stage 02 again"):
+    with pytest.raises(
+        DamagedFile, match=f"(its {changed} are|made with) other.*; run stage 02 again"
+    ):
         parity.Reference.recorded(stage, Trained.recorded(stage), data)
 
 
 def test_overwritten_anywhere_an_mnn_is_caught_or_scores_the_same(trained, ranking, tmp_path):
-    """Some bytes mean nothing (padding, the identifier); none may crash the parent or change scores unseen."""
+    """Some bytes mean nothing (padding, the identifier); none may crash the parent or change scores
+    unseen.
+    """
     world, content = World(trained, ranking, tmp_path), trained.files["fp32.mnn"].read_bytes()
     rng, caught = np.random.default_rng(1), 0
     for start in rng.integers(0, len(content) - 64, 12):
@@ -366,8 +504,13 @@ def test_sound_calibration_rows_and_splits_pass(trained, ranking):
     variants.check_calibration(rows, trained.reference.inputs)
     overlap.check_separate({split: arrays[0] for split, arrays in trained.splits.items()})
     for source in ranking.sources:
-        inputs = [ranking.schema.arrays(simulation.sample(ranking, source, rows=2000, seed=s)) for s in (1, 2)]
-        variants.check_calibration({name: array[:512] for name, array in inputs[0].items()}, inputs[1])
+        inputs = [
+            ranking.schema.arrays(simulation.sample(ranking, source, rows=2000, seed=s))
+            for s in (1, 2)
+        ]
+        variants.check_calibration(
+            {name: array[:512] for name, array in inputs[0].items()}, inputs[1]
+        )
         overlap.check_separate({"train": inputs[0], "test": inputs[1]})
 
 
@@ -383,12 +526,19 @@ def test_an_undertrained_model_is_no_fault_of_the_labels(trained, ranking):
 
 
 def test_training_labels_of_other_rows_are_caught_even_if_a_baseline_is_lucky(trained, ranking):
-    """Only the training labels are shuffled, and a random direction happens to rank the test rows a little."""
+    """Only the training labels are shuffled, and a random direction happens to rank the test rows a
+    little.
+    """
     inputs, labels, requests = trained.splits["test"]
     rng, (x, y, r) = np.random.default_rng(0), trained.splits["train"]
-    lucky = {"this model": rng.random(len(labels)), "popularity only": labels + rng.normal(0, 5, len(labels))}
+    lucky = {
+        "this model": rng.random(len(labels)),
+        "popularity only": labels + rng.normal(0, 5, len(labels)),
+    }
     with pytest.raises(BadInput, match="learned from half of the 4,200 training rows"):
-        learning.check_learnable(ranking.schema, (x, rng.permutation(y), r), lucky, (inputs, labels, requests))
+        learning.check_learnable(
+            ranking.schema, (x, rng.permutation(y), r), lucky, (inputs, labels, requests)
+        )
 
 
 @pytest.mark.parametrize("kind", ["normal", "lognormal", "student", "rare flag", "uniform ids"])
@@ -403,12 +553,17 @@ def test_calibration_rows_of_the_same_data_pass_whatever_its_shape(kind):
             "uniform ids": lambda n, rng=rng: rng.integers(0, 10_000, (n, 10)).astype(float),
         }[kind]
         for rows in (100, 512):
-            variants.check_calibration({"x": draw(rows).astype(np.float32)}, {"x": draw(2000).astype(np.float32)})
+            variants.check_calibration(
+                {"x": draw(rows).astype(np.float32)}, {"x": draw(2000).astype(np.float32)}
+            )
 
 
 def test_one_column_of_another_scale_or_place_is_caught(trained):
     inputs = trained.reference.inputs
-    for change in (lambda a: a * np.float32([1e-6] + [1] * 9), lambda a: a + np.float32([0] * 9 + [50])):
+    for change in (
+        lambda a: a * np.float32([1e-6] + [1] * 9),
+        lambda a: a + np.float32([0] * 9 + [50]),
+    ):
         rows = {name: array[:512] for name, array in inputs.items()}
         rows["item_features"] = change(rows["item_features"])
         with pytest.raises(ConversionFailed, match="item_features"):
@@ -418,7 +573,9 @@ def test_one_column_of_another_scale_or_place_is_caught(trained):
 
 
 def test_sound_files_raise_no_alarm(trained, ranking):
-    """A file against itself on other test sets, in other batch splits; the benchmark makes 240 such comparisons."""
+    """A file against itself on other test sets, in other batch splits; the benchmark makes 240 such
+    comparisons.
+    """
     alarms = 0
     for seed in range(6):
         frame = simulation.sample(ranking, "simple", rows=2000, seed=100 + seed, split="test")
@@ -427,7 +584,10 @@ def test_sound_files_raise_no_alarm(trained, ranking):
             model = runtimes.open_model(trained.files[file], ranking.schema, trusted=True)
             whole = model.score(inputs)
             size = int(np.random.default_rng(seed).integers(1, 2000))
-            parts = [model.score({n: a[i : i + size] for n, a in inputs.items()}) for i in range(0, 2000, size)]
+            parts = [
+                model.score({n: a[i : i + size] for n, a in inputs.items()})
+                for i in range(0, 2000, size)
+            ]
             labels, requests = frame[datasets.LABEL].to_numpy(), frame[datasets.REQUEST].to_numpy()
             alarms += task.compare(np.concatenate(parts), whole, labels, requests).verdict != "same"
     assert alarms == 0

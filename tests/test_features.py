@@ -1,4 +1,6 @@
-"""Encoding: against the plain-Python rules on generated cases, every refusal with its words, fitting, re-ranking."""
+"""Encoding: against the plain-Python rules on generated cases, every refusal with its words,
+fitting, re-ranking.
+"""
 
 import copy
 import json
@@ -49,10 +51,36 @@ ODD = [
     "\ud800",
 ]
 """Text that is no whole number."""
-WHOLE = ["0", "-0", "007", "-7", "5", "12", "887", "16777217", "-16777217", "9007199254740993", "-2147483648"]
+WHOLE = [
+    "0",
+    "-0",
+    "007",
+    "-7",
+    "5",
+    "12",
+    "887",
+    "16777217",
+    "-16777217",
+    "9007199254740993",
+    "-2147483648",
+]
 WHOLE += ["2147483647", "2147483648", "-2147483649", "9223372036854775807", "-9223372036854775808"]
-WHOLE += ["9223372036854775808", "-9223372036854775809", "99999999999999999999", "000000000000000000012", "1" * 400]
-NUMBERS = ["12.5", "-0.0", "0.1", "0.30000000000000004", "-2147483648.0", "-2147483648.5", "1.7976931348623157"]
+WHOLE += [
+    "9223372036854775808",
+    "-9223372036854775809",
+    "99999999999999999999",
+    "000000000000000000012",
+    "1" * 400,
+]
+NUMBERS = [
+    "12.5",
+    "-0.0",
+    "0.1",
+    "0.30000000000000004",
+    "-2147483648.0",
+    "-2147483648.5",
+    "1.7976931348623157",
+]
 TEXTS = ODD + WHOLE + NUMBERS + [str(i) for i in range(-3, 12)]
 
 
@@ -78,7 +106,23 @@ def _boundaries(rng: random.Random) -> list[float]:
 
 
 def _vocabulary(rng: random.Random) -> list[int]:
-    pool = [0, 1, 5, 7, -7, 12, 887, 2**24, 2**24 + 1, 2**53, 2**53 + 1, 2**63 - 1, -(2**63), MISSING - 1, -MISSING]
+    pool = [
+        0,
+        1,
+        5,
+        7,
+        -7,
+        12,
+        887,
+        2**24,
+        2**24 + 1,
+        2**53,
+        2**53 + 1,
+        2**63 - 1,
+        -(2**63),
+        MISSING - 1,
+        -MISSING,
+    ]
     return rng.choices(pool, k=rng.randint(1, 12))  # with repeats
 
 
@@ -94,14 +138,22 @@ def _encoding(rng: random.Random) -> Encoding:
             ]
         )()
 
-    return Encoding([encoder(i) for i in range(rng.randint(1, 8))], rng.choice(["separate", "published"]))
+    return Encoding(
+        [encoder(i) for i in range(rng.randint(1, 8))], rng.choice(["separate", "published"])
+    )
 
 
 def _raw(rng: random.Random, most: int = 9) -> dict:
     def post(info_id: str) -> dict:
-        return {"info_id": info_id, "feature": {f: rng.choice(TEXTS) for f in FIELDS if rng.random() < 0.8}}
+        return {
+            "info_id": info_id,
+            "feature": {f: rng.choice(TEXTS) for f in FIELDS if rng.random() < 0.8},
+        }
 
-    return {"last_click": post("L"), "resort_list": [post(str(i)) for i in range(rng.randint(0, most))]}
+    return {
+        "last_click": post("L"),
+        "resort_list": [post(str(i)) for i in range(rng.randint(0, most))],
+    }
 
 
 def _lists(inputs: dict) -> dict:
@@ -160,10 +212,18 @@ def test_a_table_of_sessions_encodes_as_each_session(seed):
     rng = random.Random(seed)
     encoding, raws = _encoding(rng), [_raw(rng, most=30) for _ in range(200)]
     each = [features.assemble(encoding, raw) for raw in raws]
-    expected = _lists({name: np.concatenate([one[name] for one in each]) for name in encoding.names})
+    expected = _lists(
+        {name: np.concatenate([one[name] for one in each]) for name in encoding.names}
+    )
     columns = features.columns(raws)
     frame = pd.DataFrame({name: array.to_pandas() for name, array in columns.items()})
-    for table in (columns, pa.table(columns), frame, frame.astype(object), frame.astype("category")):
+    for table in (
+        columns,
+        pa.table(columns),
+        frame,
+        frame.astype(object),
+        frame.astype("category"),
+    ):
         assert _lists(features.encode(encoding, table)) == expected
 
 
@@ -171,7 +231,9 @@ def test_a_table_of_sessions_encodes_as_each_session(seed):
 def test_integers_encode_as_their_text(seed):
     rng = np.random.default_rng(seed)
     edges = np.array([MISSING, -(2**63), 2**63 - 1, 2**53 + 1, 2**24 + 1, 0, -1, 5, 7, 12, 887])
-    whole = np.concatenate([edges, rng.integers(-(2**63), 2**63 - 1, 500), rng.integers(-5, 900, 500)])
+    whole = np.concatenate(
+        [edges, rng.integers(-(2**63), 2**63 - 1, 500), rng.integers(-5, 900, 500)]
+    )
     encoding = _encoding(random.Random(seed))
     written = {features.column(s, f): [str(x) for x in whole] for s, f in encoding.reads}
     expected = _lists(features.encode(encoding, written))
@@ -187,17 +249,31 @@ def test_integers_encode_as_their_text(seed):
 def test_published_functions_on_generated_values():
     rng = random.Random(1)
     for _ in range(500):
-        x = np.array([rng.choice([MISSING, 0, 1, 5, 7, 2**24 + 1, 2**53 + 1, 2**63 - 1, -(2**63)]) for _ in range(20)])
+        x = np.array(
+            [
+                rng.choice([MISSING, 0, 1, 5, 7, 2**24 + 1, 2**53 + 1, 2**63 - 1, -(2**63)])
+                for _ in range(20)
+            ]
+        )
         boundaries, vocabulary = _boundaries(rng), _vocabulary(rng)
         buckets = [
-            0 if v == MISSING else next((j for j, b in enumerate(boundaries) if float(v) < b), len(boundaries))
+            (
+                0
+                if v == MISSING
+                else next((j for j, b in enumerate(boundaries) if float(v) < b), len(boundaries))
+            )
             for v in x.tolist()
         ]
-        labels = [0 if v == MISSING or v not in vocabulary else vocabulary.index(v) for v in x.tolist()]
+        labels = [
+            0 if v == MISSING or v not in vocabulary else vocabulary.index(v) for v in x.tolist()
+        ]
         assert bucketize(x, boundaries, "published").tolist() == buckets
         assert label_encode(x, vocabulary, "published").tolist() == labels
         missing = x == MISSING
-        assert bucketize(x, boundaries).tolist() == np.where(missing, 0, np.array(buckets) + 1).tolist()
+        assert (
+            bucketize(x, boundaries).tolist()
+            == np.where(missing, 0, np.array(buckets) + 1).tolist()
+        )
         known = np.isin(x, vocabulary)
         separate = np.where(missing, 0, np.where(known, np.array(labels) + 2, 1))
         assert label_encode(x, vocabulary).tolist() == separate.tolist()
@@ -213,7 +289,10 @@ def test_ids_that_float32_or_float64_would_merge_are_told_apart():
     for bits in (24, 53, 62):
         entries = [2**bits, 2**bits + 1, 2**bits + 2]
         assert label_encode(entries, entries).tolist() == [2, 3, 4]
-        text = {"candidate_1": [str(entry) for entry in entries], "last_click_1": [str(entries[0])] * 3}
+        text = {
+            "candidate_1": [str(entry) for entry in entries],
+            "last_click_1": [str(entries[0])] * 3,
+        }
         encoding = Encoding([LabelEncode("l", "candidate", "1", entries), Equal("e", "1", "1")])
         assert _lists(features.encode(encoding, text)) == {"l": [2, 3, 4], "e": [2, 1, 1]}
 
@@ -248,30 +327,60 @@ def test_the_first_of_repeated_entries_counts():
         (lambda: bucketize([], [0, 1]), r"bucketize: no values \(shape \(0,\)\)"),
         (lambda: bucketize([[1.0]], [0, 1]), r"bucketize: no values \(shape \(1, 1\)\)"),
         (lambda: bucketize(["1"], [0, 1]), "bucketize: values are <U1, not numbers"),
-        (lambda: bucketize([1], [0]), "bucketize: at least two boundaries are needed, there are 1: label-encode"),
+        (
+            lambda: bucketize([1], [0]),
+            "bucketize: at least two boundaries are needed, there are 1: label-encode",
+        ),
         (lambda: bucketize([1], []), "there are 0"),
         (lambda: bucketize([1], [1, 0]), "boundary 0.0 follows 1.0: sort them"),
-        (lambda: bucketize([1], [0, 1, 1]), "boundary 1.0 follows 1.0: sort them and leave out repeated"),
+        (
+            lambda: bucketize([1], [0, 1, 1]),
+            "boundary 1.0 follows 1.0: sort them and leave out repeated",
+        ),
         (lambda: bucketize([1], [2**53, 2**53 + 1]), "follows"),
         (lambda: bucketize([1], [0, np.nan]), "boundary nan is not finite: leave it out"),
         (lambda: bucketize([1], [0, 10**400]), "is not finite"),
         (lambda: bucketize([1], [0, 10**5000]), "boundary a int too long to print is not finite"),
         (lambda: bucketize([1], [0, "1"]), "boundary '1' is not a number"),
         (lambda: bucketize([1], [0, True]), "boundary True is not a number"),
-        (lambda: bucketize([1], np.array(5)), r"boundaries must be a list of numbers, not array\(5\)"),
-        (lambda: label_encode([1], np.array([[5]])), r"the vocabulary must be a list of whole numbers, not array"),
-        (lambda: label_encode([1], [np.bool_(True)]), "vocabulary entry True is not a whole number"),
+        (
+            lambda: bucketize([1], np.array(5)),
+            r"boundaries must be a list of numbers, not array\(5\)",
+        ),
+        (
+            lambda: label_encode([1], np.array([[5]])),
+            r"the vocabulary must be a list of whole numbers, not array",
+        ),
+        (
+            lambda: label_encode([1], [np.bool_(True)]),
+            "vocabulary entry True is not a whole number",
+        ),
         (lambda: bucketize([1], "01"), "boundaries must be a list of numbers, not '01'"),
-        (lambda: bucketize([1], [0, 1], "best"), "mode must be one of separate, published, not 'best'"),
+        (
+            lambda: bucketize([1], [0, 1], "best"),
+            "mode must be one of separate, published, not 'best'",
+        ),
         (lambda: label_encode([], [1]), "label_encode: no values"),
         (lambda: label_encode([1.0], [1]), "label_encode: values are float64, not integers"),
         (lambda: label_encode([2**63], [1]), "values beyond int64"),
         (lambda: label_encode([1], []), "the vocabulary has 0 entries"),
         (lambda: label_encode([1], [1.0]), "vocabulary entry 1.0 is not a whole number"),
-        (lambda: label_encode([1], [2**63]), "vocabulary entry 9223372036854775808 is beyond int64"),
-        (lambda: label_encode([1], [MISSING]), "vocabulary entry -2147483648 means missing: leave it out"),
-        (lambda: label_encode([1], {1}), r"the vocabulary must be a list of whole numbers, not \{1\}"),
-        (lambda: Bucketize("1f", "candidate", "1", (0, 1)), "encoder name '1f' cannot name a tensor"),
+        (
+            lambda: label_encode([1], [2**63]),
+            "vocabulary entry 9223372036854775808 is beyond int64",
+        ),
+        (
+            lambda: label_encode([1], [MISSING]),
+            "vocabulary entry -2147483648 means missing: leave it out",
+        ),
+        (
+            lambda: label_encode([1], {1}),
+            r"the vocabulary must be a list of whole numbers, not \{1\}",
+        ),
+        (
+            lambda: Bucketize("1f", "candidate", "1", (0, 1)),
+            "encoder name '1f' cannot name a tensor",
+        ),
         (
             lambda: Bucketize("f", "cross", "1", (0, 1)),
             "encoder f: source must be one of last_click, candidate, not 'c",
@@ -280,17 +389,32 @@ def test_the_first_of_repeated_entries_counts():
             lambda: LabelEncode("f", "candidate", 1, (0, 1)),
             "encoder f: a field id is text of 1 to 100 characters, not 1",
         ),
-        (lambda: LabelEncode("f", "candidate", "1", ("5",)), "encoder f: vocabulary entry '5' is not a whole number"),
+        (
+            lambda: LabelEncode("f", "candidate", "1", ("5",)),
+            "encoder f: vocabulary entry '5' is not a whole number",
+        ),
         (
             lambda: Plain("f", "candidate", "1", 0),
             "encoder f: count must be a whole number from 1 to 2,147,483,645, not 0",
         ),
-        (lambda: Plain("f", "candidate", "1", 2**31), "not 2147483648: label-encode ids that are larger"),
+        (
+            lambda: Plain("f", "candidate", "1", 2**31),
+            "not 2147483648: label-encode ids that are larger",
+        ),
         (lambda: Equal("f", "1", ""), "a field id is text of 1 to 100 characters, not ''"),
-        (lambda: Equal("f", "1", "1", "candidate"), "encoder f: source must be cross, not 'candidate'"),
+        (
+            lambda: Equal("f", "1", "1", "candidate"),
+            "encoder f: source must be cross, not 'candidate'",
+        ),
         (lambda: Encoding([]), "at least one encoder"),
-        (lambda: Encoding(SMALL.encoders + SMALL.encoders[:1]), "encoder f1 is there more than once"),
-        (lambda: Encoding(SMALL.encoders, "best"), "mode must be one of separate, published, not 'best'"),
+        (
+            lambda: Encoding(SMALL.encoders + SMALL.encoders[:1]),
+            "encoder f1 is there more than once",
+        ),
+        (
+            lambda: Encoding(SMALL.encoders, "best"),
+            "mode must be one of separate, published, not 'best'",
+        ),
         (lambda: Encoding([1]), "1 is no encoder; there is: bucketize, label_encode, plain, equal"),
     ],
 )
@@ -314,9 +438,18 @@ BAD_SESSIONS = {
     "None": (None, "must be an object with last_click and resort_list, not None"),
     "a field twice": ('{"a": {"5": "1", "5": "2"}}', "'5' is there twice in one object"),
     "nothing": ({}, "the session has no last_click .it has nothing"),
-    "no last click": ({"resort_list": []}, "the session has no last_click .it has 'resort_list'.: it needs"),
-    "no list": ({"last_click": RAW["last_click"]}, "the session has no resort_list .it has 'last_click'."),
-    "last click null": (_session(lambda r: r.update(last_click=None)), "last_click must be an object with info_id and"),
+    "no last click": (
+        {"resort_list": []},
+        "the session has no last_click .it has 'resort_list'.: it needs",
+    ),
+    "no list": (
+        {"last_click": RAW["last_click"]},
+        "the session has no resort_list .it has 'last_click'.",
+    ),
+    "last click null": (
+        _session(lambda r: r.update(last_click=None)),
+        "last_click must be an object with info_id and",
+    ),
     "list is an object": (
         _session(lambda r: r.update(resort_list={})),
         r"resort_list must be a list of posts, not \{\}",
@@ -325,15 +458,24 @@ BAD_SESSIONS = {
         _session(lambda r: r["resort_list"].append("9")),
         r"resort_list\[3\] must be an object .* not '9'",
     ),
-    "no id": (_session(lambda r: r["resort_list"][1].pop("info_id")), r"resort_list\[1\].info_id is missing or null"),
+    "no id": (
+        _session(lambda r: r["resort_list"][1].pop("info_id")),
+        r"resort_list\[1\].info_id is missing or null",
+    ),
     "id is a number": (
         _session(lambda r: r["resort_list"][1].update(info_id=9)),
         r"resort_list\[1\].info_id is the number 9: write it as text, some parsers lose digits",
     ),
-    "id is empty": (_session(lambda r: r["last_click"].update(info_id="")), "last_click.info_id is '': .* not empty"),
+    "id is empty": (
+        _session(lambda r: r["last_click"].update(info_id="")),
+        "last_click.info_id is '': .* not empty",
+    ),
     "id twice": (
         _session(lambda r: r["resort_list"][2].update(info_id="12")),
-        r"info_id '12' is there twice, as resort_list\[0\] and resort_list\[2\]: list each post once",
+        (
+            r"info_id '12' is there twice, as resort_list\[0\] and resort_list\[2\]: list each post"
+            r" once"
+        ),
     ),
     "no feature": (
         _session(lambda r: r["last_click"].pop("feature")),
@@ -351,9 +493,15 @@ NOT_FOR_PHONES = {
     "UTF-16": (_TEXT.encode("utf-16"), "can't decode"),
     "UTF-16 without a mark": (_TEXT.encode("utf-16-le"), "Expecting"),
     "UTF-32": (_TEXT.encode("utf-32"), "can't decode"),
-    "half of a pair as bytes": (_TEXT.encode().replace(b'"887"', b'"\xed\xa0\x80"'), "can't decode"),
+    "half of a pair as bytes": (
+        _TEXT.encode().replace(b'"887"', b'"\xed\xa0\x80"'),
+        "can't decode",
+    ),
     "half of a pair in text": (_TEXT.replace('"887"', '"\ud800"'), "surrogates not allowed"),
-    "a deep field": (_TEXT[:-1] + ', "more": ' + "[" * 64 + "]" * 64 + "}", "nested deeper than 64"),
+    "a deep field": (
+        _TEXT[:-1] + ', "more": ' + "[" * 64 + "]" * 64 + "}",
+        "nested deeper than 64",
+    ),
     "too long": (b" " * (1 << 26) + _TEXT.encode(), "67,1.* bytes, at most 67,108,864 are read"),
 }
 """What Python's own parser reads, or read once, and a phone refuses."""
@@ -369,7 +517,11 @@ def test_what_phones_refuse_is_refused_here_in_one_line(fault):
 
 def test_an_escaped_half_of_a_pair_and_nesting_of_64_are_read():
     raw = _TEXT.replace('"887"', r'"\ud800"')[:-1] + ', "more": ' + "[" * 63 + "]" * 63 + "}"
-    assert features.read(raw).last_click["800026"] == features.read(raw.encode()).last_click["800026"] == "\ud800"
+    assert (
+        features.read(raw).last_click["800026"]
+        == features.read(raw.encode()).last_click["800026"]
+        == "\ud800"
+    )
 
 
 def test_a_key_that_is_there_twice_among_many_is_found_at_once():
@@ -395,7 +547,11 @@ BAD_VALUES = {
 @pytest.mark.parametrize("fault", BAD_SESSIONS)
 def test_bad_sessions_are_refused_with_the_reason(fault):
     raw, message = BAD_SESSIONS[fault]
-    for call in (features.read, lambda r: features.assemble(SMALL, r), lambda r: features.rerank(r, [])):
+    for call in (
+        features.read,
+        lambda r: features.assemble(SMALL, r),
+        lambda r: features.rerank(r, []),
+    ):
         with pytest.raises(BadInput, match=message):
             call(raw)
     with pytest.raises(BadInput, match="session 1: .*" + message):
@@ -407,8 +563,14 @@ def test_fields_that_are_not_text_are_refused_where_they_are(fault):
     value, message = BAD_VALUES[fault]
     last = _session(lambda r: r["last_click"]["feature"].update({"800026": value}))
     candidate = _session(lambda r: r["resort_list"][2]["feature"].update({"800031": value}))
-    every = _session(lambda r: [post["feature"].update({"800031": value}) for post in r["resort_list"]])
-    for raw, where in ((last, "last_click"), (candidate, "resort_list[2]"), (every, "resort_list[0]")):
+    every = _session(
+        lambda r: [post["feature"].update({"800031": value}) for post in r["resort_list"]]
+    )
+    for raw, where in (
+        (last, "last_click"),
+        (candidate, "resort_list[2]"),
+        (every, "resort_list[0]"),
+    ):
         field = "800026" if raw is last else "800031"
         place = re.escape(f"{where}.feature['{field}'] ") + message
         with pytest.raises(BadInput, match=place):
@@ -419,7 +581,11 @@ def test_fields_that_are_not_text_are_refused_where_they_are(fault):
 
 def test_what_the_encoding_does_not_read_is_ignored():
     more = _session(
-        lambda r: [r.update(scene=1), r["last_click"]["feature"].update(new=[1]), r["last_click"].update(a=1)]
+        lambda r: [
+            r.update(scene=1),
+            r["last_click"]["feature"].update(new=[1]),
+            r["last_click"].update(a=1),
+        ]
     )
     assert _lists(features.assemble(SMALL, more)) == _lists(features.assemble(SMALL, RAW))
 
@@ -432,7 +598,9 @@ def test_any_number_of_candidates(n):
     inputs = features.assemble(SMALL, json.dumps(raw))
     assert all(array.shape == (n, 1) and array.flags.c_contiguous for array in inputs.values())
     assert _lists(inputs) == reference.assemble(SMALL.to_json(), raw)
-    assert features.rerank(raw, np.arange(n, dtype=np.float32)) == [str(i) for i in reversed(range(n))]
+    assert features.rerank(raw, np.arange(n, dtype=np.float32)) == [
+        str(i) for i in reversed(range(n))
+    ]
 
 
 def test_a_table_without_rows_gives_inputs_without_rows():
@@ -454,14 +622,29 @@ def test_a_column_that_is_not_there_is_missing():
     "table, message",
     [
         ({}, "the table has none of the encoding's columns .last_click_800026, candidate_800031"),
-        ({"candidate_800031": ["5"], "last_click_800026": ["5", "6"]}, "column .* has . rows, the table has .$"),
-        ({"candidate_800031": [5.0, None]}, "column candidate_800031 holds double, ids are whole numbers: read it as"),
+        (
+            {"candidate_800031": ["5"], "last_click_800026": ["5", "6"]},
+            "column .* has . rows, the table has .$",
+        ),
+        (
+            {"candidate_800031": [5.0, None]},
+            "column candidate_800031 holds double, ids are whole numbers: read it as",
+        ),
         ({"candidate_800031": [True]}, "column candidate_800031 holds bool, ids are whole numbers"),
         ({"last_click_800026": [True]}, "column last_click_800026 holds bool, which is no number"),
-        ({"candidate_800031": ["5", 5]}, "column candidate_800031 cannot be read .* one type a column"),
+        (
+            {"candidate_800031": ["5", 5]},
+            "column candidate_800031 cannot be read .* one type a column",
+        ),
         ({"candidate_800031": [2**70]}, "column candidate_800031 cannot be read"),
-        ({"candidate_800031": np.array([2**63], np.uint64)}, "column candidate_800031 holds values beyond int64"),
-        ({"candidate_800031": np.zeros((2, 1), int)}, "column candidate_800031 cannot be read .*1-dimensional"),
+        (
+            {"candidate_800031": np.array([2**63], np.uint64)},
+            "column candidate_800031 holds values beyond int64",
+        ),
+        (
+            {"candidate_800031": np.zeros((2, 1), int)},
+            "column candidate_800031 cannot be read .*1-dimensional",
+        ),
         ({"candidate_800031": 5}, "column candidate_800031 cannot be read"),
     ],
 )
@@ -504,13 +687,18 @@ def test_fitted_boundaries_split_the_data_into_equal_parts():
 
 
 def test_few_different_values_get_a_bucket_each():
-    encoding = features.fit({"candidate_1": ["0", "1", "0.5", None, "x"] * 5}, [FitBuckets("f", "candidate", "1")])
+    encoding = features.fit(
+        {"candidate_1": ["0", "1", "0.5", None, "x"] * 5}, [FitBuckets("f", "candidate", "1")]
+    )
     assert encoding.encoders[0].boundaries == (0.0, 0.5, 1.0)
 
 
 def test_fitted_vocabularies_are_ordered_by_frequency_then_value():
     ids = [3] * 5 + [-9] * 5 + [2**60] * 9 + [4] * 2 + [MISSING] * 50
-    plan = [FitVocabulary("l", "candidate", "1", floor=3), FitVocabulary("m", "candidate", "1", floor=1, most=3)]
+    plan = [
+        FitVocabulary("l", "candidate", "1", floor=3),
+        FitVocabulary("m", "candidate", "1", floor=1, most=3),
+    ]
     given = Plain("p", "candidate", "2", 3)
     for column in (ids, [str(i) for i in ids], ids[::-1]):
         encoding = features.fit({"candidate_1": column}, [*plan, given], mode="published")
@@ -522,12 +710,18 @@ def test_fitted_vocabularies_are_ordered_by_frequency_then_value():
 @pytest.mark.parametrize(
     "plan, message",
     [
-        (FitBuckets("f", "candidate", "9"), "encoder f: the table has no column candidate_9 .did you mean candidate_"),
+        (
+            FitBuckets("f", "candidate", "9"),
+            "encoder f: the table has no column candidate_9 .did you mean candidate_",
+        ),
         (
             FitBuckets("f", "candidate", "1"),
             "candidate_1 does not give two boundaries, all quantiles of its 9 numbers are 4",
         ),
-        (FitBuckets("f", "candidate", "2", 4), "ask for more buckets than 4, label-encode it, give a Bucketize"),
+        (
+            FitBuckets("f", "candidate", "2", 4),
+            "ask for more buckets than 4, label-encode it, give a Bucketize",
+        ),
         (FitBuckets("f", "candidate", "3"), "it holds no numbers"),
         (
             FitVocabulary("f", "candidate", "1", 10),
@@ -538,13 +732,18 @@ def test_fitted_vocabularies_are_ordered_by_frequency_then_value():
     ],
 )
 def test_fields_that_cannot_be_fitted_are_named(plan, message):
-    table = {"candidate_1": ["4"] * 9, "candidate_2": [0] * 95 + list(range(5)), "candidate_3": ["x", None]}
+    table = {
+        "candidate_1": ["4"] * 9,
+        "candidate_2": [0] * 95 + list(range(5)),
+        "candidate_3": ["x", None],
+    }
     with pytest.raises(BadInput, match=message):
         features.fit(table, [plan])
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: FitBuckets("f", "candidate", "1", 1), lambda: FitVocabulary("f", "c", "1", 0.5)]
+    "make",
+    [lambda: FitBuckets("f", "candidate", "1", 1), lambda: FitVocabulary("f", "c", "1", 0.5)],
 )
 def test_plans_out_of_range_are_refused(make):
     with pytest.raises(BadInput, match="encoder f: .* must be a whole number of at least"):
@@ -566,18 +765,33 @@ def test_an_encoding_comes_back_from_its_file(tmp_path):
     "change, message",
     [
         (lambda c: c.update(format=2), "the encoding's format is 2, this version reads 1"),
-        (lambda c: (c.clear(), c.update(format=2, new=1)), "the encoding's format is 2, this version reads 1"),
+        (
+            lambda c: (c.clear(), c.update(format=2, new=1)),
+            "the encoding's format is 2, this version reads 1",
+        ),
         (lambda c: c.pop("format"), "the encoding's format is None, this version reads 1"),
-        (lambda c: c.update(missing=0), "the encoding's missing is 0, this version reads -2147483648"),
+        (
+            lambda c: c.update(missing=0),
+            "the encoding's missing is 0, this version reads -2147483648",
+        ),
         (lambda c: c.pop("mode"), "the encoding has no mode"),
         (lambda c: c.update(mod="x"), "the encoding has an unknown 'mod' .did you mean mode"),
         (lambda c: c.update(encoders={}), r"encoders must be a list, not \{\}"),
         (lambda c: c["encoders"].append(1), "encoder number 4 must be an object, not 1"),
-        (lambda c: c["encoders"][0].update(kind="bucketise"), "number 0: kind must be one of .*did you mean bucketize"),
+        (
+            lambda c: c["encoders"][0].update(kind="bucketise"),
+            "number 0: kind must be one of .*did you mean bucketize",
+        ),
         (lambda c: c["encoders"][0].update(kind=[]), r"kind must be one of .* not \[\]"),
         (lambda c: c["encoders"][1].pop("field"), "encoder number 1 .label_encode. has no field"),
-        (lambda c: c["encoders"][1].update(boundaries=[]), "number 1 .label_encode. has an unknown 'boundaries'"),
-        (lambda c: c["encoders"][0].update(boundaries=[3, 1]), "encoder f1: boundary 1.0 follows 3.0"),
+        (
+            lambda c: c["encoders"][1].update(boundaries=[]),
+            "number 1 .label_encode. has an unknown 'boundaries'",
+        ),
+        (
+            lambda c: c["encoders"][0].update(boundaries=[3, 1]),
+            "encoder f1: boundary 1.0 follows 3.0",
+        ),
     ],
 )
 def test_a_damaged_encoding_is_refused_with_the_reason(tmp_path, change, message):
@@ -589,7 +803,9 @@ def test_a_damaged_encoding_is_refused_with_the_reason(tmp_path, change, message
         features.load(path)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff", b"[" * 100_000, b"1" * 5000, "folder"])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"{", b"\xff", b"[" * 100_000, b"1" * 5000, "folder"]
+)
 def test_a_file_that_is_not_json_is_damaged(tmp_path, content):
     path = tmp_path / "features.json"
     if isinstance(content, bytes):
@@ -609,7 +825,13 @@ def test_a_file_that_is_too_long_is_not_read(tmp_path, monkeypatch):
 
 def _places(value, path=()):
     yield path
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    for key, inner in (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    ):
         yield from _places(inner, (*path, key))
 
 
@@ -648,7 +870,11 @@ def test_no_mutation_of_an_encoding_fails_in_another_way(tmp_path):
             inner.reverse()
         text = json.dumps(content).encode()
         cut = rng.randrange(len(text))
-        path.write_bytes(text if rng.random() < 0.8 else text[:cut] + bytes([rng.randrange(256)]) + text[cut + 1 :])
+        path.write_bytes(
+            text
+            if rng.random() < 0.8
+            else text[:cut] + bytes([rng.randrange(256)]) + text[cut + 1 :]
+        )
         try:
             encoding = features.load(path)
         except (BadInput, DamagedFile):

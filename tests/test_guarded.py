@@ -1,4 +1,6 @@
-"""Model files that crash, hang, or ask for all memory when they are scored: real ones, which open without a fault."""
+"""Model files that crash, hang, or ask for all memory when they are scored: real ones, which open
+without a fault.
+"""
 
 import numpy as np
 import pandas as pd
@@ -17,8 +19,12 @@ from helpers.tasks import Truth
 from helpers.tasks.ranking import RANKING
 
 SCORE = Tensor("score", "score", (Dimension("score", ""),))
-IDS = Schema("ids", (Tensor("user", "user", (Dimension("id", "", -(2**31), 2**31 - 1),), "int32"),), (SCORE,))
-ROW = Schema("row", (Tensor("x", "item", tuple(Dimension(f"x{i}", "") for i in range(4))),), (SCORE,))
+IDS = Schema(
+    "ids", (Tensor("user", "user", (Dimension("id", "", -(2**31), 2**31 - 1),), "int32"),), (SCORE,)
+)
+ROW = Schema(
+    "row", (Tensor("x", "item", tuple(Dimension(f"x{i}", "") for i in range(4))),), (SCORE,)
+)
 ROWS = 400
 
 
@@ -36,7 +42,9 @@ def _save(schema, layer, path):
 
 @pytest.fixture(scope="module")
 def crashing(tmp_path_factory):
-    """A division of integers, by zero where the input is -1: LiteRT refuses it, MNN lets the processor do so."""
+    """A division of integers, by zero where the input is -1: LiteRT refuses it, MNN lets the
+    processor do so.
+    """
     import keras
     import tensorflow as tf
 
@@ -88,7 +96,10 @@ def _reference(inputs) -> parity.Reference:
     rng = np.random.default_rng(0)
     scores = rng.random((ROWS, 1), dtype=np.float32)
     return parity.Reference(
-        RANKING, inputs, {SCORE.name: scores}, Truth((scores[:, 0] > 0.5).astype(np.int8), np.arange(ROWS) // 20)
+        RANKING,
+        inputs,
+        {SCORE.name: scores},
+        Truth((scores[:, 0] > 0.5).astype(np.int8), np.arange(ROWS) // 20),
     )
 
 
@@ -102,8 +113,12 @@ ONES = {"x": np.ones((ROWS, 4), np.float32)}
 
 def test_a_crash_while_scoring_is_an_error_with_file_and_signal(crashing, far):
     model = runtimes.open_model(crashing, IDS)
-    assert model.score({"user": np.array([[3]], np.int32)}).shape == (1, 1), "it opens, and scores other rows"
-    with pytest.raises(DamagedFile, match=r"divide\.mnn .* ended the process \(Floating point exception\)"):
+    assert model.score({"user": np.array([[3]], np.int32)}).shape == (1, 1), (
+        "it opens, and scores other rows"
+    )
+    with pytest.raises(
+        DamagedFile, match=r"divide\.mnn .* ended the process \(Floating point exception\)"
+    ):
         model.score(far)
     with pytest.raises(DamagedFile, match="divide.mnn"):
         model.score(far)
@@ -113,12 +128,19 @@ def test_a_crash_is_a_verdict_and_the_other_files_are_judged(crashing, far, trai
     files = {"mnn crashing": crashing, "mnn fp32": crashing}
     parities, scores = parity.examine_files(files, IDS, _reference(far))
     for found in parities.values():
-        assert found.verdict == "broken" and "divide.mnn" in found.reason and "Floating point exception" in found.reason
+        assert (
+            found.verdict == "broken"
+            and "divide.mnn" in found.reason
+            and "Floating point exception" in found.reason
+        )
     assert scores == {}
     good = {"mnn fp32": trained.files["fp32.mnn"], "litert gone": trained.folder / "gone.tflite"}
     parities, scores = parity.examine_files(good, ranking.schema, trained.reference)
     assert parities["mnn fp32"].verdict == "same" and list(scores) == ["mnn fp32"]
-    assert parities["litert gone"].verdict == "broken" and "there is no file" in parities["litert gone"].reason
+    assert (
+        parities["litert gone"].verdict == "broken"
+        and "there is no file" in parities["litert gone"].reason
+    )
     np.testing.assert_allclose(scores["mnn fp32"], trained.reference.scores, rtol=0, atol=1e-6)
 
 
@@ -128,14 +150,20 @@ def test_a_hang_is_ended_and_is_a_verdict(endless, monkeypatch):
     with runtimes.open_model(endless, ROW) as model:
         assert np.isfinite(model.score({"x": np.zeros((3, 4), np.float32)})).all()
         found = parity.examine(model, _reference(ONES))
-        assert found.verdict == "broken" and "endless.tflite" in found.reason and "no answer in 1 s" in found.reason
+        assert (
+            found.verdict == "broken"
+            and "endless.tflite" in found.reason
+            and "no answer in 1 s" in found.reason
+        )
 
 
 def test_memory_has_a_limit(hungry, monkeypatch):
     """6.4 GB for 400 rows, which this machine may well have."""
     monkeypatch.setattr(guarded, "MEMORY_BYTES", 2 << 30)
     with runtimes.open_model(hungry, ROW) as model:
-        assert model.score({"x": np.full((3, 4), 1, np.float32)}).shape == (3, 1), "48 MB are no fault"
+        assert model.score({"x": np.full((3, 4), 1, np.float32)}).shape == (3, 1), (
+            "48 MB are no fault"
+        )
         found = parity.examine(model, _reference(ONES))
     assert found.verdict == "broken" and "hungry.tflite" in found.reason
 
@@ -171,7 +199,9 @@ def test_a_file_that_crashes_while_it_is_timed_is_left_out(crashing):
     blocks, memory, failed = latency.measure(files, IDS, good, **options)
     assert failed == {} and set(memory.index) == {*files, *latency.AGAIN}
     options["reference"] = "mnn fp32"
-    with pytest.raises(DamagedFile, match="mnn fp32, which all others are held against, cannot be timed"):
+    with pytest.raises(
+        DamagedFile, match="mnn fp32, which all others are held against, cannot be timed"
+    ):
         latency.measure({"mnn fp32": crashing}, IDS, bad, **options)
 
 
@@ -179,7 +209,10 @@ def test_the_comparison_goes_on_without_what_could_not_be_made_or_scored(crashin
     files = {"tflite/fp32.tflite": trained.files["fp32.tflite"], "mnn/fp32.mnn": crashing}
     judged = {"litert fp32": trained.reference.judge(trained.reference.outputs)}
     judged |= parity.examine_files({"mnn fp32": crashing}, IDS, _reference(far))[0]
-    rows = [("litert fp32", 1, mode, 1, 10.0, 12.0, 1.0, 1.0, 1.0, 0.1, "no difference") for mode in latency.MODES]
+    rows = [
+        ("litert fp32", 1, mode, 1, 10.0, 12.0, 1.0, 1.0, 1.0, 0.1, "no difference")
+        for mode in latency.MODES
+    ]
     names = [
         "variant",
         "batch",
@@ -195,10 +228,15 @@ def test_the_comparison_goes_on_without_what_could_not_be_made_or_scored(crashin
     ]
     summary = pd.DataFrame(rows, columns=names).set_index(["variant", "batch", "mode", "threads"])
     missing = pd.DataFrame({"reason": ["MNN does not have X"]}, index=["mnn fp16"])
-    table = comparison.build(RANKING, files, judged, summary, pd.Series({"litert fp32": 5.0}), missing)
+    table = comparison.build(
+        RANKING, files, judged, summary, pd.Series({"litert fp32": 5.0}), missing
+    )
     assert table["verdict"].tolist() == ["same", "broken", comparison.NOT_MADE]
     assert table["latency_us"].notna().tolist() == [True, False, False]
-    assert table["reason"].iloc[2] == "MNN does not have X" and comparison.latency_label(table) == "LiteRT fp32"
+    assert (
+        table["reason"].iloc[2] == "MNN does not have X"
+        and comparison.latency_label(table) == "LiteRT fp32"
+    )
     assert comparison.latency_reference(judged) == "litert fp32"
     without = {
         "keras fp32": judged["litert fp32"],

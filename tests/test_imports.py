@@ -33,7 +33,9 @@ FLOORS = [
 
 
 def _python(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
 
 
 def _seconds(code: str) -> float:
@@ -50,14 +52,20 @@ def test_importing_helpers_takes_under_three_tenths_of_a_second():
 
 
 def test_tensorflow_computes_without_onednn_whoever_imports_it():
-    """Keras may be imported before `helpers.quiet.tensorflow` is called; TensorFlow before helpers is told."""
-    environment = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    """Keras may be imported before `helpers.quiet.tensorflow` is called; TensorFlow before helpers
+    is told.
+    """
+    environment = {
+        name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"
+    }
     look = "import os, helpers.quiet; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
     first = "import sys; sys.modules['tensorflow'] = sys\n"
 
     def run(code: str, **more: str) -> subprocess.CompletedProcess:
         command = [sys.executable, "-c", code]
-        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment | more)
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, env=environment | more
+        )
 
     assert run(look).stdout.split() == ["0"]
     assert run(look).stderr == ""
@@ -118,14 +126,22 @@ def test_imports_run_downwards():
         if here == "__init__":
             continue
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "helpers":
+            if (
+                isinstance(node, ast.ImportFrom)
+                and node.module
+                and node.module.split(".")[0] == "helpers"
+            ):
                 parts = node.module.split(".")
                 targets = (
                     [parts[1]]
                     if len(parts) > 1
                     else [alias.name for alias in node.names if not alias.name.startswith("__")]
                 )
-                wrong += [f"{path.name} imports {t}" for t in targets if t != here and _floor(t) >= _floor(here)]
+                wrong += [
+                    f"{path.name} imports {t}"
+                    for t in targets
+                    if t != here and _floor(t) >= _floor(here)
+                ]
     assert wrong == []
 
 
@@ -135,11 +151,17 @@ def test_no_stage_runtime_or_report_names_a_study():
     assert "ranking" in tasks.NAMES, "a study and a task of one name"
     for path in SOURCE.rglob("*.py"):
         if "studies" not in path.parts and path.name != "cli.py":
-            words = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+            words = {
+                node.value
+                for node in ast.walk(ast.parse(path.read_text()))
+                if isinstance(node, ast.Constant)
+            }
             assert not words & (set(studies.names()) - set(tasks.NAMES)), path
     for path in NOTEBOOKS.glob("0[1-6]_*.ipynb"):
         cells = [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
         for cell in cells:
             if "parameters" not in cell["metadata"].get("tags", []):
                 source = "".join(cell["source"])
-                assert not any(f'"{name}"' in source for name in set(studies.names()) - set(tasks.NAMES)), path
+                assert not any(
+                    f'"{name}"' in source for name in set(studies.names()) - set(tasks.NAMES)
+                ), path

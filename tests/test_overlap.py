@@ -12,12 +12,17 @@ def _outcome(splits) -> str:
     return outcome(lambda: overlap.check_separate(splits))
 
 
-def _with_replacement(rng, table: np.ndarray, share: float, sizes=(5000, 5000), positives=0.3) -> dict:
+def _with_replacement(
+    rng, table: np.ndarray, share: float, sizes=(5000, 5000), positives=0.3
+) -> dict:
     """Two samples with replacement from one table; a share of the second is in the first."""
     rows = int(-sizes[0] / np.log(1 - share))
     labels = (rng.random(rows) < positives).astype(np.int8)
     drawn = [rng.integers(0, rows, size) for size in sizes]
-    return {n: split(table[i], rng, labels=labels[i]) for n, i in zip(("train", "test"), drawn, strict=True)}
+    return {
+        n: split(table[i], rng, labels=labels[i])
+        for n, i in zip(("train", "test"), drawn, strict=True)
+    }
 
 
 @pytest.mark.parametrize("share", [0.5, 0.2, 0.05])
@@ -30,7 +35,9 @@ def test_samples_with_replacement_from_one_table_are_refused(share, kind):
         if "flag" in kind:
             table[:, 1] = table[:, 1] > 0
         for positives in (0.3, 0.02):
-            drawn = _with_replacement(rng, table.round(3) if "digits" in kind else table, share, positives=positives)
+            drawn = _with_replacement(
+                rng, table.round(3) if "digits" in kind else table, share, positives=positives
+            )
             assert _outcome(drawn) == "refuses"
             assert _outcome({name: inputs for name, (inputs, *_) in drawn.items()}) == "refuses"
 
@@ -54,12 +61,18 @@ def test_sessions_drawn_with_replacement_are_refused(ranking, by):
 
 
 @pytest.mark.parametrize("kind", ["ids", "two inputs", "one input"])
-@pytest.mark.parametrize(("users", "items", "requests"), [(5, 20, 10), (20, 50, 10), (20, 50, 50), (100, 100, 10)])
+@pytest.mark.parametrize(
+    ("users", "items", "requests"), [(5, 20, 10), (20, 50, 10), (20, 50, 50), (100, 100, 10)]
+)
 def test_users_who_meet_items_again_are_sound(users, items, requests, kind):
     said = []
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        said.append(_outcome({name: sessions(rng, users, items, requests, kind) for name in ("train", "test")}))
+        said.append(
+            _outcome(
+                {name: sessions(rng, users, items, requests, kind) for name in ("train", "test")}
+            )
+        )
     assert "refuses" not in said and said.count("warns") <= 2, said
 
 
@@ -89,7 +102,10 @@ def test_coarse_rows_may_repeat_by_chance(values, columns, sizes):
     said = []
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        drawn = {n: rng.integers(0, values, (s, columns)) for n, s in zip(("train", "test"), sizes, strict=True)}
+        drawn = {
+            n: rng.integers(0, values, (s, columns))
+            for n, s in zip(("train", "test"), sizes, strict=True)
+        }
         said.append(_outcome({name: {"x": x.astype(np.float32)} for name, x in drawn.items()}))
         said.append(_outcome({name: split(x, rng) for name, x in drawn.items()}))
     assert said.count("passes") >= 19 and "refuses" not in said, said
@@ -103,7 +119,10 @@ def test_a_catalogue_that_is_seen_again_is_at_most_warned_of(patterns, columns, 
     table = np.random.default_rng(99).normal(size=(patterns, columns)).astype(np.float32)
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        drawn = {name: rng.integers(0, patterns, size) for name, size in zip(("train", "test"), sizes, strict=True)}
+        drawn = {
+            name: rng.integers(0, patterns, size)
+            for name, size in zip(("train", "test"), sizes, strict=True)
+        }
         assert _outcome({name: split(table[i], rng) for name, i in drawn.items()}) != "refuses"
         if columns == 1:
             assert _outcome({name: {"x": table[i]} for name, i in drawn.items()}) != "refuses"

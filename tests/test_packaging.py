@@ -26,14 +26,17 @@ def _locked() -> dict[str, str]:
 def _declared() -> list[Requirement]:
     extras = PYPROJECT["project"]["optional-dependencies"].values()
     return [
-        Requirement(line) for line in [*PYPROJECT["project"]["dependencies"], *(r for extra in extras for r in extra)]
+        Requirement(line)
+        for line in [*PYPROJECT["project"]["dependencies"], *(r for extra in extras for r in extra)]
     ]
 
 
 def test_every_declared_dependency_is_locked_at_a_version_it_allows():
     locked = _locked()
     for requirement in _declared():
-        assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), requirement
+        assert requirement.specifier.contains(locked[canonicalize_name(requirement.name)]), (
+            requirement
+        )
 
 
 def test_lock_is_hashed_and_names_no_host():
@@ -50,7 +53,9 @@ def test_one_version_of_each_package_for_every_python():
 def test_this_environment_is_the_locked_one():
     locked = _locked()
     for requirement in _declared():
-        assert metadata.version(requirement.name) == locked[canonicalize_name(requirement.name)], requirement.name
+        assert metadata.version(requirement.name) == locked[canonicalize_name(requirement.name)], (
+            requirement.name
+        )
 
 
 def test_conda_installs_the_same_lock_for_the_same_pythons():
@@ -69,19 +74,39 @@ def test_wheels_for_linux_and_mac(platform, python, tmp_path):
     import sys
 
     uv = Path(sys.executable).parent / "uv"
-    command = [uv, "pip", "compile", "-q", PROJECT / "requirements.lock", "--no-deps", "--only-binary", ":all:"]
-    options = ["--python-platform", platform, "--python-version", python, "-o", tmp_path / "out.txt"]
+    command = [
+        uv,
+        "pip",
+        "compile",
+        "-q",
+        PROJECT / "requirements.lock",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+    ]
+    options = [
+        "--python-platform",
+        platform,
+        "--python-version",
+        python,
+        "-o",
+        tmp_path / "out.txt",
+    ]
     done = subprocess.run([*command, *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
 def test_the_licence_is_there_and_named():
-    assert PYPROJECT["project"]["license"] == "Apache-2.0" and PYPROJECT["project"]["license-files"] == ["LICENSE"]
+    assert PYPROJECT["project"]["license"] == "Apache-2.0" and PYPROJECT["project"][
+        "license-files"
+    ] == ["LICENSE"]
     assert "Apache License" in (PROJECT / "LICENSE").read_text(encoding="utf-8").splitlines()[1]
 
 
 def test_types_are_published():
-    """PEP 561: type checkers of users read this package's annotations only if this file is installed."""
+    """PEP 561: type checkers of users read this package's annotations only if this file is
+    installed.
+    """
     assert (PROJECT / "src/helpers/py.typed").is_file()
     assert "py.typed" in PYPROJECT["tool"]["setuptools"]["package-data"]["helpers"]
 
@@ -91,5 +116,8 @@ def test_every_template_is_packaged():
     patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["helpers"]
     packaged = {path for pattern in patterns for path in package.glob(pattern)}
     assert {
-        path for folder in ("templates", "bundle/headers") for path in (package / folder).rglob("*") if path.is_file()
+        path
+        for folder in ("templates", "bundle/headers")
+        for path in (package / folder).rglob("*")
+        if path.is_file()
     } <= packaged

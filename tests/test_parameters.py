@@ -48,7 +48,9 @@ def test_a_name_the_table_does_not_know_is_held_to_its_declared_type():
 @pytest.mark.parametrize(("name", "value"), [("epochs", 0), ("prefer", "size")])
 def test_an_error_quotes_the_help_of_the_notebook_where_it_is_known(name, value):
     declaration = parameters.Declared(name, type(value), value, "as the notebook says")
-    with pytest.raises(BadInput, match=rf"{name} must be .*, not {value!r} \(as the notebook says\)$"):
+    with pytest.raises(
+        BadInput, match=rf"{name} must be .*, not {value!r} \(as the notebook says\)$"
+    ):
         parameters.check(name, value, declaration)
     with pytest.raises(BadInput, match=rf"{name} must be .*, not {value!r}$"):
         parameters.check(name, value)
@@ -69,7 +71,9 @@ def test_a_command_survives_the_shell():
     address = "https://a.example/b?c=1&d='$HOME'"
     values = {"variant": "mnn fp16", "model_url": address, "batches": [1, 7], "rows": 1_000_001}
     command = parameters.command("ranking", "a,b=1", values)
-    echo = subprocess.run(["sh", "-c", f'printf "%s\\n" {command}'], capture_output=True, text=True, check=True)
+    echo = subprocess.run(
+        ["sh", "-c", f'printf "%s\\n" {command}'], capture_output=True, text=True, check=True
+    )
     words = ["workbench", "run", "ranking", "--run", "a,b=1"]
     for name, value in values.items():
         words += ["-p", f"{name}={value}"]

@@ -38,13 +38,18 @@ def test_label_correlations_draw_the_table():
 
 
 def test_personal_ranks_are_level_where_all_agree_and_cross_where_not(ranking):
-    utilities = {name: studies.cross_utility(ranking, name, users=6, items=5, seed=0) for name in ranking.sources}
+    utilities = {
+        name: studies.cross_utility(ranking, name, users=6, items=5, seed=0)
+        for name in ranking.sources
+    }
     simple, personalised = ranking_plots.personal_ranks(utilities).axes
     assert all(len(set(_points(line)[1])) == 1 for line in simple.lines)
     assert any(len(set(_points(line)[1])) > 1 for line in personalised.lines)
     for user in range(6):
         drawn = [_points(line)[1][user] for line in personalised.lines]
-        expected = [1 + (utilities["personalised"][user] > u).sum() for u in utilities["personalised"][user]]
+        expected = [
+            1 + (utilities["personalised"][user] > u).sum() for u in utilities["personalised"][user]
+        ]
         assert drawn == expected
 
 
@@ -76,20 +81,27 @@ def test_seed_spread_draws_every_run_their_mean_and_the_target():
     first, second = plots.seed_spread(histories, 0.973).axes
     drawn = [np.round(_points(line)[1], 9).tolist() for line in first.lines]
     assert drawn == [[0.7, 0.9], [0.8, 0.95], [0.75, 0.925], [0.973, 0.973]]
-    assert [ax.get_title(loc="left") for ax in (first, second)] == ["a", "b"] and first.get_ylim()[0] < 0.6
+    assert [ax.get_title(loc="left") for ax in (first, second)] == ["a", "b"] and first.get_ylim()[
+        0
+    ] < 0.6
 
 
 def test_grid_draws_means_and_intervals_in_order_of_the_parameter():
-    index = pd.MultiIndex.from_tuples([(16, 10), (16, 5), (4, 10), (4, 5)], names=["hidden_units", "epochs"])
+    index = pd.MultiIndex.from_tuples(
+        [(16, 10), (16, 5), (4, 10), (4, 5)], names=["hidden_units", "epochs"]
+    )
     table = pd.DataFrame(
-        {"mean": [0.9, 0.8, 0.7, 0.6], "low": [0.85, 0.7, 0.6, 0.5], "high": [0.95, 0.9, 0.8, 0.7]}, index=index
+        {"mean": [0.9, 0.8, 0.7, 0.6], "low": [0.85, 0.7, 0.6, 0.5], "high": [0.95, 0.9, 0.8, 0.7]},
+        index=index,
     )
     (ax,) = plots.grid(table, 0.973, ylabel="accuracy").axes
     assert [text.get_text() for text in ax.get_xticklabels()] == ["5", "10"]
     drawn = {bars.get_label(): bars for bars in ax.containers}
     assert np.allclose(drawn["4 hidden units"].lines[0].get_ydata(), [0.6, 0.7])
     (segments,) = drawn["16 hidden units"].lines[2]
-    assert np.allclose([segment[:, 1] for segment in segments.get_segments()], [[0.7, 0.9], [0.85, 0.95]])
+    assert np.allclose(
+        [segment[:, 1] for segment in segments.get_segments()], [[0.7, 0.9], [0.85, 0.95]]
+    )
 
 
 def test_precision_by_size_has_a_row_a_file_from_the_smallest():
@@ -136,7 +148,9 @@ def _summary() -> pd.DataFrame:
         [["keras fp32", "litert fp32", "mnn int8", *latency.AGAIN], [1, 64], ["copy_and_run"], [1]],
         names=["variant", "batch", "mode", "threads"],
     )
-    table = pd.DataFrame({"ratio": 1.0, "ratio_low": 0.9, "ratio_high": 1.1, "floor": 0.25}, index=index)
+    table = pd.DataFrame(
+        {"ratio": 1.0, "ratio_low": 0.9, "ratio_high": 1.1, "floor": 0.25}, index=index
+    )
     table["verdict"] = "no difference"
     table.loc[("mnn int8", 64, "copy_and_run", 1)] = [2.0, 1.8, 2.2, 0.25, "slower"]
     return table
@@ -155,8 +169,12 @@ def test_latency_draws_ratios_their_intervals_and_the_floor():
 
 def test_warm_up_draws_each_round_by_the_files_own_median():
     rows = [("a", 1, "copy_and_run", 1, 1, r, t) for r, t in enumerate([9.0, 2.0, 4.0, 6.0])]
-    rows += [("b", 1, "copy_and_run", 1, 1, r, 1.0) for r in range(4)] + [("a", 64, "copy_and_run", 1, 1, 0, 5.0)]
-    blocks = pd.DataFrame(rows, columns=["variant", "batch", "mode", "threads", "process", "round", "microseconds"])
+    rows += [("b", 1, "copy_and_run", 1, 1, r, 1.0) for r in range(4)] + [
+        ("a", 64, "copy_and_run", 1, 1, 0, 5.0)
+    ]
+    blocks = pd.DataFrame(
+        rows, columns=["variant", "batch", "mode", "threads", "process", "round", "microseconds"]
+    )
     (ax,) = plots.warm_up(blocks).axes
     assert [_points(line)[1].tolist() for line in ax.lines] == [[2.25, 0.5, 1.0, 1.5], [1.0] * 4]
 
@@ -174,12 +192,27 @@ def test_pareto_draws_what_each_file_costs_and_marks_the_recommended():
         },
         index=["mnn fp32", "litert int8", "litert int4"],
     )
-    size, loss, time = plots.pareto(table, "a", {"bytes": 4500, "loss": None, "latency_ratio": None}).axes
-    assert [label.get_text() for label in size.get_yticklabels()] == ["litert int8", "litert int4", "mnn fp32"]
-    assert [_points(line)[0].tolist() for line in size.lines] == [[3000], [4000], [5000], [4500, 4500]]
+    size, loss, time = plots.pareto(
+        table, "a", {"bytes": 4500, "loss": None, "latency_ratio": None}
+    ).axes
+    assert [label.get_text() for label in size.get_yticklabels()] == [
+        "litert int8",
+        "litert int4",
+        "mnn fp32",
+    ]
+    assert [_points(line)[0].tolist() for line in size.lines] == [
+        [3000],
+        [4000],
+        [5000],
+        [4500, 4500],
+    ]
     assert [line.get_marker() for line in time.lines[1::2]] == ["o", "x", "*"]
     assert [_points(line)[0].tolist() for line in time.lines[1::2]] == [[1.0], [1.2], [0.8]]
-    assert [_points(line)[0].tolist() for line in time.lines[::2]] == [[1.0, 1.0], [1.2, 1.4], [0.8, 0.9]]
+    assert [_points(line)[0].tolist() for line in time.lines[::2]] == [
+        [1.0, 1.0],
+        [1.2, 1.4],
+        [0.8, 0.9],
+    ]
     assert len(loss.lines) == 3
 
 
@@ -195,23 +228,43 @@ def test_native_latency_gives_python_the_rest():
         columns=["file", "runtime", "rows", "native_us", "python_us"],
     )
     (ax,) = plots.native_latency(timed).axes
-    assert [bar.get_width() for bar in ax.patches] == [25, 150, 75, 0], "a slower C library leaves Python nothing"
+    assert [bar.get_width() for bar in ax.patches] == [25, 150, 75, 0], (
+        "a slower C library leaves Python nothing"
+    )
     assert ax.get_xlim()[1] > 150, "and is drawn whole"
-    assert {text.get_text().strip() for text in ax.texts} == {"0.50 us", "3.00 us", "2.00 us", "2.00 us: C is slower"}
-    assert native.table(timed)["Python's part"].tolist() == ["75%", "none, this C library is slower"]
+    assert {text.get_text().strip() for text in ax.texts} == {
+        "0.50 us",
+        "3.00 us",
+        "2.00 us",
+        "2.00 us: C is slower",
+    }
+    assert native.table(timed)["Python's part"].tolist() == [
+        "75%",
+        "none, this C library is slower",
+    ]
 
 
 def test_a_reordered_list_leads_each_post_to_its_new_place():
-    (ax,) = reranking.reordered(["a", "b", "c"], np.array([2, 0, 1]), np.array([0.2, 0.1, 0.9])).axes
+    (ax,) = reranking.reordered(
+        ["a", "b", "c"], np.array([2, 0, 1]), np.array([0.2, 0.1, 0.9])
+    ).axes
     assert [list(line.get_ydata()) for line in ax.lines] == [[2, 0], [0, 1], [1, 2]]
     assert [text.get_text().strip() for text in ax.texts][1::2] == ["0.900", "0.200", "0.100"]
 
 
 def test_gains_are_drawn_in_per_cent_with_their_intervals():
-    row = {"ctr_gain": 0.06, "ctr_low": 0.05, "ctr_high": 0.08, "uv_ctr_gain": 0.01, "uv_ctr_low": 0.0}
+    row = {
+        "ctr_gain": 0.06,
+        "ctr_low": 0.05,
+        "ctr_high": 0.08,
+        "uv_ctr_gain": 0.01,
+        "uv_ctr_low": 0.0,
+    }
     rates = pd.DataFrame({"the model": {**row, "uv_ctr_high": 0.02}}).T
     left, right = reranking.gains(rates).axes
-    assert left.lines[0].get_xdata()[0] == pytest.approx(6) and right.lines[0].get_xdata()[0] == pytest.approx(1)
+    assert left.lines[0].get_xdata()[0] == pytest.approx(6) and right.lines[0].get_xdata()[
+        0
+    ] == pytest.approx(1)
     ends = left.collections[0].get_segments()[0][:, 0]
     np.testing.assert_allclose(ends, [5, 8])
 

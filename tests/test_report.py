@@ -11,7 +11,9 @@ from helpers.evaluation import latency
 from helpers.tasks.ranking import RANKING
 from helpers.trained import Trained
 
-MODEL = Trained("hidden_layer", "keras", "model/model.keras", studies.get("ranking").schema, RANKING)
+MODEL = Trained(
+    "hidden_layer", "keras", "model/model.keras", studies.get("ranking").schema, RANKING
+)
 
 
 def test_the_page_is_one_file_that_needs_no_network(finished):
@@ -21,7 +23,14 @@ def test_the_page_is_one_file_that_needs_no_network(finished):
     assert page.count("<figure>") == len(figures) > 8
     assert "workbench run ranking --run default -p latency_seconds=1.0" in page
     assert '<p class="ship">Ship litert fp32: of the 16 files within the budget' in page
-    for word in ("litert", "mnn", "weight_int4_hqq", "Kendall tau", "learning_rate", "05_accuracy_latency"):
+    for word in (
+        "litert",
+        "mnn",
+        "weight_int4_hqq",
+        "Kendall tau",
+        "learning_rate",
+        "05_accuracy_latency",
+    ):
         assert word in page
 
 
@@ -39,7 +48,9 @@ def test_a_run_without_a_comparison_has_a_page_too(home):
 
 
 def test_readable_shows_units_and_hides_meaningless_digits(finished):
-    table = report.readable(MODEL, pd.read_csv(finished.home / "artifacts/ranking/default/comparison.csv"))
+    table = report.readable(
+        MODEL, pd.read_csv(finished.home / "artifacts/ranking/default/comparison.csv")
+    )
     plain = table["precision"].str.startswith("fp32")
     assert set(table["largest difference"][plain]) == {"under 1e-05"} and plain.sum() == 4
     assert table["largest difference"][~plain].str.fullmatch(r"\de-0\d").all()
@@ -61,11 +72,19 @@ def test_a_stale_stage_is_told_and_its_figures_and_recommendation_are_left_out(f
     reason = "was executed with other code: helpers.convert.mnn has changed since"
     assert f"<li>04_mnn_conversion {reason}</li>" in page and "<li>06_device_bundle used " in page
     assert "<code>workbench run ranking --run default</code> makes it again" in page
-    assert "No comparison: stage 05" in page and "Ship " not in page and report.recommendation(finished_copy) is None
+    assert (
+        "No comparison: stage 05" in page
+        and "Ship " not in page
+        and report.recommendation(finished_copy) is None
+    )
     assert 0 < page.count("<figure>") < whole.count("<figure>")
-    assert re.search(r'<tr class="stale"><td>05_accuracy_latency</td>.*\n.*>stale</td>', page), "no metrics of it"
+    assert re.search(r'<tr class="stale"><td>05_accuracy_latency</td>.*\n.*>stale</td>', page), (
+        "no metrics of it"
+    )
     index = report.write_index("ranking").read_text(encoding="utf-8")
-    assert f'class="stale" title="stage 04 {reason}; stage 05 used ' in index and ">04 05 06<" in index
+    assert (
+        f'class="stale" title="stage 04 {reason}; stage 05 used ' in index and ">04 05 06<" in index
+    )
     assert "Ship" not in index and ">to ship<" not in index
 
 
@@ -74,17 +93,32 @@ def test_nothing_is_recommended_by_a_damaged_file_nor_a_damaged_file(finished_co
     assert report.recommendation(finished_copy).startswith("Ship litert fp32")
     path = finished_copy.folder / file
     path.write_bytes(path.read_bytes().replace(b"0", b"1"))
-    assert report.recommendation(finished_copy) is None and "Ship " not in report.render(finished_copy)
+    assert report.recommendation(finished_copy) is None and "Ship " not in report.render(
+        finished_copy
+    )
 
 
 def test_the_command_can_be_pasted_into_a_shell(home):
     stage = runs.Stage("01_synthetic_data", study="ranking", run="early", seed=1)
     stage.finish()
     with stage.run.edit() as record:
-        record["requested"] = {"variant": "mnn fp16", "model_url": "https://a.example/?b=1&c=2", "learning_rate": 3e-5}
-    (line,) = re.findall(r"^(?:<pre>)?(workbench run .* -p .*)$", report.render(stage.run), re.MULTILINE)
+        record["requested"] = {
+            "variant": "mnn fp16",
+            "model_url": "https://a.example/?b=1&c=2",
+            "learning_rate": 3e-5,
+        }
+    (line,) = re.findall(
+        r"^(?:<pre>)?(workbench run .* -p .*)$", report.render(stage.run), re.MULTILINE
+    )
     assert shlex.split(html.unescape(line))[5:] == [
-        *("-p", "variant=mnn fp16", "-p", "model_url=https://a.example/?b=1&c=2", "-p", "learning_rate=3e-05")
+        *(
+            "-p",
+            "variant=mnn fp16",
+            "-p",
+            "model_url=https://a.example/?b=1&c=2",
+            "-p",
+            "learning_rate=3e-05",
+        )
     ]
 
 
@@ -92,7 +126,10 @@ def test_the_page_says_why_there_is_no_commit_and_where_commits_differ(home):
     stage = runs.Stage("01_synthetic_data", study="ranking", run="early", seed=1)
     stage.finish()
     with stage.run.edit() as record:
-        record["stages"]["01_synthetic_data"]["environment"] |= {"commit": None, "no_commit": "dubious ownership"}
+        record["stages"]["01_synthetic_data"]["environment"] |= {
+            "commit": None,
+            "no_commit": "dubious ownership",
+        }
     assert "no commit (dubious ownership)" in report.render(stage.run)
     runs.Stage("02_keras_training", study="ranking", run="early").finish()
     with stage.run.edit() as record:
@@ -105,7 +142,9 @@ def test_the_page_says_why_there_is_no_commit_and_where_commits_differ(home):
 
 def test_the_page_over_all_runs_shows_parameters_exactly(home):
     for name, rate in (("a", 3e-5), ("b", 1e-5)):
-        stage = runs.Stage("02_keras_training", study="ranking", run=name, learning_rate=rate, seed=2**31 - 1)
+        stage = runs.Stage(
+            "02_keras_training", study="ranking", run=name, learning_rate=rate, seed=2**31 - 1
+        )
         stage.finish(bytes=1000001)
     index = report.write_index("ranking").read_text(encoding="utf-8")
     assert "<td>3e-05</td>" in index and "<td>1e-05</td>" in index and "<td>1000001</td>" in index
@@ -127,7 +166,10 @@ def test_a_table_with_masked_times_is_the_same_on_any_machine(finished):
     for factor in (0.01, 10, 100):
         there = here.copy()
         there[times] *= factor
-        tables = [report.readable(MODEL, table).set_index(["runtime", "precision"]) for table in (here, there)]
+        tables = [
+            report.readable(MODEL, table).set_index(["runtime", "precision"])
+            for table in (here, there)
+        ]
         for form in (lambda table: table.to_string(line_width=80), lambda table: table.to_html()):
             texts = [form(table) for table in tables]
             assert texts[0] != texts[1] and _masked(texts[0]) == _masked(texts[1])

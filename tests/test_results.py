@@ -41,11 +41,21 @@ def test_parameters_are_exact_whatever_they_stand_beside(home):
     _run("b", epochs=1, learning_rate=1e-5, seed=1, rows=1_000_002)
     _run("c", epochs=1, learning_rate=0.01)
     table = results.table("ranking")
-    assert table["seed"].tolist()[:2] == [2147483647, 1] and table["rows"].tolist()[:2] == [1000001, 1000002]
-    assert table["seed"].isna().tolist() == [False, False, True] and str(table["seed"].dtype) == "Int64"
+    assert table["seed"].tolist()[:2] == [2147483647, 1] and table["rows"].tolist()[:2] == [
+        1000001,
+        1000002,
+    ]
+    assert (
+        table["seed"].isna().tolist() == [False, False, True]
+        and str(table["seed"].dtype) == "Int64"
+    )
     shown = results.readable(results.rows("ranking"))
     assert shown["learning_rate"].tolist() == ["3e-05", "1e-05", "0.01"]
-    assert shown["seed"].tolist() == ["2147483647", "1", ""] and shown["rows"].tolist() == ["1000001", "1000002", ""]
+    assert shown["seed"].tolist() == ["2147483647", "1", ""] and shown["rows"].tolist() == [
+        "1000001",
+        "1000002",
+        "",
+    ]
 
 
 def test_metrics_are_rounded_and_whole_ones_are_not_cut():
@@ -83,8 +93,12 @@ def test_a_folder_with_an_odd_name_breaks_nothing_and_is_told(home):
     done = workbench("results", home=home)
     assert done.returncode == 0 and "0.9030" in done.stdout
     (line,) = done.stderr.splitlines()
-    assert line.startswith("artifacts/ranking/default (copy) is left out: run 'default (copy)' cannot be a folder name")
-    again = workbench("run", "ranking", "--stages", "01", "-p", "rows=200", "--run", "small", home=home)
+    assert line.startswith(
+        "artifacts/ranking/default (copy) is left out: run 'default (copy)' cannot be a folder name"
+    )
+    again = workbench(
+        "run", "ranking", "--stages", "01", "-p", "rows=200", "--run", "small", home=home
+    )
     assert again.returncode == 0 and "index.html" in again.stdout, again.stderr
     page = (home / "artifacts/ranking/index.html").read_text(encoding="utf-8")
     assert "default" in page and "(copy)" not in page
@@ -109,7 +123,9 @@ def test_histories_and_comparisons_are_the_recorded_files_that_still_count(finis
 
 def test_spread_is_the_t_interval_of_the_mean():
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"setting": ["b"] * 9 + ["a"] * 4 + ["one"], "value": rng.standard_normal(14)})
+    frame = pd.DataFrame(
+        {"setting": ["b"] * 9 + ["a"] * 4 + ["one"], "value": rng.standard_normal(14)}
+    )
     table = results.spread(frame, "setting", "value", target=0.0)
     assert table.index.tolist() == ["b", "a", "one"] and table["runs"].tolist() == [9, 4, 1]
     for setting, values in frame.groupby("setting")["value"]:
@@ -125,10 +141,24 @@ def test_spread_is_the_t_interval_of_the_mean():
 def test_spread_shows_runs_that_failed_beside_the_mean():
     """A run at chance among nine good ones, and one whose training ended without a figure."""
     good = 0.99 + 0.003 * np.random.default_rng(0).standard_normal(9)
-    frame = pd.DataFrame({"setting": ["a"] * 11 + ["b"] * 9 + ["none"], "auc": [*good, 0.5, np.nan, *good, np.nan]})
+    frame = pd.DataFrame(
+        {"setting": ["a"] * 11 + ["b"] * 9 + ["none"], "auc": [*good, 0.5, np.nan, *good, np.nan]}
+    )
     table = results.spread(frame, "setting", "auc", target=0.9)
-    assert table[["runs", "missing", "far out"]].to_numpy().tolist() == [[10, 1, 1], [9, 0, 0], [0, 1, 0]]
-    assert list(table.columns[:7]) == ["runs", "missing", "far out", "median", "mean", "low", "high"]
+    assert table[["runs", "missing", "far out"]].to_numpy().tolist() == [
+        [10, 1, 1],
+        [9, 0, 0],
+        [0, 1, 0],
+    ]
+    assert list(table.columns[:7]) == [
+        "runs",
+        "missing",
+        "far out",
+        "median",
+        "mean",
+        "low",
+        "high",
+    ]
     assert table.loc["a", "median"] > 0.98 and table.loc["a", "mean"] < 0.95
     assert np.isnan(table.loc["none", "median"]) and table["reach target"].tolist() == [9, 9, 0]
 

@@ -40,11 +40,18 @@ def test_a_later_stage_reads_what_an_earlier_one_recorded(home):
         ("01_synthetic_data", "source", 3, "source must be text, not 3"),
         ("02_keras_training", "epochs", 0, "epochs must be between 1 and 100,000, not 0 {help}"),
         ("05_accuracy_latency", "thorough", 1, "thorough must be True or False, not 1"),
-        ("05_accuracy_latency", "prefer", "size", "one of agreement, bytes, latency, not 'size' {help}"),
+        (
+            "05_accuracy_latency",
+            "prefer",
+            "size",
+            "one of agreement, bytes, latency, not 'size' {help}",
+        ),
         ("06_device_bundle", "version", 1, "version must be text, not 1"),
     ],
 )
-def test_a_stage_holds_values_to_its_notebook_and_quotes_its_help(home, stage, name, value, message):
+def test_a_stage_holds_values_to_its_notebook_and_quotes_its_help(
+    home, stage, name, value, message
+):
     declared = parameters.declared(files.notebook(stage))[name]
     with pytest.raises(BadInput) as caught:
         _stage(stage, **{name: value})
@@ -62,7 +69,10 @@ def test_a_stage_without_its_notebook_is_held_to_the_limits(tmp_path, monkeypatc
 def test_a_missing_stage_is_named_with_the_command_that_makes_it():
     with pytest.raises(
         MissingStage,
-        match=r"stage 01 of run 'r' has not been run.*workbench run ranking --run r` for all that is missing",
+        match=(
+            r"stage 01 of run 'r' has not been run.*workbench run ranking --run r` for all that is "
+            r"missing"
+        ),
     ):
         _stage("02_second").input("01", "a.txt")
 
@@ -85,7 +95,9 @@ def test_one_changed_byte_is_refused(home):
     _made(text="abc")
     path = home / "artifacts/ranking/r/a.txt"
     path.write_text("abd")
-    with pytest.raises(DamagedFile, match="artifacts/ranking/r/a.txt is not the file that stage 01 recorded"):
+    with pytest.raises(
+        DamagedFile, match="artifacts/ranking/r/a.txt is not the file that stage 01 recorded"
+    ):
         _stage("02_second").input("01", "a.txt")
     path.unlink()
     with pytest.raises(DamagedFile, match="is gone"):
@@ -174,10 +186,16 @@ def test_what_must_be_executed_again_and_why(notebooks):
     (run.folder / "a.txt").unlink()
     assert "recorded a.txt, which is gone" in run.unfinished("01", {"seed": 1})
     assert run.unfinished("02", {"seed": 1}) == "has not been run"
-    (notebooks / "01_first.ipynb").write_text('{"cells": [{"cell_type": "code", "source": ["other"]}]}')
-    assert run.unfinished("01", {}) == "was executed with other code: 01_first.ipynb has changed since"
+    (notebooks / "01_first.ipynb").write_text(
+        '{"cells": [{"cell_type": "code", "source": ["other"]}]}'
+    )
+    assert (
+        run.unfinished("01", {}) == "was executed with other code: 01_first.ipynb has changed since"
+    )
     (notebooks / "01_first.ipynb").write_text("broken")
-    assert run.unfinished("01", {}) == "was executed with other code: 01_first.ipynb has changed since"
+    assert (
+        run.unfinished("01", {}) == "was executed with other code: 01_first.ipynb has changed since"
+    )
 
 
 def test_what_used_an_edited_module_does_not_count_nor_what_was_made_of_it(home, capsys):
@@ -196,14 +214,17 @@ def test_what_used_an_edited_module_does_not_count_nor_what_was_made_of_it(home,
         "02_second": f"used a.txt of stage 01, which {reason}",
     }
     assert first.run.recorded("c.txt") and records.stale(first.run.record(), any_code=True) == {}
-    with pytest.raises(MissingStage, match="helpers.files has changed since: run notebook 02 for it"):
+    with pytest.raises(
+        MissingStage, match="helpers.files has changed since: run notebook 02 for it"
+    ):
         first.run.recorded("b.txt")
     capsys.readouterr()
     fourth = _stage("04_fourth")
     assert fourth.input("02", "b.txt").read_text() == fourth.input("02", "b.txt").read_text() == "b"
-    assert capsys.readouterr().out == (
-        f"stage 02 used a.txt of stage 01, which {reason}: what is made of it does not count until it is executed "
-        "again\n"
+    assert (
+        capsys.readouterr().out
+        == f"stage 02 used a.txt of stage 01, which {reason}: what is made of it does not count "
+        "until it is executed again\n"
     ), "told once: work by hand goes on"
 
 
@@ -211,7 +232,9 @@ def test_a_record_without_its_code_does_not_count():
     run = _made().run
     with run.edit() as record:
         record["stages"]["01_first"]["code_sha256"] = record["stages"]["01_first"].pop("code")
-    assert records.stale(run.record()) == {"01_first": "was executed with code that it has no record of"}
+    assert records.stale(run.record()) == {
+        "01_first": "was executed with code that it has no record of"
+    }
 
 
 def test_a_renamed_notebook_takes_the_place_of_its_old_self(notebooks, home):
@@ -222,7 +245,9 @@ def test_a_renamed_notebook_takes_the_place_of_its_old_self(notebooks, home):
     os.rename(notebooks / "02_training.ipynb", notebooks / "02_keras.ipynb")
     assert run.unfinished("02", {}) == "was executed as 02_training.ipynb, which is gone"
     _executed(notebooks, "02_keras", text="other", seed=1)
-    assert [*run.record()["stages"]] == ["03_third", "02_keras"] and run.unfinished("02", {}) is None
+    assert [*run.record()["stages"]] == ["03_third", "02_keras"] and run.unfinished(
+        "02", {}
+    ) is None
     assert run.recorded("a.txt").read_text() == "other"
     assert os.listdir(run.folder / "notebooks") == ["02_keras.ipynb"]
     assert "earlier a.txt" in records.stale(run.record())["03_third"]
@@ -231,7 +256,10 @@ def test_a_renamed_notebook_takes_the_place_of_its_old_self(notebooks, home):
 def test_a_file_belongs_to_the_stage_that_wrote_it_last():
     run = _made("04_parity").run
     _made("05_parity", text="other")
-    assert run.recorded("a.txt").read_text() == "other" and run.record()["stages"]["04_parity"]["outputs"] == {}
+    assert (
+        run.recorded("a.txt").read_text() == "other"
+        and run.record()["stages"]["04_parity"]["outputs"] == {}
+    )
 
 
 def test_a_stage_is_reused_with_its_code_notebook_and_environment(notebooks, home):
@@ -244,7 +272,9 @@ def test_a_stage_is_reused_with_its_code_notebook_and_environment(notebooks, hom
 
 
 def test_a_stage_that_was_executed_anew_with_another_seed_is_not_reused(notebooks, home):
-    """The other run was finished when the sweep was planned, and is executed anew before or while it is asked."""
+    """The other run was finished when the sweep was planned, and is executed anew before or while
+    it is asked.
+    """
     other, taker = _executed(notebooks, run="other", seed=1), runs.Run("ranking", "taker")
     again = _stage("01_first", run="other", seed=2)
     assert not taker.reuse("01", other, {"seed": 1}), "it is being executed"
@@ -255,18 +285,26 @@ def test_a_stage_that_was_executed_anew_with_another_seed_is_not_reused(notebook
     with other.edit() as record:
         record["stages"]["01_first"]["code"]["helpers.files"] = "of another version"
     assert not taker.reuse("01", other, {"seed": 2})
-    assert not taker.reuse("01", runs.Run("ranking", "nobody"), {}) and not (home / "artifacts/ranking/nobody").exists()
+    assert (
+        not taker.reuse("01", runs.Run("ranking", "nobody"), {})
+        and not (home / "artifacts/ranking/nobody").exists()
+    )
 
 
 def test_nobody_begins_a_stage_that_is_being_reused(notebooks, home):
     other, taker = _executed(notebooks, run="other", seed=1), runs.Run("ranking", "taker")
-    script = "from helpers import runs; runs.Stage('01_first', study='ranking', run='other', seed=2)"
+    script = (
+        "from helpers import runs; runs.Stage('01_first', study='ranking', run='other', seed=2)"
+    )
     with other._locked():  # as `reuse` holds it while it copies
         process = subprocess.Popen([sys.executable, "-c", script])
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(timeout=2)
         assert other.unfinished("01", {"seed": 1}) is None
-    assert process.wait(timeout=30) == 0 and other.unfinished("01", {}) == "was started and did not finish"
+    assert (
+        process.wait(timeout=30) == 0
+        and other.unfinished("01", {}) == "was started and did not finish"
+    )
     assert not taker.reuse("01", other, {"seed": 1})
 
 
@@ -285,7 +323,9 @@ def test_a_changed_input_or_shared_file_means_executing_again(notebooks, home):
     second.share({"data/part": files.sha256(home / "data" / "part")})
     second.finish()
     with first.run.edit() as record:
-        record["stages"]["02_second"]["notebook_sha256"] = code.cells_sha256(notebooks / "02_second.ipynb")
+        record["stages"]["02_second"]["notebook_sha256"] = code.cells_sha256(
+            notebooks / "02_second.ipynb"
+        )
     assert first.run.unfinished("02", {}) is None
     (home / "data" / "part").unlink()
     assert first.run.unfinished("02", {}) == "made data/part, which is gone"
@@ -296,8 +336,23 @@ def test_a_changed_input_or_shared_file_means_executing_again(notebooks, home):
 @pytest.mark.parametrize(
     "file",
     [
-        *("../../elsewhere.txt", "/elsewhere.txt", "run.json", "notebooks/../run.json", "./run.json", "RUN.JSON", ""),
-        *("a//b", ".lock", ".executing", "figures/.hidden", "notebooks/01_first.ipynb", "report.html"),
+        *(
+            "../../elsewhere.txt",
+            "/elsewhere.txt",
+            "run.json",
+            "notebooks/../run.json",
+            "./run.json",
+            "RUN.JSON",
+            "",
+        ),
+        *(
+            "a//b",
+            ".lock",
+            ".executing",
+            "figures/.hidden",
+            "notebooks/01_first.ipynb",
+            "report.html",
+        ),
     ],
 )
 def test_a_stage_writes_in_its_folder_and_nothing_of_the_runs_own(file):
@@ -344,16 +399,19 @@ def test_what_killed_processes_left_is_removed_and_what_living_ones_write_is_not
 def test_an_undefined_metric_is_null_and_not_nan(home):
     stage = _stage("01_first")
     stage.finish(auc=float("nan"))
-    assert json.loads((home / "artifacts/ranking/r/run.json").read_text())["stages"]["01_first"]["metrics"] == {
-        "auc": None
-    }
+    assert json.loads((home / "artifacts/ranking/r/run.json").read_text())["stages"]["01_first"][
+        "metrics"
+    ] == {"auc": None}
 
 
 def test_an_infinite_metric_is_undefined_too_and_said(home):
     said = _stage("01_first").finish(divergence=float("inf"), auc=0.5)
     assert said.endswith("; infinite, recorded as undefined: divergence")
     text = (home / "artifacts/ranking/r/run.json").read_text()
-    assert "Infinity" not in text and json.loads(text)["stages"]["01_first"]["metrics"]["divergence"] is None
+    assert (
+        "Infinity" not in text
+        and json.loads(text)["stages"]["01_first"]["metrics"]["divergence"] is None
+    )
 
 
 def test_replacing_a_stage_with_other_parameters_is_said(capsys):
@@ -364,7 +422,9 @@ def test_replacing_a_stage_with_other_parameters_is_said(capsys):
     assert "this replaces what 01_first made in run 'r': seed=1 is now 2" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("home_value", ["~nobody-of-this-name/x", "/proc/nope", "/tmp/" + "x" * 300])
+@pytest.mark.parametrize(
+    "home_value", ["~nobody-of-this-name/x", "/proc/nope", "/tmp/" + "x" * 300]
+)
 def test_an_impossible_home_is_an_error_in_words(monkeypatch, home_value):
     monkeypatch.setenv("WORKBENCH_HOME", home_value)
     with pytest.raises(WorkbenchError, match="WORKBENCH_HOME|cannot make the folder"):

@@ -19,7 +19,15 @@ def model(request, trained, ranking):
 
 
 def test_scores_equal_the_trained_model_at_every_batch_size(model, trained):
-    for rows in (1, 2, 7, 64, 1000, 3, 1):  # up and down: a runtime that keeps an old shape shows it
+    for rows in (
+        1,
+        2,
+        7,
+        64,
+        1000,
+        3,
+        1,
+    ):  # up and down: a runtime that keeps an old shape shows it
         inputs = {name: array[:rows] for name, array in trained.reference.inputs.items()}
         scores = model.score(inputs)
         assert scores.shape == (rows, 1) and scores.dtype == np.float32
@@ -30,7 +38,9 @@ def test_scores_against_the_formula(model, trained, ranking):
     """concatenate, Dense 16 relu, Dense 1 sigmoid in float64, from the weights alone."""
     inputs = random_inputs(ranking.schema, 100)
     w1, b1, w2, b2 = (w.astype(np.float64) for w in trained.model.get_weights())
-    joined = np.hstack([inputs[name] for name in ("user_features", "item_features", "context_features")])
+    joined = np.hstack(
+        [inputs[name] for name in ("user_features", "item_features", "context_features")]
+    )
     expected = 1 / (1 + np.exp(-(np.maximum(joined @ w1 + b1, 0) @ w2 + b2)))
     np.testing.assert_allclose(model.score(inputs), expected, rtol=0, atol=1e-6)
 
@@ -68,9 +78,11 @@ def test_bad_inputs_never_reach_the_runtime(model, ranking, change):
     if change == "missing":
         del inputs["item_features"]
     else:
-        inputs["item_features"] = {"float64": items.astype("float64"), "width": items[:, :5], "nan": items * np.nan}[
-            change
-        ]
+        inputs["item_features"] = {
+            "float64": items.astype("float64"),
+            "width": items[:, :5],
+            "nan": items * np.nan,
+        }[change]
     with pytest.raises(BadInput):
         model.score(inputs)
     assert model.score(random_inputs(ranking.schema, 8)).shape == (8, 1), "still usable afterwards"
@@ -94,7 +106,9 @@ def test_steps_read_their_arrays_anew(model, ranking):
 
 @pytest.mark.parametrize("batch", [2, 8, 20, 100, 257, 512, 1000])
 def test_a_fault_at_one_batch_size_is_seen(trained, ranking, batch):
-    """A kernel with a remainder loop that goes wrong at one size: the first row scores as the second should."""
+    """A kernel with a remainder loop that goes wrong at one size: the first row scores as the
+    second should.
+    """
     opened = runtimes.open_model(trained.files["fp32.tflite"], ranking.schema, trusted=True)
 
     class Fault(Scoring):
@@ -105,7 +119,9 @@ def test_a_fault_at_one_batch_size_is_seen(trained, ranking, batch):
             return scores
 
     differences = runtimes.batch_differences(Fault(), trained.reference.inputs, parity.BATCHES)
-    assert [size for size, value in zip(parity.BATCHES, differences, strict=True) if value > 1e-4] == [batch]
+    assert [
+        size for size, value in zip(parity.BATCHES, differences, strict=True) if value > 1e-4
+    ] == [batch]
     with pytest.raises(ParityError, match=f"in batches of {batch} rows score differently"):
         parity.check_batches(Fault(), trained.reference.inputs)
 
@@ -145,8 +161,12 @@ def test_a_file_that_is_not_the_schema_is_refused(trained, ranking, file, fault)
         user = Tensor(user.name, "user", user.dimensions[:9])
     else:
         outputs = (Tensor("score", "score", (Dimension("score", ""),)),)
-    with pytest.raises(DamagedFile, match="users|user_features|'ranking_score'\\], the model gives \\['score'\\]"):
-        runtimes.open_model(trained.files[file], Schema("m", (user, item, context), outputs), trusted=True)
+    with pytest.raises(
+        DamagedFile, match="users|user_features|'ranking_score'\\], the model gives \\['score'\\]"
+    ):
+        runtimes.open_model(
+            trained.files[file], Schema("m", (user, item, context), outputs), trusted=True
+        )
 
 
 def test_variant_names():

@@ -29,8 +29,14 @@ def test_a_schema_that_would_merge_two_columns_is_refused(ranking):
     outputs = ranking.schema.outputs
     for inputs, message in (
         ((user, user, item), "input user_features is there more than once"),
-        ((user, Tensor("more", "user", user.dimensions[:1])), "column user_age is there more than once"),
-        ((user, Tensor("more", "shop", user.dimensions[:1])), "role shop is none of user, item, context"),
+        (
+            (user, Tensor("more", "user", user.dimensions[:1])),
+            "column user_age is there more than once",
+        ),
+        (
+            (user, Tensor("more", "shop", user.dimensions[:1])),
+            "role shop is none of user, item, context",
+        ),
     ):
         with pytest.raises(BadInput, match=message):
             Schema("m", inputs, outputs)
@@ -50,15 +56,30 @@ def _broken(inputs, change):
 BAD = {
     "missing name": (lambda x: x.pop("item_features"), "missing item_features"),
     "unknown name": (lambda x: x.update(extra=x["item_features"]), "unknown extra"),
-    "renamed": (lambda x: x.update(items=x.pop("item_features")), "missing item_features; unknown items"),
-    "float64": (lambda x: x.update(item_features=x["item_features"].astype("float64")), "float64.*takes float32"),
-    "int64": (lambda x: x.update(item_features=x["item_features"].astype("int64")), "int64.*takes float32"),
-    "big endian": (lambda x: x.update(item_features=x["item_features"].astype(">f4")), "takes float32"),
+    "renamed": (
+        lambda x: x.update(items=x.pop("item_features")),
+        "missing item_features; unknown items",
+    ),
+    "float64": (
+        lambda x: x.update(item_features=x["item_features"].astype("float64")),
+        "float64.*takes float32",
+    ),
+    "int64": (
+        lambda x: x.update(item_features=x["item_features"].astype("int64")),
+        "int64.*takes float32",
+    ),
+    "big endian": (
+        lambda x: x.update(item_features=x["item_features"].astype(">f4")),
+        "takes float32",
+    ),
     "width": (lambda x: x.update(item_features=x["item_features"][:, :9]), r"\(8, 9\)"),
     "one dimension": (lambda x: x.update(item_features=x["item_features"][0]), r"\(10,\)"),
     "rows": (lambda x: x.update(item_features=x["item_features"][:3]), "3 rows"),
     "no rows": (lambda x: x.update({k: v[:0] for k, v in x.items()}), "no rows"),
-    "masked": (lambda x: x.update(item_features=np.ma.masked_invalid(x["item_features"] * np.nan)), "MaskedArray"),
+    "masked": (
+        lambda x: x.update(item_features=np.ma.masked_invalid(x["item_features"] * np.nan)),
+        "MaskedArray",
+    ),
     "a list": (lambda x: x.update(item_features=x["item_features"].tolist()), "list"),
 }
 
@@ -94,7 +115,9 @@ def test_more_than_a_bundle_can_hold_is_refused_when_the_schema_is_made(ranking)
     """Not when its golden cases are read back, hours later."""
     outputs = ranking.schema.outputs
     Schema("m", _inputs(MOST_TENSORS), outputs)
-    with pytest.raises(BadInput, match="schema of m: 65 inputs, 1 to 64 can be shipped: join columns"):
+    with pytest.raises(
+        BadInput, match="schema of m: 65 inputs, 1 to 64 can be shipped: join columns"
+    ):
         Schema("m", _inputs(MOST_TENSORS + 1), outputs)
     Schema("m", (Tensor("f0", shape=(MOST_SIZE // 64, 64)),), outputs)
     with pytest.raises(BadInput, match="f0 has the shape .* at most 4,194,304 values"):
@@ -121,11 +144,23 @@ def test_a_wide_schema_takes_no_longer_than_its_width(ranking):
             {"dimensions": (), "shape": (1,) * 7},
             r"has the shape \[[1, ]+\] without the batch: it takes 1 to 6 axes",
         ),
-        ({"shape": (2,)}, r"names 1 dimensions of the shape \[2\]: each value has a name, or none has"),
+        (
+            {"shape": (2,)},
+            r"names 1 dimensions of the shape \[2\]: each value has a name, or none has",
+        ),
         ({"dimensions": (), "shape": (3,), "low": 1, "high": 0}, "each value goes from 1 to 0"),
-        ({"dtype": "uint8", "dimensions": (), "shape": (3,), "high": 256}, "is uint8: its range lies in 0 to 255"),
-        ({"dimensions": (Dimension("d", "", 0, float("nan")),)}, "d goes from 0 to nan, which is no range"),
-        ({"dimensions": (Dimension("d", "", 0, float("inf")),)}, "d goes from 0 to inf, which is no range"),
+        (
+            {"dtype": "uint8", "dimensions": (), "shape": (3,), "high": 256},
+            "is uint8: its range lies in 0 to 255",
+        ),
+        (
+            {"dimensions": (Dimension("d", "", 0, float("nan")),)},
+            "d goes from 0 to nan, which is no range",
+        ),
+        (
+            {"dimensions": (Dimension("d", "", 0, float("inf")),)},
+            "d goes from 0 to inf, which is no range",
+        ),
         ({"dimensions": (Dimension("d", "", 1, 0),)}, "d goes from 1 to 0, which is no range"),
     ],
 )

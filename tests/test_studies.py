@@ -17,9 +17,14 @@ def test_registry_finds_modules_and_names_them_when_asked_for_another():
 
 
 def test_simple_is_the_published_rule(ranking):
-    """Twenty lines that know nothing of the helpers: standard normal features, label above the set's median."""
+    """Twenty lines that know nothing of the helpers: standard normal features, label above the
+    set's median.
+    """
     frame = simulation.sample(ranking, "simple", rows=5000, seed=0)
-    parts = {role: frame.filter(regex=f"^{role}_").to_numpy(np.float64) for role in ("user", "item", "context")}
+    parts = {
+        role: frame.filter(regex=f"^{role}_").to_numpy(np.float64)
+        for role in ("user", "item", "context")
+    }
     assert [parts[role].shape[1] for role in parts] == [10, 10, 5]
     total = sum(part.mean(axis=1) for part in parts.values())
     np.testing.assert_array_equal(frame["label"], total > np.median(total))
@@ -55,7 +60,9 @@ def test_bayes_auc_is_what_the_true_probability_reaches(ranking):
 
 def test_simple_is_not_personal_and_personalised_is(ranking):
     agreement = {
-        name: metrics.mean_agreement(studies.cross_utility(ranking, name, users=40, items=20, seed=0))
+        name: metrics.mean_agreement(
+            studies.cross_utility(ranking, name, users=40, items=20, seed=0)
+        )
         for name in ranking.sources
     }
     assert agreement["simple"] == 1.0
@@ -65,15 +72,31 @@ def test_simple_is_not_personal_and_personalised_is(ranking):
 def test_model_is_the_published_one(trained):
     model = trained.model
     assert model.count_params() == 433 and model.name == "ultra_simple_ranking_model"
-    assert [layer.name for layer in model.layers if layer.count_params()] == ["hidden_layer", "ranking_score"]
-    assert [tensor.name for tensor in model.inputs] == ["user_features", "item_features", "context_features"]
+    assert [layer.name for layer in model.layers if layer.count_params()] == [
+        "hidden_layer",
+        "ranking_score",
+    ]
+    assert [tensor.name for tensor in model.inputs] == [
+        "user_features",
+        "item_features",
+        "context_features",
+    ]
 
 
 def test_the_list_shows_what_each_study_uses(home):
     both, feed = workbench("studies"), workbench("studies", "feed")
     assert "  rows = 5000, 400000 in feed  " in both.stdout and "  seed = 42  " in both.stdout
     assert "feed: Re-ranking" in feed.stdout and "ranking: " not in feed.stdout
-    assert "  rows = 400000  " in feed.stdout and "  epochs = 3  " in feed.stdout and "  seed = 42  " in feed.stdout
-    assert " (default)" in next(line for line in both.stdout.splitlines() if "source simple" in line)
+    assert (
+        "  rows = 400000  " in feed.stdout
+        and "  epochs = 3  " in feed.stdout
+        and "  seed = 42  " in feed.stdout
+    )
+    assert " (default)" in next(
+        line for line in both.stdout.splitlines() if "source simple" in line
+    )
     nope = workbench("studies", "nope")
-    assert nope.returncode == 2 and nope.stderr == "workbench: there is no study 'nope'; there is: feed, ranking\n"
+    assert (
+        nope.returncode == 2
+        and nope.stderr == "workbench: there is no study 'nope'; there is: feed, ranking\n"
+    )

@@ -26,7 +26,10 @@ def test_every_text_file_is_read_and_written_as_utf_8():
         text = name.endswith((".read_text", ".write_text"))
         if name in ("open", "os.fdopen", "io.open") or name.endswith("NamedTemporaryFile"):
             mode = [a.value for a in call.args[1:2] if isinstance(a, ast.Constant)]
-            text = not (name.endswith("File") or len(call.args) > 1 and not mode) and "b" not in (mode or ["r"])[0]
+            text = (
+                not (name.endswith("File") or len(call.args) > 1 and not mode)
+                and "b" not in (mode or ["r"])[0]
+            )
         if text and not any(word.arg == "encoding" for word in call.keywords):
             wrong.append(where)
     assert wrong == []
@@ -51,7 +54,9 @@ report.write(stage.run)
 report.write_index("ranking")
 plan.read(Path("sweep.yaml"))
 """
-    (tmp_path / "sweep.yaml").write_text('study: ranking\nlist: [{version: "für Ärzte"}]', encoding="utf-8")
+    (tmp_path / "sweep.yaml").write_text(
+        'study: ranking\nlist: [{version: "für Ärzte"}]', encoding="utf-8"
+    )
     locale = {
         "LC_ALL": "C",
         "PYTHONUTF8": "0",
@@ -60,7 +65,9 @@ plan.read(Path("sweep.yaml"))
     }
     (tmp_path / "script.py").write_text(script, encoding="utf-8")
     command = [sys.executable, "script.py"]
-    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, **locale}, capture_output=True, encoding="utf-8")
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, **locale}, capture_output=True, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr
     folder = home / "artifacts/ranking/a"
     assert "für Ärzte" in (folder / "report.html").read_text(encoding="utf-8")

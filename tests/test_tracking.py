@@ -37,10 +37,17 @@ def test_a_run_is_logged_with_parameters_metrics_and_report(store, home):
     (logged,) = _logged(store)
     assert logged.info.run_name == "a" and logged.info.status == "FINISHED"
     assert logged.data.metrics == {"02/auc": 0.9}, "what is undefined is left out"
-    assert logged.data.params == {"study": "ranking", "run": "a", "epochs": "3", "learning_rate": "0.01"}
+    assert logged.data.params == {
+        "study": "ranking",
+        "run": "a",
+        "epochs": "3",
+        "learning_rate": "0.01",
+    }
     from mlflow import MlflowClient
 
-    assert [file.path for file in MlflowClient(store).list_artifacts(logged.info.run_id)] == ["report.html"]
+    assert [file.path for file in MlflowClient(store).list_artifacts(logged.info.run_id)] == [
+        "report.html"
+    ]
 
 
 def test_the_same_run_is_logged_once_and_a_changed_one_again(store, home):
@@ -59,7 +66,10 @@ def test_without_the_variable_mlflow_is_not_even_imported(home, monkeypatch):
         "stage = runs.Stage('02_x', study='ranking', run='a'); stage.finish()\n"
         "print(tracking.log(stage.run), 'mlflow' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[] False\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+        == "[] False\n"
+    )
 
 
 def test_a_missing_package_and_a_store_that_refuses_are_warnings(store, home, monkeypatch):
@@ -67,8 +77,8 @@ def test_a_missing_package_and_a_store_that_refuses_are_warnings(store, home, mo
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "mlflow", None)
         assert tracking.log(run) == [
-            "MLFLOW_TRACKING_URI is set and MLflow is not installed: `make`, or `pip install -e '.[mlflow]'` in "
-            f"{files.project()}"
+            "MLFLOW_TRACKING_URI is set and MLflow is not installed: `make`, or `pip install -e "
+            f"'.[mlflow]'` in {files.project()}"
         ]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")
     (warning,) = tracking.log(run)
@@ -78,7 +88,9 @@ def test_a_missing_package_and_a_store_that_refuses_are_warnings(store, home, mo
 
 
 def test_the_command_logs_what_it_executes(store, home):
-    done = workbench("run", "ranking", "-p", "rows=200", "--stages", "01", "--run", "small", home=home)
+    done = workbench(
+        "run", "ranking", "-p", "rows=200", "--stages", "01", "--run", "small", home=home
+    )
     assert done.returncode == 0, done.stderr
     (logged,) = _logged(store)
     assert (

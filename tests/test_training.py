@@ -37,21 +37,39 @@ framework.save(model, Path(sys.argv[1]))
 
 def test_the_conclusion_says_what_the_figures_say():
     def table(ours: float):
-        aucs = {"popularity only": 0.6, "logistic regression": 0.8, "this model": ours, "best possible (Bayes)": 0.9}
-        return pd.DataFrame({name: {"auc": auc, "accuracy": auc - 0.1} for name, auc in aucs.items()}).T
+        aucs = {
+            "popularity only": 0.6,
+            "logistic regression": 0.8,
+            "this model": ours,
+            "best possible (Bayes)": 0.9,
+        }
+        return pd.DataFrame(
+            {name: {"auc": auc, "accuracy": auc - 0.1} for name, auc in aucs.items()}
+        ).T
 
     history = pd.DataFrame({"val_accuracy": [0.7, 0.75]})
     better = learning.conclusion(table(0.85), history, published=(0.7, 0.8))
-    assert better.startswith("The model ranks better than logistic regression: AUC 0.850 against 0.800, accuracy 0.750")
-    assert "After 2 epochs it does not reach the published validation accuracy: 0.750, published 0.800." in better
+    assert better.startswith(
+        "The model ranks better than logistic regression: AUC 0.850 against 0.800, accuracy 0.750"
+    )
+    assert (
+        "After 2 epochs it does not reach the published validation accuracy: 0.750, published "
+        "0.800." in better
+    )
     worse = learning.conclusion(table(0.79), history, published=None)
     assert "ranks worse than logistic regression" in worse and "nothing needs the model" in worse
-    assert "ranks as well as" in learning.conclusion(table(0.8), history, None) and "published" not in worse
+    assert (
+        "ranks as well as" in learning.conclusion(table(0.8), history, None)
+        and "published" not in worse
+    )
 
 
 def _train(ranking, trained, **options):
     return train(
-        ranking, trained.splits["train"][:2], trained.splits["validation"][:2], **{"seed": 7, "epochs": 2, **options}
+        ranking,
+        trained.splits["train"][:2],
+        trained.splits["validation"][:2],
+        **{"seed": 7, "epochs": 2, **options},
     )
 
 
@@ -76,7 +94,11 @@ def test_same_seed_same_weights_other_seed_other_weights(ranking, trained):
 def test_same_file_in_another_process_with_another_thread_count(tmp_path):
     digests = set()
     for threads, first in (("1", ""), ("2", ""), ("4", ""), ("2", "import helpers.quiet, keras\n")):
-        limits = {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads, "OMP_NUM_THREADS": threads}
+        limits = {
+            "TF_NUM_INTRAOP_THREADS": threads,
+            "TF_NUM_INTEROP_THREADS": threads,
+            "OMP_NUM_THREADS": threads,
+        }
         target = tmp_path / f"{threads}{len(first)}.keras"
         environment = {**os.environ, **limits}
         environment.pop("TF_ENABLE_ONEDNN_OPTS", None)
@@ -93,7 +115,9 @@ def test_same_file_in_another_process_with_another_thread_count(tmp_path):
 def test_history_is_what_the_model_reaches(ranking, trained):
     inputs, labels, _ = trained.splits["validation"]
     reached = ((_predicted(ranking, trained.model, inputs)[:, 0] > 0.5) == labels).mean()
-    assert trained.history["val_accuracy"].iloc[-1] == pytest.approx(reached, abs=1e-6)  # Keras keeps float32
+    assert trained.history["val_accuracy"].iloc[-1] == pytest.approx(
+        reached, abs=1e-6
+    )  # Keras keeps float32
     assert list(trained.history.index) == [1, 2]
 
 
@@ -104,12 +128,16 @@ def test_saved_and_loaded_scores_are_the_same_bits(ranking, trained, tmp_path):
     assert os.listdir(tmp_path) == ["again.keras"], "no raw archive stays behind"
     for path in (trained.files["model.keras"], tmp_path / "again.keras"):
         loaded = keras.models.load_model(path, compile=False)
-        np.testing.assert_array_equal(_predicted(ranking, loaded, trained.reference.inputs), trained.reference.scores)
+        np.testing.assert_array_equal(
+            _predicted(ranking, loaded, trained.reference.inputs), trained.reference.scores
+        )
 
 
 def test_description_is_what_the_published_pipeline_keeps(trained):
     config = json.loads(json.dumps(framework.describe(trained.model)))
-    assert config["model_name"] == "ultra_simple_ranking_model" and config["total_parameters"] == 433
+    assert (
+        config["model_name"] == "ultra_simple_ranking_model" and config["total_parameters"] == 433
+    )
     assert config["input_shapes"] == {
         "user_features": [None, 10],
         "item_features": [None, 10],
@@ -138,7 +166,9 @@ def test_a_layer_that_is_active_outside_training_is_named(ranking, trained, kind
     }[kind]
 
     class Active(keras.layers.Layer):
-        """``training=False`` of the model's call wins over a layer's own, not over that of a layer in it."""
+        """``training=False`` of the model's call wins over a layer's own, not over that of a layer
+        in it.
+        """
 
         def __init__(self):
             super().__init__()
@@ -149,33 +179,48 @@ def test_a_layer_that_is_active_outside_training_is_named(ranking, trained, kind
 
     def build(active: bool, hidden_units: int = 8):
         inputs = [keras.Input(t.shape, name=t.name) for t in ranking.schema.inputs]
-        hidden = keras.layers.Dense(hidden_units, activation="relu")(keras.layers.Concatenate()(inputs))
+        hidden = keras.layers.Dense(hidden_units, activation="relu")(
+            keras.layers.Concatenate()(inputs)
+        )
         hidden = Active()(hidden) if active else layer()(hidden)
         score = keras.layers.Dense(1, activation="sigmoid", name=ranking.schema.output.name)(hidden)
         return keras.Model(inputs, score, name=ranking.schema.model_name)
 
     def of(active: bool):
-        return dataclasses.replace(ranking, models={"one": Model("", functools.partial(build, active))})
+        return dataclasses.replace(
+            ranking, models={"one": Model("", functools.partial(build, active))}
+        )
 
     inputs = trained.splits["test"][0]
-    said = "the model gives two different scores for the same rows .*: a layer such as dropout .* without training=True"
+    said = (
+        "the model gives two different scores for the same rows .*: a layer such as dropout .* "
+        "without training=True"
+    )
     with pytest.raises(BadInput, match=said):
         _predicted(ranking, build(active=True), inputs)
     with pytest.raises(BadInput, match=said):
         _train(of(True), trained, epochs=1)
-    assert _predicted(ranking, build(active=False), {n: a[:1] for n, a in inputs.items()}).shape == (1, 1)
+    assert _predicted(
+        ranking, build(active=False), {n: a[:1] for n, a in inputs.items()}
+    ).shape == (1, 1)
     _train(of(False), trained, epochs=1)
 
 
 @pytest.mark.slow
 def test_sound_data_is_not_refused_and_shuffled_labels_are_found():
-    """A quick form of ``tests/benchmarks/sense_checks.py``: 1 % to 50 % positives, 200 to 5,000 test rows."""
+    """A quick form of ``tests/benchmarks/sense_checks.py``: 1 % to 50 % positives, 200 to 5,000
+    test rows.
+    """
     table = sense_checks.study(repetitions=10)
     sound, faulty = table[table["sound"]], table[~table["sound"]]
     assert sound.groupby("check")["refused"].mean().max() <= 0.005 and sound["refused"].max() <= 0.1
-    found = (faulty["refused"] + faulty["warned"]).groupby(faulty["case"].str.partition(",")[0]).mean()
+    found = (
+        (faulty["refused"] + faulty["warned"]).groupby(faulty["case"].str.partition(",")[0]).mean()
+    )
     assert found.drop("training labels shuffled").min() >= 0.9, found
-    large = faulty["case"].isin(["all labels shuffled, 50% of 5,000 rows", "test labels shuffled, 50% of 5,000 rows"])
+    large = faulty["case"].isin(
+        ["all labels shuffled, 50% of 5,000 rows", "test labels shuffled, 50% of 5,000 rows"]
+    )
     assert faulty.loc[large, "refused"].min() >= 0.9
 
 
@@ -200,8 +245,15 @@ def test_the_interval_of_an_auc_takes_a_request_as_one_draw():
     labels = (rng.random(50) < 0.5).astype(np.int8)
     scores, requests = _scores(rng, labels, 0.7), np.arange(50)
     once = learning._auc_interval(scores, labels, requests)
-    assert np.allclose(once, learning._auc_interval(*(np.repeat(x, 20) for x in (scores, labels, requests))), atol=0.02)
-    assert learning._auc_interval(scores, np.arange(50) == 0, requests) == (0, 1), "one positive tells nothing"
+    assert np.allclose(
+        once,
+        learning._auc_interval(*(np.repeat(x, 20) for x in (scores, labels, requests))),
+        atol=0.02,
+    )
+    assert learning._auc_interval(scores, np.arange(50) == 0, requests) == (
+        0,
+        1,
+    ), "one positive tells nothing"
 
 
 def _learnable(rng, rows: int, positives: float, **options):
@@ -211,12 +263,24 @@ def _learnable(rng, rows: int, positives: float, **options):
 def test_few_positives_are_warned_of_and_enough_pass():
     assert _learnable(np.random.default_rng(0), 200, 0.01) == "warns"
     assert _learnable(np.random.default_rng(0), 5000, 0.1) == "passes"
-    assert _learnable(np.random.default_rng(0), 5000, 0.5, shuffled=("training", "test")) == "refuses"
+    assert (
+        _learnable(np.random.default_rng(0), 5000, 0.5, shuffled=("training", "test")) == "refuses"
+    )
 
 
-def test_baselines_that_rank_test_rows_but_not_the_other_half_of_training_are_warned_of(ranking, trained):
+def test_baselines_that_rank_test_rows_but_not_the_other_half_of_training_are_warned_of(
+    ranking, trained
+):
     (x, y, r), test = trained.splits["train"], trained.splits["test"]
-    scores = {"this model": trained.reference.scores, "logistic regression": trained.reference.scores}
+    scores = {
+        "this model": trained.reference.scores,
+        "logistic regression": trained.reference.scores,
+    }
     learning.check_learnable(ranking.schema, (x, y, r), scores, test)
-    with pytest.warns(UserWarning, match="on the other half, but logistic regression tell test labels.*may be right"):
-        learning.check_learnable(ranking.schema, (x, np.random.default_rng(0).permutation(y), r), scores, test)
+    with pytest.warns(
+        UserWarning,
+        match="on the other half, but logistic regression tell test labels.*may be right",
+    ):
+        learning.check_learnable(
+            ranking.schema, (x, np.random.default_rng(0).permutation(y), r), scores, test
+        )

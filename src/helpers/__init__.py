@@ -3,27 +3,29 @@
 The modules stand on floors and import downwards only:
 
 1. ``errors``, ``layers``, ``quiet``: what can go wrong, Keras layers, and imports without noise
-2. ``code``, ``files``, ``forks``, ``parameters``, ``schema``, ``strict_json``: which sources made a result, files
-   written whole, processes that are ready, what a parameter and a model's inputs may be, JSON that all devices read
-   alike
-3. ``child``, ``environment``, ``features``, ``kernels``, ``metrics``, ``records``, ``tables``: a process to crash in,
-   packages and host, inputs made of raw behaviour, a kernel with TensorFlow imported, what predictions are worth, which
-   stages of a run count, tensors as columns
-4. ``runs``, ``tasks``: the run folder; the kinds of decision, and when a file still decides the same
+2. ``code``, ``files``, ``forks``, ``parameters``, ``schema``, ``strict_json``: which sources made a
+   result, files written whole, processes that are ready, what a parameter and a model's inputs may
+   be, JSON that all devices read alike
+3. ``child``, ``environment``, ``features``, ``kernels``, ``metrics``, ``records``, ``tables``: a
+   process to crash in, packages and host, inputs made of raw behaviour, a kernel with TensorFlow
+   imported, what predictions are worth, which stages of a run count, tensors as columns
+4. ``runs``, ``tasks``: the run folder; the kinds of decision, and when a file still decides the
+   same
 5. ``studies``, ``runtimes``: what is ranked, and what scores it
-6. ``simulation``, ``evaluation``, ``overlap``: rows of a study; parity, latency, the choice of what to ship;
-   rows that splits share
+6. ``simulation``, ``evaluation``, ``overlap``: rows of a study; parity, latency, the choice of what
+   to ship; rows that splits share
 7. ``leaks``: inputs that hold the label
 8. ``datasets``: a study's data on disk
 9. ``training``, ``convert``: what makes model files, and is judged as it makes them
-10. ``plots``, ``results``, ``notebooks``, ``tracking``, ``bundle``: what is shown, logged elsewhere, given to a phone
+10. ``plots``, ``results``, ``notebooks``, ``tracking``, ``bundle``: what is shown, logged
+    elsewhere, given to a phone
 11. ``report``: the page of a run, and the page over all runs
 12. ``pipeline``: the notebooks as the stages of a run
 13. ``sweeps``: many runs, by several workers
 14. ``cli``: the ``workbench`` command
 
-Importing ``helpers`` imports none of them, so that it costs nothing; TensorFlow is only ever imported
-inside the functions that need it.
+Importing ``helpers`` imports none of them, so that it costs nothing; TensorFlow is only ever
+imported inside the functions that need it.
 """
 
 __version__ = "0.1.0"

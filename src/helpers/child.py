@@ -1,14 +1,16 @@
-"""Run functions in a child process, so that a native crash is an error message and not a dead kernel.
+"""Run functions in a child process, so that a native crash is an error message and not a dead
+kernel.
 
-Converters and runtimes are native code: on a damaged file they may end the process, on a bad one they
-print to file descriptor 1 and exit with status 0, and MNN's converter cannot live in one process with
-TensorFlow. A `Child` is a process of its own that imports only what the called functions import::
+Converters and runtimes are native code: on a damaged file they may end the process, on a bad one
+they print to file descriptor 1 and exit with status 0, and MNN's converter cannot live in one
+process with TensorFlow. A `Child` is a process of its own that imports only what the called
+functions import::
 
     with Child("convert to MNN") as child:
         log = child.call("helpers.convert.mnn:_convert_here", source="a.tflite", target="b.mnn")
 
-Arguments and results are JSON; arrays travel as files. The child ends when its parent does, however the
-parent ends.
+Arguments and results are JSON; arrays travel as files. The child ends when its parent does, however
+the parent ends.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ class Child:
     imports : what it may have imported already, see `helpers.forks.server.IMPORTS`.
     """
 
-    def __init__(self, purpose: str, environment: dict[str, str] | None = None, imports: str = "bare"):
+    def __init__(
+        self, purpose: str, environment: dict[str, str] | None = None, imports: str = "bare"
+    ):
         self.purpose = purpose
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
         (asked, self._requests), (self._replies, answers) = os.pipe(), os.pipe()
@@ -70,9 +74,10 @@ class Child:
 
         Raises
         ------
-        ChildDied : the process crashed, or gave no answer within `timeout` seconds (it is then killed); None waits.
-        WorkbenchError : whatever of `helpers.errors` the function raised; anything else it raised comes
-            as a plain WorkbenchError with the type's name.
+        ChildDied : the process crashed, or gave no answer within `timeout` seconds (it is then
+            killed); None waits.
+        WorkbenchError : whatever of `helpers.errors` the function raised; anything else it raised
+            comes as a plain WorkbenchError with the type's name.
         """
         request = json.dumps({"function": function, "arguments": arguments}) + "\n"
         executed = None
@@ -93,7 +98,8 @@ class Child:
             kind = getattr(errors, reply["error"], None)
             if kind is None:
                 raise errors.WorkbenchError(
-                    f"could not {self.purpose}: {reply['error']}: {reply['message']}{self.log_tail()}"
+                    f"could not {self.purpose}: {reply['error']}: "
+                    f"{reply['message']}{self.log_tail()}"
                 )
             raise kind(reply["message"])
         return reply["result"]
@@ -101,7 +107,9 @@ class Child:
     def log_tail(self) -> str:
         """The last lines that native code printed in the child, ready to append to a message."""
         self._log.seek(0)
-        lines = [line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
+        lines = [
+            line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()
+        ]
         return "".join(f"\n  | {line}" for line in lines[-_LOG_LINES:])
 
     def close(self) -> None:
@@ -135,7 +143,10 @@ class Child:
             ready, _, _ = select.select([self._replies], [], [], left)
             if not ready:
                 self._process.kill()
-                raise ChildDied(f"could not {self.purpose}: no answer in {timeout:g} s, gave up{self.log_tail()}")
+                raise ChildDied(
+                    f"could not {self.purpose}: no answer in {timeout:g} s, gave "
+                    f"up{self.log_tail()}"
+                )
             part = os.read(self._replies, 65536)
             if not part:
                 raise self._died()
@@ -146,7 +157,9 @@ class Child:
     def _died(self) -> ChildDied:
         status = self._process.wait()
         how = signal.strsignal(-status) if status < 0 else f"exit status {status}"
-        return ChildDied(f"could not {self.purpose}: the native code ended the process ({how}){self.log_tail()}")
+        return ChildDied(
+            f"could not {self.purpose}: the native code ended the process ({how}){self.log_tail()}"
+        )
 
 
 def run(purpose: str, function: str, *, timeout: float = 600.0, **arguments):

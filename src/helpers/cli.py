@@ -1,4 +1,6 @@
-"""The ``workbench`` command: words on the command line to calls of `helpers.pipeline`, errors to one line."""
+"""The ``workbench`` command: words on the command line to calls of `helpers.pipeline`, errors to
+one line.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class _Group(click.Group):
             click.echo(f"workbench: {error}", err=True)
             context.exit(error.exit_status)
         except KeyboardInterrupt:
-            click.echo("workbench: interrupted; the same command continues where it stopped", err=True)
+            click.echo(
+                "workbench: interrupted; the same command continues where it stopped", err=True
+            )
             context.exit(130)
 
 
@@ -37,7 +41,9 @@ def _pairs(context, parameter, values: tuple[str, ...]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="workbench")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
@@ -52,14 +58,20 @@ def main(debug: bool) -> None:
     workbench bundle verify PATH                 does a bundle score as it should?
     workbench studies [STUDY]                    what there is to run, and its parameters
 
-    A run is a folder, artifacts/STUDY/RUN. Stages that are finished are not executed again; after an
-    interruption the same command continues. Set WORKBENCH_HOME to keep data/ and artifacts/ elsewhere.
+    A run is a folder, artifacts/STUDY/RUN. Stages that are finished are not executed again; after
+    an interruption the same command continues. Set WORKBENCH_HOME to keep data/ and artifacts/
+    elsewhere.
     """
 
 
 @main.command()
 @click.argument("study")
-@click.option("--run", "name", metavar="NAME", help="Name of the run folder. [default: the parameters, or `default`]")
+@click.option(
+    "--run",
+    "name",
+    metavar="NAME",
+    help="Name of the run folder. [default: the parameters, or `default`]",
+)
 @click.option(
     "-p",
     "given",
@@ -68,7 +80,9 @@ def main(debug: bool) -> None:
     callback=_pairs,
     help="Set a parameter in every stage that has it.",
 )
-@click.option("--stages", "chosen", metavar="01-06", help="Only these stages: 03, 02-04 or 01,03-05.")
+@click.option(
+    "--stages", "chosen", metavar="01-06", help="Only these stages: 03, 02-04 or 01,03-05."
+)
 @click.option("--force", is_flag=True, help="Execute the stages again even if they are finished.")
 def run(study: str, name: str | None, given: dict, chosen: str | None, force: bool) -> None:
     """Execute the stages of STUDY that are not finished, then show the comparison table."""
@@ -77,7 +91,9 @@ def run(study: str, name: str | None, given: dict, chosen: str | None, force: bo
     work = pipeline.run(study, name, given, chosen=chosen, force=force, echo=click.echo)
     table, reason = report.comparison(work)
     shown = None if table is None else report.readable(trained.of(work), table)
-    click.echo(f"\nno comparison: {reason}\n" if shown is None else f"\n{shown.to_string(index=False)}\n")
+    click.echo(
+        f"\nno comparison: {reason}\n" if shown is None else f"\n{shown.to_string(index=False)}\n"
+    )
     if sentence := report.recommendation(work):
         click.echo(f"{sentence}\n")
     click.echo(f"run folder  {work.folder}")
@@ -89,11 +105,25 @@ def run(study: str, name: str | None, given: dict, chosen: str | None, force: bo
 
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--workers", type=click.IntRange(1, 256), help="Processes on this machine. [default: cores, at most 4]")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    help="Processes on this machine. [default: cores, at most 4]",
+)
 @click.option("--dry-run", is_flag=True, help="Show the runs and what they share; execute nothing.")
-@click.option("--fail-fast", is_flag=True, help="Stop at the first run that fails; without it the others go on.")
-@click.option("--scheduler", metavar="tcp://HOST:PORT", help="Use the workers of an existing Dask cluster instead.")
-def sweep(file: Path, workers: int | None, dry_run: bool, fail_fast: bool, scheduler: str | None) -> None:
+@click.option(
+    "--fail-fast",
+    is_flag=True,
+    help="Stop at the first run that fails; without it the others go on.",
+)
+@click.option(
+    "--scheduler",
+    metavar="tcp://HOST:PORT",
+    help="Use the workers of an existing Dask cluster instead.",
+)
+def sweep(
+    file: Path, workers: int | None, dry_run: bool, fail_fast: bool, scheduler: str | None
+) -> None:
     """Execute all runs that FILE asks for and that are not finished, then show them as one table.
 
     \b
@@ -104,8 +134,8 @@ def sweep(file: Path, workers: int | None, dry_run: bool, fail_fast: bool, sched
     list: [{learning_rate: 0.01}, {learning_rate: 0.003}]    # a run each
     random: {runs: 20, seed: 1, space: {learning_rate: {log_uniform: [0.0003, 0.03]}}}
 
-    A stage that several runs share (same parameters in it and before it) is executed once. After an interruption
-    the same command continues.
+    A stage that several runs share (same parameters in it and before it) is executed once. After an
+    interruption the same command continues.
     """
     from helpers import results as all_results
     from helpers.sweeps import execute, plan
@@ -116,12 +146,15 @@ def sweep(file: Path, workers: int | None, dry_run: bool, fail_fast: bool, sched
     repeated = f" ({planned.duplicates} given twice)" if planned.duplicates else ""
     shared = len(planned.runs) * len(planned.stages) - stages
     click.echo(
-        f"{len(planned.runs):,} runs of {planned.study}{repeated}, stages {', '.join(planned.stages)}: "
-        f"{stages:,} stages to execute, {shared:,} shared"
+        f"{len(planned.runs):,} runs of {planned.study}{repeated}, stages "
+        f"{', '.join(planned.stages)}: {stages:,} stages to execute, {shared:,} shared"
     )
     if dry_run:
         for name, given in planned.runs.items():
-            click.echo(f"  {name}: {', '.join(f'{key}={value}' for key, value in given.items()) or 'the defaults'}")
+            click.echo(
+                f"  {name}: "
+                f"{', '.join(f'{key}={value}' for key, value in given.items()) or 'the defaults'}"
+            )
         return
     outcome = execute.run(
         planned,
@@ -137,7 +170,8 @@ def sweep(file: Path, workers: int | None, dry_run: bool, fail_fast: bool, sched
         click.echo(f"failed  {name}: {error}", err=True)
     if outcome.failed:
         click.echo(
-            f"workbench: {len(outcome.failed)} of {len(planned.runs)} runs failed; the same command tries them again",
+            f"workbench: {len(outcome.failed)} of {len(planned.runs)} runs failed; the same command"
+            " tries them again",
             err=True,
         )
         sys.exit(1)
@@ -145,7 +179,9 @@ def sweep(file: Path, workers: int | None, dry_run: bool, fail_fast: bool, sched
 
 @main.command()
 @click.argument("study", required=False)
-@click.option("--parquet", type=click.Path(dir_okay=False), help="Write the whole table to this file too.")
+@click.option(
+    "--parquet", type=click.Path(dir_okay=False), help="Write the whole table to this file too."
+)
 def results(study: str | None, parquet: str | None) -> None:
     """Show all runs (of STUDY): the parameters in which they differ, and what they measured."""
     from helpers import files
@@ -185,7 +221,7 @@ def bundle() -> None:
 @bundle.command()
 @click.argument("path", type=click.Path(path_type=Path))
 def verify(path: Path) -> None:
-    """Compare PATH, a bundle.zip or an unpacked bundle, with its hashes and score its golden cases."""
+    """Compare PATH, a bundle.zip or an unpacked one, with its hashes and score its golden cases."""
     from helpers.bundle import client
 
     _say_checked(client.verify(path))
@@ -193,18 +229,26 @@ def verify(path: Path) -> None:
 
 @bundle.command()
 @click.argument("source", metavar="URL_OR_PATH")
-@click.option("--into", type=click.Path(path_type=Path, file_okay=False), required=True, help="The app's folder.")
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="The app's folder.",
+)
 def install(source: str, into: Path) -> None:
-    """Install the bundle that URL_OR_PATH announces (bundle.json, or the zip beside it) into a folder.
+    """Install the bundle that URL_OR_PATH announces (bundle.json, or the zip beside it) into a
+    folder.
 
-    It is downloaded (an interrupted download goes on), checked by size and hashes, unpacked, scored on its golden
-    cases, and only then made DIR/current in one step. The version before stays as DIR/previous; `workbench bundle
-    rollback DIR` goes back to it. Whatever is refused leaves the version in use untouched.
+    It is downloaded (an interrupted download goes on), checked by size and hashes, unpacked, scored
+    on its golden cases, and only then made DIR/current in one step. The version before stays as
+    DIR/previous; `workbench bundle rollback DIR` goes back to it. Whatever is refused leaves the
+    version in use untouched.
 
-    Versions have no order: which one a phone has is the server's decision, so an older one may follow a newer one.
+    Versions have no order: which one a phone has is the server's decision, so an older one may
+    follow a newer one.
 
-    DIR is a folder of its own: a new or an empty one becomes an installation, any other is refused. Only what an
-    installation consists of is ever replaced or removed in it.
+    DIR is a folder of its own: a new or an empty one becomes an installation, any other is refused.
+    Only what an installation consists of is ever replaced or removed in it.
     """
     from helpers.bundle import client
 
@@ -213,13 +257,17 @@ def install(source: str, into: Path) -> None:
     click.echo(f"in use  {client.current(into)}")
     if checked.replaced:
         folder = shlex.quote(str(into))
-        click.echo(f"before  version {checked.replaced}: `workbench bundle rollback {folder}` goes back")
+        click.echo(
+            f"before  version {checked.replaced}: `workbench bundle rollback {folder}` goes back"
+        )
 
 
 @bundle.command()
 @click.argument("into", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 def rollback(into: Path) -> None:
-    """Make the version before the current one in DIR current again; after the first install there is none."""
+    """Make the version before the current one in DIR current again; after the first install there
+    is none.
+    """
     from helpers.bundle import client
 
     click.echo(f"in use  {client.rollback(into, echo=_tell)}")
@@ -239,7 +287,8 @@ def _say_checked(checked) -> None:
 @main.command("studies")
 @click.argument("study", required=False)
 def list_studies(study: str | None) -> None:
-    """List the studies (or STUDY) with their sources and models, and the parameters that -p can set.
+    """List the studies (or STUDY) with their sources and models, and the parameters that -p can
+    set.
 
     A parameter is shown with what a study uses if -p does not set it.
     """
@@ -266,9 +315,14 @@ def list_studies(study: str | None) -> None:
 
 
 @main.command("notebooks")
-@click.option("--check", is_flag=True, help="Compare with the stored outputs (nbval) and change nothing.")
 @click.option(
-    "--stages", "chosen", metavar="01-06", help="Only these stages, from the first on. [default: all notebooks]"
+    "--check", is_flag=True, help="Compare with the stored outputs (nbval) and change nothing."
+)
+@click.option(
+    "--stages",
+    "chosen",
+    metavar="01-06",
+    help="Only these stages, from the first on. [default: all notebooks]",
 )
 def refresh_notebooks(check: bool, chosen: str | None) -> None:
     """Execute notebooks in a throw-away home and store their normalised outputs in place."""

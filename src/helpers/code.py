@@ -1,9 +1,9 @@
 """Which code of this package made a result: an edit of it makes the result stale.
 
 A result records the SHA-256 of sources, either of what its process executed (`loaded`) or of what a
-module can reach (`imported`); `changed` compares such a record with the sources as they are now. The
-package itself, ``helpers``, holds nothing but its version and is left out; a notebook counts by its
-code cells.
+module can reach (`imported`); `changed` compares such a record with the sources as they are now.
+The package itself, ``helpers``, holds nothing but its version and is left out; a notebook counts by
+its code cells.
 """
 
 from __future__ import annotations
@@ -42,15 +42,19 @@ _looked = time.time_ns()
 def loaded() -> dict[str, str]:
     """Return the SHA-256 by name of the modules that this process or a child (`add`) has loaded.
 
-    The data of these modules is among them. A source counts as it was when its module was first seen
-    here. One that was edited since the look before that may have been loaded before or after the edit:
-    it is recorded as `EDITED`, which no source ever equals.
+    The data of these modules is among them. A source counts as it was when its module was first
+    seen here. One that was edited since the look before that may have been loaded before or after
+    the edit: it is recorded as `EDITED`, which no source ever equals.
     """
     global _looked
     before, _looked = _looked, time.time_ns()
-    main = getattr(sys.modules.get("__main__"), "__spec__", None)  # as in ``python -m helpers.child``
+    main = getattr(
+        sys.modules.get("__main__"), "__spec__", None
+    )  # as in ``python -m helpers.child``
     names = [*list(sys.modules), *([main.name] if main else [])]
-    for name, digest in sha256s(name for name in names if _is_module(name) and name not in _seen).items():
+    for name, digest in sha256s(
+        name for name in names if _is_module(name) and name not in _seen
+    ).items():
         modified = os.stat(_source(name) or FOLDER / name).st_mtime_ns
         edited = before < modified <= time.time_ns()
         _seen.setdefault(name, EDITED if edited else digest)
@@ -67,8 +71,8 @@ def add(record: Mapping[str, str]) -> None:
 def imported(names: Iterable[str]) -> list[str]:
     """Return the modules of this package that these can import, themselves included, sorted.
 
-    They are read from the sources, transitively: imports inside functions count, and functions that are
-    named for a child process. Imports of computed names (``studies.get``) cannot be seen.
+    They are read from the sources, transitively: imports inside functions count, and functions that
+    are named for a child process. Imports of computed names (``studies.get``) cannot be seen.
     """
     found: set[str] = set()
     waiting = list(names)
@@ -104,7 +108,9 @@ def sha256s(names: Iterable[str]) -> dict[str, str]:
 
 
 def executed(names: Iterable[str]) -> dict[str, str]:
-    """Return the SHA-256 of modules and of all that they can reach by imports, as this process executes them."""
+    """Return the SHA-256 of modules and of all that they can reach by imports, as this process
+    executes them.
+    """
     digests, here = sha256s(imported(names)), loaded()
     return digests | {name: here[name] for name in digests if here.get(name, EDITED) != EDITED}
 
@@ -192,7 +198,9 @@ def _imports(name: str, path: str, *version: int) -> tuple[str, ...]:
     package = name if path.endswith("/__init__.py") else name.rpartition(".")[0]
     found: list[str] = []
     text = Path(path).read_text(encoding="utf-8")
-    with _parsing:  # CPython 3.11 counts the depth of all threads together and gives up where they differ
+    with (
+        _parsing
+    ):  # CPython 3.11 counts the depth of all threads together and gives up where they differ
         tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -201,7 +209,9 @@ def _imports(name: str, path: str, *version: int) -> tuple[str, ...]:
             module = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
             found += [module, *(f"{module}.{alias.name}" for alias in node.names)]
         elif (
-            isinstance(node, ast.Constant) and isinstance(node.value, str) and (match := _CALLED.fullmatch(node.value))
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and (match := _CALLED.fullmatch(node.value))
         ):
             found.append(match[1])
     return tuple(found)

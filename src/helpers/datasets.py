@@ -1,8 +1,9 @@
-"""Data sets on disk: Parquet parts of a chunk of rows, one column a tensor, the same bytes whoever made them.
+"""Data sets on disk: Parquet parts of a chunk of rows, one column a tensor, the same bytes whoever
+made them.
 
-A data set lives in ``data/<study>/<hash of its parameters>/``, is made once and shared by every run that asks
-for the same one. Its rows come in chunks from `helpers.simulation` or `helpers.logs`, so a set of any size is made in
-bounded memory.
+A data set lives in ``data/<study>/<hash of its parameters>/``, is made once and shared by every run
+that asks for the same one. Its rows come in chunks from `helpers.simulation` or `helpers.logs`, so
+a set of any size is made in bounded memory.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class Dataset:
 
     @property
     def encoding(self) -> features.Encoding | None:
-        """What turns raw columns into the model's inputs, fitted on training rows; None if the study has none."""
+        """What turns raw columns into the model's inputs, fitted on training rows; None if the
+        study has none.
+        """
         described = self.manifest.get("encoding")
         return None if described is None else features.Encoding.from_json(described)
 
@@ -77,12 +80,20 @@ class Dataset:
         DamagedFile : a part is gone or is not the bytes that were recorded.
         """
         inputs = self.schema.inputs
-        holders = {name: tensor.name for tensor in inputs for name in tensor.columns or [tensor.name]}
+        holders = {
+            name: tensor.name for tensor in inputs for name in tensor.columns or [tensor.name]
+        }
         known = [*holders, *self._beside]
-        if (set(columns or ()) - set(known)) and (unknown := sorted(set(columns) - {*known, *self.raw_columns})):
+        if (set(columns or ()) - set(known)) and (
+            unknown := sorted(set(columns) - {*known, *self.raw_columns})
+        ):
             there = ", ".join([*known, *self.raw_columns])
             raise BadInput(f"there is no column {', '.join(unknown)}; there is: {there}")
-        stored = None if columns is None else list(dict.fromkeys(holders.get(name, name) for name in columns))
+        stored = (
+            None
+            if columns is None
+            else list(dict.fromkeys(holders.get(name, name) for name in columns))
+        )
         return tables.frame(self.schema, self._table(split, stored, limit), columns)
 
     def _table(self, split: str, stored: list[str] | None, limit: int | None):
@@ -104,7 +115,8 @@ class Dataset:
     def arrays(
         self, split: str, limit: int | None = None, *, schema: Schema | None = None
     ) -> tuple[dict[str, np.ndarray], np.ndarray | None, np.ndarray]:
-        """Read named inputs ``(n_rows, *shape)``, labels ``(n_rows,)`` (None without) and requests ``(n_rows,)``.
+        """Read named inputs ``(n_rows, *shape)``, labels ``(n_rows,)`` (None without) and requests
+        ``(n_rows,)``.
 
         `schema` is that of a model which takes some of the inputs; default all.
         """
@@ -131,11 +143,15 @@ class Dataset:
         return tables.lists(column).reshape(len(column), -1)
 
     def best(self, split: str) -> np.ndarray | None:
-        """What no model can beat for each row of a split, which the source knew; None if it did not."""
+        """What no model can beat for each row of a split, which the source knew; None if it did
+        not.
+        """
         return self._column(split, BAYES)
 
     def users(self, split: str, limit: int | None = None) -> np.ndarray | None:
-        """Whose request each row is of, ``(n_rows,) int64``; None if every request is another user's."""
+        """Whose request each row is of, ``(n_rows,) int64``; None if every request is another
+        user's.
+        """
         return self._column(split, USER, limit)
 
     def sessions(self, split: str, limit: int) -> list[dict]:
@@ -147,7 +163,9 @@ class Dataset:
 
     def save_sessions(self, path: Path, split: str, limit: int) -> None:
         """Write the first sessions of a split in the published raw form, a line of JSON each."""
-        lines = (json.dumps(session, allow_nan=False) + "\n" for session in self.sessions(split, limit))
+        lines = (
+            json.dumps(session, allow_nan=False) + "\n" for session in self.sessions(split, limit)
+        )
         path.write_text("".join(lines), encoding="utf-8")
 
     def describe(self):
@@ -176,12 +194,16 @@ class Dataset:
 
     def save(self, path: Path) -> None:
         """Write the record that `load` reads; it holds the SHA-256 of every part."""
-        path.write_text(json.dumps(self.manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        path.write_text(
+            json.dumps(self.manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
     def files(self) -> dict[str, str]:
         """SHA-256 of every part by its path below `files.home`, for `Stage.share`."""
         return {
-            files.shown(self.folder / part["file"]): part["sha256"] for split in SPLITS for part in self._parts(split)
+            files.shown(self.folder / part["file"]): part["sha256"]
+            for split in SPLITS
+            for part in self._parts(split)
         }
 
     def verify(self) -> None:
@@ -192,7 +214,9 @@ class Dataset:
 
     def _parts(self, split: str) -> list[dict]:
         if split not in self.manifest["parts"]:
-            raise BadInput(f"there is no split {split!r}; there is: {', '.join(self.manifest['parts'])}")
+            raise BadInput(
+                f"there is no split {split!r}; there is: {', '.join(self.manifest['parts'])}"
+            )
         return self.manifest["parts"][split]
 
     def _verified(self, part: dict) -> Path:
@@ -205,8 +229,8 @@ class Dataset:
                 whole = False
             if not whole:
                 raise DamagedFile(
-                    f"{files.shown(path)} is gone or is not the file that was made (its SHA-256 differs): "
-                    "run notebook 01 again, it makes the data set anew"
+                    f"{files.shown(path)} is gone or is not the file that was made (its SHA-256 "
+                    "differs): run notebook 01 again, it makes the data set anew"
                 )
             self._checked.add(part["file"])
         return path
@@ -246,17 +270,24 @@ def make(
     Raises
     ------
     BadInput : unknown source, sizes or seed out of range.
-    WorkbenchError : the disk is full or may not be written; nothing half-written stays behind. Or the set that is
-        there cannot be read now; it stays as it is.
+    WorkbenchError : the disk is full or may not be written; nothing half-written stays behind. Or
+        the set that is there cannot be read now; it stays as it is.
     """
     chosen = study.source(source)
     counts = {"rows": rows, "validation_rows": validation_rows, "test_rows": test_rows}
-    checked = parameter_table.check_all({**counts, "seed": seed, "workers": workers or os.cpu_count() or 1})
+    checked = parameter_table.check_all(
+        {**counts, "seed": seed, "workers": workers or os.cpu_count() or 1}
+    )
     workers = checked.pop("workers")
     rows_of = dict(zip(SPLITS, counts.values(), strict=True))
     if taken := {LABEL, REQUEST, BAYES, USER} & {*study.schema.input_names, *study.schema.columns}:
-        raise BadInput(f"data sets keep a column of their own called {min(taken)!r}: give the input another name")
-    source_rows = (simulation if isinstance(chosen, Simulated) else logs).Rows(study, chosen, rows_of, seed, workers)
+        raise BadInput(
+            f"data sets keep a column of their own called {min(taken)!r}: give the input another "
+            "name"
+        )
+    source_rows = (simulation if isinstance(chosen, Simulated) else logs).Rows(
+        study, chosen, rows_of, seed, workers
+    )
     modules, values = source_rows.origin()
     printed = json.dumps([code.executed(modules), values], sort_keys=True).encode()
     fingerprint = hashlib.sha256(printed).hexdigest()[:16]
@@ -276,12 +307,16 @@ def make(
         "parts": {split: [] for split in SPLITS},
     }
     files.make_folder(folder.parent)
-    partial = files.partial(folder.with_name(f"{folder.name}-{secrets.token_hex(4)}"))  # threads share a process id
+    partial = files.partial(
+        folder.with_name(f"{folder.name}-{secrets.token_hex(4)}")
+    )  # threads share a process id
     with files.writing(folder):
         try:
             files.clear_partial(folder.parent)
             partial.mkdir()
-            for split, part, beside in source_rows.each(functools.partial(_write, partial, study.schema)):
+            for split, part, beside in source_rows.each(
+                functools.partial(_write, partial, study.schema)
+            ):
                 manifest["parts"][split].append(part)
                 manifest["rows"][split] += part["rows"]
                 manifest["beside"] = beside
@@ -314,16 +349,25 @@ def _existing(folder: Path) -> Dataset | None:
         if dataset.manifest["digest"] != _digest(dataset.manifest):
             return None
         dataset.verify()
-    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError, AttributeError, DamagedFile):
+    except (
+        FileNotFoundError,
+        NotADirectoryError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        DamagedFile,
+    ):
         return None
     return dataset
 
 
 def _place(partial: Path, folder: Path) -> None:
-    """Move a whole set into its place part by part, its record last, unless a whole one stands there by now.
+    """Move a whole set into its place part by part, its record last, unless a whole one stands
+    there by now.
 
-    Makers wait for each other. The parts of a set are the same bytes whoever made them, so that a set which others
-    read meanwhile stays readable while its damaged files are replaced.
+    Makers wait for each other. The parts of a set are the same bytes whoever made them, so that a
+    set which others read meanwhile stays readable while its damaged files are replaced.
     """
     import fcntl
 
@@ -341,20 +385,26 @@ def _place(partial: Path, folder: Path) -> None:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals while reading `path` into one line; that it is not there is none."""
+    """Turn the operating system's refusals while reading `path` into one line; that it is not there
+    is none.
+    """
     try:
         yield
     except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as error:
         raise WorkbenchError(
-            f"cannot read {files.shown(path)} ({error.strerror}): nothing was changed, see to that and run the "
-            "same command again"
+            f"cannot read {files.shown(path)} ({error.strerror}): nothing was changed, see to that "
+            "and run the same command again"
         ) from error
 
 
-def _write(folder: Path, schema: Schema, split: str, number: int, table) -> tuple[str, dict, list[str]]:
-    """Write a part of a split; returns the split, a record of the part, and the columns beside inputs and raw ones."""
+def _write(
+    folder: Path, schema: Schema, split: str, number: int, table
+) -> tuple[str, dict, list[str]]:
+    """Write a part of a split; returns the split, a record of the part, and the columns beside
+    inputs and raw ones.
+    """
     import pyarrow.parquet as pq
 
     beside = [name for name in (LABEL, REQUEST, BAYES, USER) if name in table.column_names]

@@ -29,7 +29,8 @@ _PACKAGES = (
 def describe() -> dict:
     """Return ``packages``, ``commit`` (with ``no_commit``, why there is none) and ``host``."""
     return {
-        "packages": {"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
+        "packages": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in _PACKAGES},
         **_commit(files.project()),
         "host": {
             "system": platform.platform(),
@@ -61,12 +62,18 @@ def _commit(project: Path) -> dict[str, str | None]:
         return _none(f"{project} is not a git repository")
     git = ["git", "--no-optional-locks", "-C", str(project)]
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+        status = subprocess.run(
+            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True
+        )
     except OSError as error:
         return _none(f"git cannot be run: {error.strerror}")
     except subprocess.CalledProcessError as error:
-        return _none(error.stderr.strip().partition("\n")[0] or f"git ended with status {error.returncode}")
+        return _none(
+            error.stderr.strip().partition("\n")[0] or f"git ended with status {error.returncode}"
+        )
     return {
         "commit": head.stdout.strip() + ("+changes" if status.stdout.strip() else ""),
         "no_commit": None,
@@ -80,6 +87,8 @@ def _none(reason: str) -> dict[str, str | None]:
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        return next(
+            line.partition(":")[2].strip() for line in lines if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()

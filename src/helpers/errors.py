@@ -5,13 +5,15 @@ from collections.abc import Iterable
 
 
 def meant(name: object, known: Iterable[str]) -> str:
-    """What to add to a message about a name that is not known: `` (did you mean epochs?)``, or nothing."""
+    """What to add to a message about a name that is not known: `` (did you mean epochs?)``, or
+    nothing.
+    """
     close = difflib.get_close_matches(str(name), known, 1)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
 class WorkbenchError(Exception):
-    """Something could not be done; the command line shows the message and exits with `exit_status`."""
+    """Something could not be done; the command line shows why and exits with `exit_status`."""
 
     exit_status = 1
 
@@ -31,7 +33,7 @@ class DamagedFile(WorkbenchError):
 
 
 class ConversionFailed(WorkbenchError):
-    """A converter failed, whatever it reported, or wrote a file that is not the model it was given."""
+    """A converter failed, whatever it reported, or wrote a file that is not its model."""
 
 
 class ParityError(ConversionFailed):

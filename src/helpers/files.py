@@ -1,4 +1,4 @@
-"""Files and folders: where they are, written whole or not at all, and errors that say what to do."""
+"""Files and folders: where they are, written whole or not at all, and errors with a way out."""
 
 from __future__ import annotations
 
@@ -20,11 +20,25 @@ from helpers.errors import BadInput, WorkbenchError
 REASONS = {
     errno.ENOSPC: "the disk is full: free some space and run the same command again",
     errno.EDQUOT: "the disk quota is used up: free some space and run the same command again",
-    errno.EACCES: "this user may not write there: change that, or give another folder (WORKBENCH_HOME, or --into)",
-    errno.EPERM: "this user may not write there: change that, or give another folder (WORKBENCH_HOME, or --into)",
-    errno.EROFS: "it is on a read-only file system: give a folder that can be written (WORKBENCH_HOME, or --into)",
-    errno.ENOTDIR: "a file stands where a folder is needed: move it away, or give another (WORKBENCH_HOME, or --into)",
-    errno.EMFILE: "too many files are open: raise the limit (`ulimit -n`) and run the same command again",
+    errno.EACCES: (
+        "this user may not write there: change that, or give another folder (WORKBENCH_HOME, or "
+        "--into)"
+    ),
+    errno.EPERM: (
+        "this user may not write there: change that, or give another folder (WORKBENCH_HOME, or "
+        "--into)"
+    ),
+    errno.EROFS: (
+        "it is on a read-only file system: give a folder that can be written (WORKBENCH_HOME, or "
+        "--into)"
+    ),
+    errno.ENOTDIR: (
+        "a file stands where a folder is needed: move it away, or give another (WORKBENCH_HOME, or "
+        "--into)"
+    ),
+    errno.EMFILE: (
+        "too many files are open: raise the limit (`ulimit -n`) and run the same command again"
+    ),
     errno.EISDIR: "a folder stands where a file is needed: move it away",
 }
 """What to do about what the operating system refuses."""
@@ -33,7 +47,9 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 def project() -> Path:
-    """The folder of the project, where ``notebooks/`` is; the current folder if the package stands alone."""
+    """The folder of the project, where ``notebooks/`` is; the current folder if the package stands
+    alone.
+    """
     return _ROOT if (_ROOT / "pyproject.toml").exists() else Path.cwd()
 
 
@@ -59,7 +75,8 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = REASONS.get(
-            error.errno, f"{error.strerror}: give a folder that can be written (WORKBENCH_HOME, or --into)"
+            error.errno,
+            f"{error.strerror}: give a folder that can be written (WORKBENCH_HOME, or --into)",
         )
         if isinstance(error, FileExistsError):
             reason = REASONS[errno.ENOTDIR]
@@ -67,12 +84,16 @@ def make_folder(path: Path) -> None:
 
 
 def partial(path: Path) -> Path:
-    """A temporary name beside `path`, marked with this machine and process; the suffix stays, writers go by it."""
+    """A temporary name beside `path`, marked with this machine and process; the suffix stays,
+    writers go by it.
+    """
     return path.with_name(f"{_PARTIAL}{_machine()}-{os.getpid()}-{path.name}")
 
 
 def _machine() -> str:
-    """This machine in eight characters: its process ids mean nothing on others that share the folder."""
+    """This machine in eight characters: its process ids mean nothing on others that share the
+    folder.
+    """
     return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
@@ -84,9 +105,12 @@ def without_partial(text: str) -> str:
 def abandoned(path: Path) -> str | None:
     """The name that a killed process of this machine was writing under `path`.
 
-    None if `path` is no name of `partial`, or its process is alive, on another machine, or not ours to look at.
+    None if `path` is no name of `partial`, or its process is alive, on another machine, or not ours
+    to look at.
     """
-    named = re.fullmatch(rf"{re.escape(_PARTIAL)}{_machine()}-([1-9][0-9]{{0,8}})-(.+)", path.name, re.DOTALL)
+    named = re.fullmatch(
+        rf"{re.escape(_PARTIAL)}{_machine()}-([1-9][0-9]{{0,8}})-(.+)", path.name, re.DOTALL
+    )
     if not named:
         return None
     try:
@@ -124,8 +148,8 @@ def open_plain(path: Path) -> BinaryIO:
 
     Raises
     ------
-    BadInput : it is a link (also a hard one), a folder, a fifo, a socket or a device: what is written would land
-        elsewhere, or wait for ever.
+    BadInput : it is a link (also a hard one), a folder, a fifo, a socket or a device: what is
+        written would land elsewhere, or wait for ever.
     """
     reason = BadInput(f"{path} is no plain file: move it away")
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -178,7 +202,8 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; rename it to `path` when the body is done, remove it if it fails.
+    """Yield a temporary name beside `path`; rename it to `path` when the body is done, remove it if
+    it fails.
 
     If a file already stands at `path`, it stays whole until the new one replaces it.
     """

@@ -1,4 +1,6 @@
-"""Keras layers of the studies' models. Importing this imports Keras, so import it inside a function."""
+"""Keras layers of the studies' models. Importing this imports Keras, so import it inside a
+function.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ import tensorflow as tf
 class Lookup(keras.layers.Layer):
     """Rows of a table by id: ``(n, 1) int`` to ``(n, width) float32``.
 
-    What `keras.layers.Embedding` does, as one GATHER: Embedding's check of negative ids becomes a SELECT_V2, which MNN
-    refuses. Ids must be from 0 to ``size`` - 1, which `Schema.check` sees to.
+    What `keras.layers.Embedding` does, as one GATHER: Embedding's check of negative ids becomes a
+    SELECT_V2, which MNN refuses. Ids must be from 0 to ``size`` - 1, which `Schema.check` sees to.
     """
 
     def __init__(self, size: int, width: int, **options):
@@ -19,7 +21,9 @@ class Lookup(keras.layers.Layer):
         self.size, self.width = size, width
 
     def build(self, shape):
-        self.table = self.add_weight(name="table", shape=(self.size, self.width), initializer="uniform")
+        self.table = self.add_weight(
+            name="table", shape=(self.size, self.width), initializer="uniform"
+        )
         super().build(shape)
 
     def call(self, ids):

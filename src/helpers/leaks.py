@@ -45,7 +45,10 @@ def check_inputs(schema: Schema, training: Split, test: Split) -> None:
         training[1][:half],
         np.concatenate([training[1][half : 2 * half], test[1][:LEAK_ROWS]]),
     )
-    rest, others = (np.unique(requests, return_inverse=True)[1] for requests in (training[2][half : 2 * half], test[2]))
+    rest, others = (
+        np.unique(requests, return_inverse=True)[1]
+        for requests in (training[2][half : 2 * half], test[2])
+    )
     requests = np.concatenate([rest, others[:LEAK_ROWS] + len(rest)])
     found = []
     for name, column, other in _columns(schema, known, training[0], test[0]):
@@ -56,10 +59,15 @@ def check_inputs(schema: Schema, training: Split, test: Split) -> None:
         if auc >= LEAK_AUC and 1 - poisson_high(n * (1 - auc)) / max(n, 1) > SURE_AUC:
             found.append(f"{name} (AUC {auc:.3f})")
     if found:
-        raise BadInput(f"the label is told by {', '.join(found)} alone: leave out what is known only after the label")
+        raise BadInput(
+            f"the label is told by {', '.join(found)} alone: leave out what is known only after the"
+            " label"
+        )
 
 
-def check_possible(schema: Schema, test: Split, scores: Mapping[str, np.ndarray], best: np.ndarray) -> None:
+def check_possible(
+    schema: Schema, test: Split, scores: Mapping[str, np.ndarray], best: np.ndarray
+) -> None:
     """Refuse scores that rank test rows better than the true probability: inputs hold the label.
 
     How much better a sound score can be by luck is known: labels are drawn anew from the true
@@ -88,7 +96,10 @@ def check_possible(schema: Schema, test: Split, scores: Mapping[str, np.ndarray]
     if found:
         noise = labels - best
         with np.errstate(invalid="ignore"):  # a constant column
-            goes = {name: abs(np.corrcoef(column, noise)[0, 1]) for name, column in _columns(schema, noise, inputs)}
+            goes = {
+                name: abs(np.corrcoef(column, noise)[0, 1])
+                for name, column in _columns(schema, noise, inputs)
+            }
         first = max(goes, key=lambda name: np.nan_to_num(goes[name]))
         raise BadInput(
             f"{', '.join(found)} rank better than the best possible (AUC {possible:.3f}): an input "
@@ -99,7 +110,8 @@ def check_possible(schema: Schema, test: Split, scores: Mapping[str, np.ndarray]
 def _columns(schema: Schema, labels: np.ndarray, *inputs: Inputs) -> Iterator[tuple]:
     """Name of each value of the schema's rows, and its column in each of the inputs.
 
-    Of a tensor of more than `LEAK_COLUMNS` values, as a picture, those that go with the labels most.
+    Of a tensor of more than `LEAK_COLUMNS` values, as a picture, those that go with the labels
+    most.
     """
     for tensor in schema.inputs:
         flat = [split[tensor.name].reshape(len(split[tensor.name]), -1) for split in inputs]
@@ -108,9 +120,15 @@ def _columns(schema: Schema, labels: np.ndarray, *inputs: Inputs) -> Iterator[tu
 
 
 def _telling(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The `LEAK_COLUMNS` columns of ``(n_rows, size)`` with the largest correlation to ``(n_rows,)`` labels."""
+    """The `LEAK_COLUMNS` columns of ``(n_rows, size)`` with the largest correlation to
+    ``(n_rows,)`` labels.
+    """
     rows, centred = rows[: len(labels)], labels[: len(rows)] - labels[: len(rows)].mean()
-    product, square, total = np.zeros(rows.shape[1]), np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
+    product, square, total = (
+        np.zeros(rows.shape[1]),
+        np.zeros(rows.shape[1]),
+        np.zeros(rows.shape[1]),
+    )
     for i in range(0, len(rows), 64):
         part = rows[i : i + 64].astype(np.float64)
         product += centred[i : i + 64] @ part
@@ -122,7 +140,9 @@ def _telling(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _mean_labels(column: np.ndarray, labels: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Mean label that values of `other` had in `column`; bins, if they are floats that rarely repeat."""
+    """Mean label that values of `other` had in `column`; bins, if they are floats that rarely
+    repeat.
+    """
     values = np.unique(column)
     if len(values) > len(column) / 2 and column.dtype.kind == "f":
         values = np.unique(np.quantile(column, np.arange(_BINS) / _BINS))

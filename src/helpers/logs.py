@@ -1,7 +1,7 @@
 """Rows of somebody's own tables: read, checked, split by group, chunk by chunk.
 
-A table is read from beginning to end once; no more than a chunk a split is in memory. `helpers.datasets` stores what
-comes out.
+A table is read from beginning to end once; no more than a chunk a split is in memory.
+`helpers.datasets` stores what comes out.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _BATCH = 65_536
 class Rows:
     """Rows of all splits, as `helpers.datasets` stores them.
 
-    `sizes` are most rows by split, 0 for all there are: groups are taken whole while there is room, so that there may
-    be some rows more. `seed` says which groups are in which split.
+    `sizes` are most rows by split, 0 for all there are: groups are taken whole while there is room,
+    so that there may be some rows more. `seed` says which groups are in which split.
     """
 
     study: Study
@@ -43,8 +43,13 @@ class Rows:
         self._rows = dict.fromkeys(SPLITS, 0)
 
     def origin(self) -> tuple[list[str], list]:
-        """What makes the rows: modules of the package, and values, the SHA-256 of the tables among them."""
-        columns = [(t.name, t.dtype, t.shape, t.columns, *map(str, t.bounds)) for t in self.study.schema.inputs]
+        """What makes the rows: modules of the package, and values, the SHA-256 of the tables among
+        them.
+        """
+        columns = [
+            (t.name, t.dtype, t.shape, t.columns, *map(str, t.bounds))
+            for t in self.study.schema.inputs
+        ]
         source = [self.source.label, self.source.group, self.source.shares]
         return [__name__], [source, columns, [files.sha256(path) for path in self._paths()]]
 
@@ -85,8 +90,9 @@ class Rows:
         for split in SPLITS:
             if not self._rows[split]:
                 raise BadInput(
-                    f"no rows are left for the {split} split of {self.source.name!r}: its shares are "
-                    f"{self.source.shares[0]:g} for validation and {self.source.shares[1]:g} for test; give more groups"
+                    f"no rows are left for the {split} split of {self.source.name!r}: its shares "
+                    f"are {self.source.shares[0]:g} for validation and {self.source.shares[1]:g} "
+                    "for test; give more groups"
                 )
             if waiting[split]:
                 yield from whole(split, 1)
@@ -96,11 +102,15 @@ class Rows:
         found = [raw / path for path in self.source.paths]  # an absolute one stays what it is
         for path in found:
             if not path.is_file():
-                raise BadInput(f"there is no file {path}: put it there, or say in the study where it is")
+                raise BadInput(
+                    f"there is no file {path}: put it there, or say in the study where it is"
+                )
         return found
 
     def _split(self, path: Path, first: int, batch) -> Iterator[tuple[str, object]]:
-        """The rows of a batch by split, with the schema's tensors; `first` is the number of its first row."""
+        """The rows of a batch by split, with the schema's tensors; `first` is the number of its
+        first row.
+        """
         import pyarrow as pa
 
         columns = dict(tables.columns(self.study.schema, self._inputs(path, first, batch)))
@@ -137,7 +147,10 @@ class Rows:
         return rows & np.isin(groups, np.fromiter(taken, np.int64, len(taken)))
 
     def _inputs(self, path: Path, first: int, batch) -> dict[str, np.ndarray]:
-        return {tensor.name: self._tensor(tensor, path, first, batch) for tensor in self.study.schema.inputs}
+        return {
+            tensor.name: self._tensor(tensor, path, first, batch)
+            for tensor in self.study.schema.inputs
+        }
 
     def _tensor(self, tensor: Tensor, path: Path, first: int, batch) -> np.ndarray:
         if tensor.dimensions:
@@ -149,7 +162,10 @@ class Rows:
         rows = [np.asarray(row.as_py()).reshape(-1) for row in column]
         for number, row in enumerate(rows, start=first):
             if row.shape != (tensor.size,):
-                raise BadInput(f"{path.name}, row {number + 1}: {tensor.name} has {row.size} values, not {tensor.size}")
+                raise BadInput(
+                    f"{path.name}, row {number + 1}: {tensor.name} has {row.size} values, not "
+                    f"{tensor.size}"
+                )
         return np.stack(rows).astype(tensor.dtype).reshape(-1, *tensor.shape)
 
     def _labels(self, path: Path, first: int, batch) -> np.ndarray:
@@ -158,8 +174,8 @@ class Rows:
         if len(wrong := np.flatnonzero((labels < 0) | (labels >= classes))):
             row = int(wrong[0])
             raise BadInput(
-                f"{path.name}, row {first + row + 1}: {self.source.label} is {labels[row]}, a label is 0 to "
-                f"{classes - 1}"
+                f"{path.name}, row {first + row + 1}: {self.source.label} is {labels[row]}, a label"
+                f" is 0 to {classes - 1}"
             )
         return labels.astype(np.int8) if classes <= 127 else labels
 
@@ -172,7 +188,10 @@ class Rows:
         column = _column(path, batch, self.source.group)
         if column.null_count:
             row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-            raise BadInput(f"{path.name}, row {first + row + 1}: {self.source.group} is empty: give every row a group")
+            raise BadInput(
+                f"{path.name}, row {first + row + 1}: {self.source.group} is empty: give every row "
+                "a group"
+            )
         values = pd.Series(column.to_pandas()).astype(str)
         return (pd.util.hash_array(values.to_numpy(dtype=object)) >> np.uint64(1)).astype(np.int64)
 
@@ -221,8 +240,8 @@ def _numbers(path: Path, first: int, batch, name: str, dtype: str) -> np.ndarray
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise BadInput(
-            f"{path.name}, row {first + row + 1}: {name} is {values[row]}, the model takes {dtype}: fill or leave out "
-            "such rows"
+            f"{path.name}, row {first + row + 1}: {name} is {values[row]}, the model takes {dtype}:"
+            " fill or leave out such rows"
         )
     return result
 
@@ -231,5 +250,7 @@ def _uniform(groups: np.ndarray, seed: int) -> np.ndarray:
     """A number from 0 to 1 a group that says nothing of the group, the same each time."""
     import pandas as pd
 
-    mixed = pd.util.hash_array(groups.astype(np.uint64) ^ np.uint64(0x9E3779B97F4A7C15 * (seed + 1) % 2**64))
+    mixed = pd.util.hash_array(
+        groups.astype(np.uint64) ^ np.uint64(0x9E3779B97F4A7C15 * (seed + 1) % 2**64)
+    )
     return mixed / 2.0**64

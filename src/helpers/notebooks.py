@@ -1,4 +1,6 @@
-"""The numbered notebooks: which there are, what they declare, and that their stored outputs are true."""
+"""The numbered notebooks: which there are, what they declare, and that their stored outputs are
+true.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ from helpers.parameters import Declared, declared
 LAST_STAGE = "06"
 """Notebooks 01 to 06 are the stages of a run; later numbers are read and run on their own."""
 KERNEL = {
-    "KernelManager": {"transport_encryption": "auto", "client_class": "helpers.kernels.client.Client"},
+    "KernelManager": {
+        "transport_encryption": "auto",
+        "client_class": "helpers.kernels.client.Client",
+    },
     "NotebookClient": {"kernel_manager_class": "helpers.kernels.manager.Manager"},
 }
 """Traitlets configuration of the kernels: messages are encrypted, as ipykernel asks for."""
@@ -48,7 +53,8 @@ def numbered() -> dict[str, Path]:
         other = found.setdefault(path.name[:2], path)
         if other != path and path.name[:2] != "00":
             raise BadInput(
-                f"{other.name} and {path.name} in {folder()} have one number: give one of them a name without it"
+                f"{other.name} and {path.name} in {folder()} have one number: give one of them a "
+                "name without it"
             )
     return {number: path for number, path in found.items() if number != "00"}
 
@@ -68,13 +74,17 @@ def stages(chosen: str | None = None) -> dict[str, Path]:
         match = re.fullmatch(r"(\d\d)(?:-(\d\d))?", part.strip())
         first, last = (match[1], match[2] or match[1]) if match else ("", "")
         if first not in there or last not in there or first > last:
-            raise BadInput(f"stages {chosen!r} are not like 03, 02-04 or 01,03-05, out of {', '.join(there)}")
+            raise BadInput(
+                f"stages {chosen!r} are not like 03, 02-04 or 01,03-05, out of {', '.join(there)}"
+            )
         numbers.update(number for number in there if first <= number <= last)
     return {number: there[number] for number in sorted(numbers)}
 
 
 def parameters() -> dict[str, Declared]:
-    """All parameters that stages declare and a user may set, by name. One name means the same in every stage."""
+    """All parameters that stages declare and a user may set, by name. One name means the same in
+    every stage.
+    """
     every = {name: d for notebook in stages().values() for name, d in declared(notebook).items()}
     return {name: d for name, d in every.items() if name not in ("study", "run")}
 
@@ -99,7 +109,8 @@ def environment(**values: str):
 def refresh(chosen: str | None = None, echo: Callable[[str], None] = print) -> None:
     """Execute notebooks in a throw-away home and store their normalised outputs in place.
 
-    Latency is timed for `STORED_SECONDS` then, which is longer than the notebook's default: its noise is stored too.
+    Latency is timed for `STORED_SECONDS` then, which is longer than the notebook's default: its
+    noise is stored too.
 
     Parameters
     ----------
@@ -107,8 +118,8 @@ def refresh(chosen: str | None = None, echo: Callable[[str], None] = print) -> N
 
     Raises
     ------
-    StageFailed : a notebook raised an error, or timed in a noisy moment (`MOST_NOISE`); it is left as it was, as are
-        those after it.
+    StageFailed : a notebook raised an error, or timed in a noisy moment (`MOST_NOISE`); it is left
+        as it was, as are those after it.
     """
     with quiet.without_uri_grammar():
         import nbformat
@@ -125,13 +136,20 @@ def refresh(chosen: str | None = None, echo: Callable[[str], None] = print) -> N
                 if "parameters" in cell.metadata.get("tags", []):
                     cell.source = _SECONDS.sub(rf"\g<1>{STORED_SECONDS}", cell.source)
             resources = {"metadata": {"path": str(folder())}}
-            options = {"timeout": None, "record_timing": False, "coalesce_streams": True, "config": Config(KERNEL)}
+            options = {
+                "timeout": None,
+                "record_timing": False,
+                "coalesce_streams": True,
+                "config": Config(KERNEL),
+            }
             options["kernel_name"] = kernels.NAME
             client = NotebookClient(content, resources=resources, **options)
             try:
                 client.execute()
             except (CellExecutionError, DeadKernelError) as error:
-                raise StageFailed(f"{notebook.name} failed and was left as it was: {error}") from error
+                raise StageFailed(
+                    f"{notebook.name} failed and was left as it was: {error}"
+                ) from error
             _require_quiet(notebook.stem, Path(home))
             for cell, source in zip(content.cells, sources, strict=True):
                 cell.source = source
@@ -141,21 +159,27 @@ def refresh(chosen: str | None = None, echo: Callable[[str], None] = print) -> N
 
 
 def _require_quiet(stage: str, home: Path) -> None:
-    """Refuse what a stage of any run in `home` has timed above `MOST_NOISE`: readers take stored figures for true."""
+    """Refuse what a stage of any run in `home` has timed above `MOST_NOISE`: readers take stored
+    figures for true.
+    """
     for path in home.glob("artifacts/*/*/run.json"):
         entry = json.loads(path.read_text(encoding="utf-8"))["stages"].get(stage, {})
         floor = entry.get("metrics", {}).get("noise_floor") or 0.0
         if floor > MOST_NOISE:
             raise StageFailed(
-                f"{stage} was left as it was: it was timed with a noise floor of {floor:.2f}, at most {MOST_NOISE} is "
-                "stored; try again when the machine has nothing else to do"
+                f"{stage} was left as it was: it was timed with a noise floor of {floor:.2f}, at "
+                f"most {MOST_NOISE} is stored; try again when the machine has nothing else to do"
             )
 
 
 def normalised(content):
-    """A notebook without what differs from one execution or machine to the next but means nothing."""
+    """A notebook without what differs between executions or machines but means nothing."""
     content.metadata = {
-        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+        "kernelspec": {
+            "display_name": "Python 3 (ipykernel)",
+            "language": "python",
+            "name": "python3",
+        },
         "language_info": {"name": "python"},
     }
     for cell in content.cells:
@@ -168,8 +192,8 @@ def check(
 ) -> subprocess.CompletedProcess:
     """Execute notebooks and compare with their stored outputs (nbval).
 
-    Times are sanitised by ``notebooks/sanitize.cfg``; nothing else is. The notebooks run one after the other
-    in one home, because each needs what the one before recorded.
+    Times are sanitised by ``notebooks/sanitize.cfg``; nothing else is. The notebooks run one after
+    the other in one home, because each needs what the one before recorded.
 
     Parameters
     ----------
@@ -192,10 +216,21 @@ def check(
         str(folder() / "sanitize.cfg"),
     ]
     command += ["--nbval-kernel-name", kernels.NAME]
-    command += ["-p", "no:cacheprovider", "-p", "no:xdist", "-c", os.devnull, "--rootdir", str(chosen[0].parent)]
+    command += [
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "-c",
+        os.devnull,
+        "--rootdir",
+        str(chosen[0].parent),
+    ]
     with (
         tempfile.TemporaryDirectory() as throw_away,
         environment(WORKBENCH_HOME=str(home or throw_away), TQDM_DISABLE="1"),
         environment(JUPYTER_PATH=kernels.search_path(Path(throw_away) / "jupyter")),
     ):
-        return subprocess.run([*command, *arguments, *map(str, chosen)], capture_output=True, text=True)
+        return subprocess.run(
+            [*command, *arguments, *map(str, chosen)], capture_output=True, text=True
+        )

@@ -72,9 +72,13 @@ def _compare(unit: str, training: tuple[str, _Units], other: tuple[str, _Units])
     likely, most = (max((c[end] for c in chance), default=end and np.inf) for end in (0, 1))
     said = f"{shared.sum():,} of the {len(shared):,} {name} {unit} are {first} {unit} too"
     if common > most:
-        raise BadInput(f"{said}: split the data anew, by request, before anything is learned from it")
+        raise BadInput(
+            f"{said}: split the data anew, by request, before anything is learned from it"
+        )
     if common > likely:
-        warnings.warn(f"{said}, and nothing tells copies from chance: look where they come from", stacklevel=3)
+        warnings.warn(
+            f"{said}, and nothing tells copies from chance: look where they come from", stacklevel=3
+        )
 
 
 class _Units:
@@ -86,7 +90,9 @@ class _Units:
     distinct : of every different unit, where it first stands.
     """
 
-    def __init__(self, unit: str, columns: Mapping, labels: np.ndarray | None, requests: np.ndarray | None):
+    def __init__(
+        self, unit: str, columns: Mapping, labels: np.ndarray | None, requests: np.ndarray | None
+    ):
         self.columns, self.labels, self._whole_requests = columns, labels, unit == "requests"
         self._request = None if requests is None else np.unique(requests, return_inverse=True)[1]
         self._row = sum(columns.values())
@@ -101,8 +107,12 @@ class _Units:
         shared = set()
         if self._request is not None:
             first = np.unique(self._request, return_index=True)[1][self._request]
-            shared = {column for column, hashes in self.columns.items() if (hashes == hashes[first]).all()}
-        parts = {frozenset(part) for part in [*({column} for column in self.columns), *inputs, shared]}
+            shared = {
+                column for column, hashes in self.columns.items() if (hashes == hashes[first]).all()
+            }
+        parts = {
+            frozenset(part) for part in [*({column} for column in self.columns), *inputs, shared]
+        }
         return [part for part in parts if 0 < len(part) < len(self.columns)]
 
     def cut(self, part: set) -> tuple[np.ndarray, np.ndarray]:
@@ -133,7 +143,10 @@ def _chance_of_parts(seen: _Units, found: _Units, common: int) -> list[tuple[flo
     """
     pairs, result = len(seen.distinct) * len(found.distinct), []
     for part in seen.parts():
-        within, beyond = (_agreeing(*sides) - common for sides in zip(seen.cut(part), found.cut(part), strict=True))
+        within, beyond = (
+            _agreeing(*sides) - common
+            for sides in zip(seen.cut(part), found.cut(part), strict=True)
+        )
         expected = LENIENCE * within * beyond / max(pairs - within - beyond - common, 1)
         result.append((poisson_high(expected) if expected else 0.0, poisson_high(expected)))
     return result
@@ -152,7 +165,9 @@ def _chance_by_labels(seen: _Units, found: _Units) -> list[tuple[float, float]]:
     if not differ and len(seen.labels) >= FEW and seen.parts():
         return []
     positive = float(np.mean(seen.labels))
-    rate = 1 - (1 - 2 * positive * (1 - positive)) ** seen.rows_a_unit  # of different labels, if drawn anew
+    rate = (
+        1 - (1 - 2 * positive * (1 - positive)) ** seen.rows_a_unit
+    )  # of different labels, if drawn anew
     scale = LENIENCE * 2 * len(found.distinct) / max(len(seen.distinct) - 1, 1)
     known = STRONG * differ  # labels that follow the features differ less often
     ends = ((known, equal), (max(known, poisson_high(differ)), poisson_high(equal)))
@@ -190,7 +205,9 @@ def _column_hashes(inputs: Inputs) -> dict[tuple, np.ndarray]:
         factors = rng.integers(0, 2**63, octets, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
         blocks = np.array_split(np.arange(octets), min(width, _BLOCKS))
         step = max(1, _HASHED // octets)  # rows at a time
-        parts = [_block_hashes(array[i : i + step], blocks, factors) for i in range(0, len(array), step)]
+        parts = [
+            _block_hashes(array[i : i + step], blocks, factors) for i in range(0, len(array), step)
+        ]
         hashes |= {(name, i): column for i, column in enumerate(np.concatenate(parts, axis=1))}
     return hashes
 

@@ -3,8 +3,8 @@
 A notebook owns the type, default and help of its parameters: they are declared in the cell tagged
 ``parameters`` and nowhere else. `TABLE` adds what such a cell cannot say: the range or the list of
 values that make sense, the same under one name in every stage. The command line checks both before
-anything starts, and a stage checks them again, so that a plain ``papermill`` or a notebook opened by
-hand refuses the same values with the same words. Without notebooks `TABLE` is checked alone.
+anything starts, and a stage checks them again, so that a plain ``papermill`` or a notebook opened
+by hand refuses the same values with the same words. Without notebooks `TABLE` is checked alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from pathlib import Path
 from helpers.errors import BadInput
 
 Limits = tuple[int, int] | tuple[float, float] | tuple[str, ...]
-"""Least and most of a number, both allowed, or all values of a text; they have the parameter's type."""
+"""Least and most of a number, both allowed, or all values of a text; they have the parameter's
+type.
+"""
 TABLE: dict[str, Limits] = {
     "seed": (0, 2**31 - 1),
     "rows": (20, 1_000_000_000),
@@ -48,7 +50,13 @@ TABLE: dict[str, Limits] = {
 }
 _FOLDERS = ("study", "run")  # parameters that name a folder
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+,-]{0,99}")
-_KINDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text", list: "a list"}
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    str: "text",
+    list: "a list",
+}
 
 
 @dataclass(frozen=True)
@@ -78,8 +86,8 @@ def check(name: str, value: object, declaration: Declared | None = None) -> obje
     ----------
     name : parameter name, e.g. ``"epochs"``.
     value : what the user gave, already a Python value.
-    declaration : how a notebook declares it, where that is known. Its type counts where `TABLE` has no
-        limits, and its help is quoted in errors.
+    declaration : how a notebook declares it, where that is known. Its type counts where `TABLE` has
+        no limits, and its help is quoted in errors.
 
     Raises
     ------
@@ -102,7 +110,10 @@ def check(name: str, value: object, declaration: Declared | None = None) -> obje
         meaning = f" ({declaration.help})" if declaration and declaration.help else ""
         raise BadInput(f"{name} must be {_in_words(limits)}, not {value!r}{meaning}")
     if name in _FOLDERS and not _FOLDER.fullmatch(value):
-        raise BadInput(f"{name} {value!r} cannot be a folder name: use letters, digits and . _ = + , - (at most 100)")
+        raise BadInput(
+            f"{name} {value!r} cannot be a folder name: use letters, digits and . _ = + , - (at "
+            "most 100)"
+        )
     return value
 
 
@@ -122,7 +133,9 @@ def check_all(values: Mapping[str, object], notebook: Path | None = None) -> dic
 
 
 def command(study: str, run: str, values: Mapping[str, object]) -> str:
-    """The shell command that executes a run with these parameters, each quoted where a shell would cut it."""
+    """The shell command that executes a run with these parameters, each quoted where a shell would
+    cut it.
+    """
     words = ["workbench", "run", study, "--run", run]
     for name, value in values.items():
         words += ["-p", f"{name}={json.dumps(value) if isinstance(value, list) else value}"]
@@ -144,17 +157,28 @@ def _in_words(limits: Limits) -> str:
 def _declared(notebook: Path, changed: int) -> dict[str, Declared]:
     try:
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-        cell = next((cell for cell in cells if "parameters" in cell["metadata"].get("tags", ())), {"source": ""})
+        cell = next(
+            (cell for cell in cells if "parameters" in cell["metadata"].get("tags", ())),
+            {"source": ""},
+        )
         return {found.name: found for found in _assignments("".join(cell["source"]))}
-    except Exception as error:  # whatever a file that is no notebook, or a cell that is no Python, makes of this
+    except (
+        Exception
+    ) as error:  # whatever a file that is no notebook, or a cell that is no Python, makes of this
         said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise BadInput(f"{notebook} is not a notebook with parameters that can be read ({said})") from error
+        raise BadInput(
+            f"{notebook} is not a notebook with parameters that can be read ({said})"
+        ) from error
 
 
 def _assignments(source: str) -> Iterator[Declared]:
     """Yield what each line ``name: kind = value  # help`` of a parameters cell declares."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    comments = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+    comments = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokens
+        if token.type == tokenize.COMMENT
+    }
     kinds = {kind.__name__: kind for kind in _KINDS}
     for statement in ast.parse(source).body:
         if isinstance(statement, ast.AnnAssign):
@@ -164,4 +188,6 @@ def _assignments(source: str) -> Iterator[Declared]:
         else:
             continue
         value = ast.literal_eval(statement.value)
-        yield Declared(target.id, kind or type(value), value, comments.get(statement.end_lineno, ""))
+        yield Declared(
+            target.id, kind or type(value), value, comments.get(statement.end_lineno, "")
+        )

@@ -1,4 +1,6 @@
-"""The notebooks as the stages of a run: execute them through papermill, skip what is finished, resume."""
+"""The notebooks as the stages of a run: execute them through papermill, skip what is finished,
+resume.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,8 @@ def requested(study: str, given: Mapping[str, object]) -> dict[str, object]:
 
     Raises
     ------
-    BadInput : an unknown name (with the list of those there are), a wrong type, a value out of range, or a
-        source or a model that the study does not have.
+    BadInput : an unknown name (with the list of those there are), a wrong type, a value out of
+        range, or a source or a model that the study does not have.
     """
     known = notebooks.parameters()
     result = {}
@@ -36,7 +38,9 @@ def requested(study: str, given: Mapping[str, object]) -> dict[str, object]:
             raise BadInput(f"{name} is not set with -p: write `workbench run STUDY --run NAME`")
         if name not in known:
             listing = "\n".join(f"  {p.name} = {p.default!r}  {p.help}" for p in known.values())
-            raise BadInput(f"there is no parameter {name!r}{meant(name, known)}; there is:\n{listing}")
+            raise BadInput(
+                f"there is no parameter {name!r}{meant(name, known)}; there is:\n{listing}"
+            )
         read = _read(value, known[name].kind) if isinstance(value, str) else value
         result[name] = parameter_table.check(name, read, known[name])
     if "source" in result:
@@ -47,7 +51,9 @@ def requested(study: str, given: Mapping[str, object]) -> dict[str, object]:
 
 
 def _read(text: str, kind: type) -> object:
-    """Text as a value of `kind`; the text itself where it is not one, for `check` to refuse with its words."""
+    """Text as a value of `kind`; the text itself where it is not one, for `check` to refuse with
+    its words.
+    """
     if kind is bool:
         return {"true": True, "false": False}.get(text.lower(), text)
     if kind is list:
@@ -91,10 +97,13 @@ def run(
     Parameters
     ----------
     name : the run; by default named after its parameters.
-    given : parameters by name, for every stage that has them. A run that exists keeps those it was started with.
+    given : parameters by name, for every stage that has them. A run that exists keeps those it was
+        started with.
     chosen : which stages, see `stages`.
-    force : execute the chosen stages again even if they are finished; parameters given now replace the run's own.
-    reuse : by stage number, the run that may have executed this very stage already, see `runs.Run.reuse`.
+    force : execute the chosen stages again even if they are finished; parameters given now replace
+        the run's own.
+    reuse : by stage number, the run that may have executed this very stage already, see
+        `runs.Run.reuse`.
     wait : for another process that executes this run, instead of refusing.
     page : write ``report.html``.
     echo : where a line about each stage goes.
@@ -102,7 +111,8 @@ def run(
     Raises
     ------
     BadInput : before anything is executed.
-    StageFailed : a notebook failed; what it had done is in ``notebooks/NN_*.failed.ipynb`` of the run.
+    StageFailed : a notebook failed; what it had done is in ``notebooks/NN_*.failed.ipynb`` of the
+        run.
     """
     studies.get(study)
     wanted = requested(study, given or {})
@@ -139,17 +149,23 @@ def _tell_stale(work: runs.Run, executed: set[str], echo: Callable[[str], None])
     """Say which other stages were made from what has been replaced now, or by code that has."""
     for stage, reason in records.stale(work.record()).items():
         if stage[:2] not in executed:
-            echo(f"{stage}  {reason}: `workbench run {work.study} --run {work.name}` makes it again")
+            echo(
+                f"{stage}  {reason}: `workbench run {work.study} --run {work.name}` makes it again"
+            )
 
 
 def effective(study: str, notebook: Path, given: Mapping[str, object]) -> dict[str, object]:
-    """What a stage will be executed with: its own defaults or the study's, and those of `given` that it has."""
+    """What a stage will be executed with: its own defaults or the study's, and those of `given`
+    that it has.
+    """
     names = [name for name in parameter_table.declared(notebook) if name not in ("study", "run")]
     return {name: given.get(name, default(study, name)) for name in names}
 
 
 def default(study: str, name: str) -> object:
-    """What a parameter is if nobody sets it: the study's own default, or what the notebooks declare."""
+    """What a parameter is if nobody sets it: the study's own default, or what the notebooks
+    declare.
+    """
     defaults, known = studies.get(study).defaults, notebooks.parameters()
     return defaults[name] if name in defaults else known[name].default if name in known else None
 
@@ -163,13 +179,16 @@ def _refuse_others(work: runs.Run, wanted: Mapping[str, object]) -> None:
         old = record["requested"].get(name, default(work.study, name))
         if old != value:
             raise BadInput(
-                f"run {work.name!r} was made with {name}={old}, not {value}: give another name with --run, or "
-                f"--stages {','.join(notebooks.stages_with(name))} --force to change it there"
+                f"run {work.name!r} was made with {name}={old}, not {value}: give another name with"
+                f" --run, or --stages {','.join(notebooks.stages_with(name))} --force to change it "
+                "there"
             )
 
 
 def _settle(work: runs.Run, wanted: dict, force: bool, every_stage: bool) -> dict:
-    """The parameters of the run: those it was started with and those given now, which must not contradict."""
+    """The parameters of the run: those it was started with and those given now, which must not
+    contradict.
+    """
     if force and every_stage:
         try:
             work.record()
@@ -205,7 +224,7 @@ def _only_one(work: runs.Run, wait: bool = False):
 
 
 def _execute(work: runs.Run, notebook: Path, parameters: dict) -> None:
-    """One stage through papermill, in a kernel of its own; the notebook in notebooks/ is only read."""
+    """One stage through papermill, in its own kernel; the notebook in notebooks/ is only read."""
     import logging
 
     with quiet.without_uri_grammar():
@@ -226,14 +245,19 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict) -> None:
     left_out = studies.KINDS - studies.get(work.study).kinds(source)
     with (
         files.atomic(target) as temporary,
-        environment(WORKBENCH_HOME=str(files.home()), **({} if terminal else {"TQDM_DISABLE": "1"})),
+        environment(
+            WORKBENCH_HOME=str(files.home()), **({} if terminal else {"TQDM_DISABLE": "1"})
+        ),
     ):
         failed.unlink(missing_ok=True)
         try:
             for attempt in range(1, START_ATTEMPTS + 1):
                 try:
                     papermill.execute_notebook(
-                        *(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, temporary)),
+                        *(
+                            str(path).replace("{", "{{").replace("}", "}}")
+                            for path in (notebook, temporary)
+                        ),
                         parameters={"study": work.study, "run": work.name, **parameters},
                         progress_bar={"desc": notebook.stem, "leave": False} if terminal else False,
                         stderr_file=sys.stderr if terminal else None,
@@ -249,7 +273,9 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict) -> None:
         except papermill.PapermillExecutionError as error:
             os.replace(temporary, failed)
             _mark_failed(work, notebook.stem)
-            raise StageFailed(f"stage {notebook.stem} failed: {error.ename}: {error.evalue}\n  see {failed}") from error
+            raise StageFailed(
+                f"stage {notebook.stem} failed: {error.ename}: {error.evalue}\n  see {failed}"
+            ) from error
         except (DeadKernelError, NotStarted) as error:
             _mark_failed(work, notebook.stem)
             raise KernelDied(f"stage {notebook.stem} failed: its kernel died ({error})") from error
@@ -257,13 +283,14 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict) -> None:
         stage = record["stages"].get(notebook.stem)
         if stage is None or stage["status"] != "done":
             raise StageFailed(
-                f"stage {notebook.stem} ran to its end but did not record itself: its last cell must call finish()"
+                f"stage {notebook.stem} ran to its end but did not record itself: its last cell "
+                "must call finish()"
             )
         stage["notebook_sha256"] = cells
 
 
 def _mark_failed(work: runs.Run, stage: str) -> None:
-    """Say in the record that a stage is not at work any more, if it got as far as to open itself."""
+    """Say in the record that a stage is not at work any more, if it had opened itself."""
     with work.edit() as record:
         if record["stages"].get(stage, {}).get("status") == "running":
             record["stages"][stage]["status"] = "failed"

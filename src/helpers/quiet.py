@@ -3,8 +3,8 @@
 TensorFlow and MNN print on file descriptors 1 and 2 when they are imported, in ways that no setting
 silences; with those lines in the way, the stored output of a notebook would never compare.
 
-From here on TensorFlow computes without oneDNN, whoever imports it: oneDNN picks its kernels by the processor's vector
-units, and the same seed would give other last digits on another machine.
+From here on TensorFlow computes without oneDNN, whoever imports it: oneDNN picks its kernels by the
+processor's vector units, and the same seed would give other last digits on another machine.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 if _ONEDNN not in os.environ:
     if "tensorflow" in sys.modules:
         warnings.warn(
-            "TensorFlow was imported before helpers and computes with oneDNN: its last digits are this processor's. "
-            f"Import helpers first, or set {_ONEDNN}=0",
+            "TensorFlow was imported before helpers and computes with oneDNN: its last digits are "
+            f"this processor's. Import helpers first, or set {_ONEDNN}=0",
             stacklevel=2,
         )
     os.environ[_ONEDNN] = "0"
@@ -29,14 +29,18 @@ if _ONEDNN not in os.environ:
 
 @contextmanager
 def native_output():
-    """Catch what native and Python code prints on standard output and error; yields a function that reads it.
+    """Catch what native and Python code prints on standard output and error; yields a function that
+    reads it.
 
     If the body raises, what was caught is printed on standard error after all.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
-    with tempfile.TemporaryFile() as log, open(log.fileno(), "w", encoding="utf-8", closefd=False) as text:
+    with (
+        tempfile.TemporaryFile() as log,
+        open(log.fileno(), "w", encoding="utf-8", closefd=False) as text,
+    ):
 
         def read() -> str:
             text.flush()
@@ -64,9 +68,11 @@ def native_output():
 
 @contextmanager
 def without_uri_grammar():
-    """Let the body import jsonschema without the grammar of URIs, which takes a second and a half to build.
+    """Let the body import jsonschema without the grammar of URIs, which takes a second and a half
+    to build.
 
-    The schema of notebooks has no URIs to check, and jsonschema does without the package where it is not there.
+    The schema of notebooks has no URIs to check, and jsonschema does without the package where it
+    is not there.
     """
     name = "rfc3987_syntax"
     missing = name not in sys.modules
@@ -82,7 +88,8 @@ def without_uri_grammar():
 def tensorflow(*, first_operation: bool = True):
     """Import TensorFlow, on the CPU and with the same kernels on every processor.
 
-    `first_operation` runs one, which starts its threads and prints; a process that is going to fork must not have any.
+    `first_operation` runs one, which starts its threads and prints; a process that is going to fork
+    must not have any.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -96,7 +103,7 @@ def tensorflow(*, first_operation: bool = True):
 
 
 def mnn():
-    """Import MNN's runtime (not its tools, which install packages and report usage when imported)."""
+    """Import MNN's runtime (not its tools: importing them installs packages and reports usage)."""
     with native_output():
         import MNN
     return MNN

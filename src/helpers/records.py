@@ -1,8 +1,8 @@
 """What the record of a run says: which stages made what, and which of them still count.
 
-A record is the content of ``run.json``, see `helpers.runs`: a dictionary with an entry for each stage by
-the name of its notebook. Nothing here reads the run folder; sources and notebooks are compared with what
-the record says of them.
+A record is the content of ``run.json``, see `helpers.runs`: a dictionary with an entry for each
+stage by the name of its notebook. Nothing here reads the run folder; sources and notebooks are
+compared with what the record says of them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def stale(record: dict, *, any_code: bool = False) -> dict[str, str]:
     any_code : leave out that the code which a stage executed has changed since.
     """
     maker_of, reasons = makers(record), {}
-    for name, entry in sorted(record["stages"].items()):  # inputs come from stages with lower numbers
+    for name, entry in sorted(
+        record["stages"].items()
+    ):  # inputs come from stages with lower numbers
         reason = None if entry["status"] == "done" else "was started and did not finish"
         if reason is None and not any_code:
             reason = outdated(name, entry)

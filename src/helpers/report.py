@@ -1,4 +1,6 @@
-"""``report.html``: one page of a run; ``index.html``: all runs of a study. One file each, no network."""
+"""``report.html``: one page of a run; ``index.html``: all runs of a study. One file each, no
+network.
+"""
 
 from __future__ import annotations
 
@@ -29,24 +31,32 @@ def readable(model: trained.Trained, comparison):
 
     `model` is what the files were made of.
 
-    Cells with times have one width whatever the numbers, so that stored outputs compare once times are masked.
+    Cells with times have one width whatever the numbers, so that stored outputs compare once times
+    are masked.
     """
     task, batch = model.task, model.schema.batch or 1
     headings = {**_FIRST, **{name: shown.heading for name, shown in task.shown.items()}}
     headings["latency_us"] = f"batch {batch}"
     headings |= {"latency_ratio": f"by {latency_label(comparison)}'s", "verdict": "verdict"}
     cells = comparison[list(headings)].copy().astype(object)
-    for column, form in {"bytes": "{:,.0f}", **{name: shown.form for name, shown in task.shown.items()}}.items():
+    for column, form in {
+        "bytes": "{:,.0f}",
+        **{name: shown.form for name, shown in task.shown.items()},
+    }.items():
         cells[column] = [_text(form.format, value) for value in comparison[column]]
     bounds = zip(*(comparison[f"latency_ratio{end}"] for end in ("", "_low", "_high")), strict=True)
-    cells["latency_ratio"] = ["" if bound[0] != bound[0] else latency.interval_text(*bound) for bound in bounds]
+    cells["latency_ratio"] = [
+        "" if bound[0] != bound[0] else latency.interval_text(*bound) for bound in bounds
+    ]
     cells["latency_us"] = [_text(latency.time_text, value) for value in comparison["latency_us"]]
     cells["max_abs_error"] = [_text(error_text, value) for value in comparison["max_abs_error"]]
     return cells.rename(columns=headings)
 
 
 def _text(form, value) -> str:
-    """A figure to read; nothing for one that a file does not have, because it was not made or could not be scored."""
+    """A figure to read; nothing for one that a file does not have, because it was not made or could
+    not be scored.
+    """
     import pandas as pd
 
     return "" if pd.isna(value) else form(value)
@@ -60,14 +70,18 @@ def comparison(run: runs.Run):
         path = run.recorded(_COMPARISON)
     except WorkbenchError as error:
         return None, str(error)
-    return (None, "no finished stage has compared the files yet") if path is None else (pd.read_csv(path), "")
+    return (
+        (None, "no finished stage has compared the files yet")
+        if path is None
+        else (pd.read_csv(path), "")
+    )
 
 
 def recommendation(run: runs.Run) -> str | None:
     """The sentence that says which file of a run to ship.
 
-    None if nothing says so, or if the recommendation, the comparison it was chosen from or the file itself does not
-    count any more or is damaged.
+    None if nothing says so, or if the recommendation, the comparison it was chosen from or the file
+    itself does not count any more or is damaged.
     """
     try:
         path = run.recorded(_RECOMMENDATION)
@@ -80,11 +94,15 @@ def recommendation(run: runs.Run) -> str | None:
 
 
 def render(run: runs.Run) -> str:
-    """The page of a run from its record, its comparison and its figures; what does not count is left out and told."""
+    """The page of a run from its record, its comparison and its figures; what does not count is
+    left out and told.
+    """
     record = run.record()
     table, reason = comparison(run)
     figures = {}
-    for stage in sorted(record["stages"], reverse=True):  # what was asked first: the conclusion, then what led to it
+    for stage in sorted(
+        record["stages"], reverse=True
+    ):  # what was asked first: the conclusion, then what led to it
         for file in reversed(run.files(".png", stage=stage)):
             with suppress(WorkbenchError):
                 content = run.verified(stage, file).read_bytes()
@@ -114,14 +132,18 @@ def write(run: runs.Run) -> Path:
 def write_index(study: str) -> Path:
     """Write the page over all runs of a study; returns its path."""
     rows = results.rows(study)
-    cells = {name: list(texts) for name, texts in results.readable(rows).drop(columns="study").items()}
+    cells = {
+        name: list(texts) for name, texts in results.readable(rows).drop(columns="study").items()
+    }
     pages, ships, reasons = [], [], []
     with code.at_once():
         for row in rows:
             run = runs.Run(study, row.run)
             pages.append((run.folder / "report.html").is_file())
             ships.append((recommendation(run) or "").partition(":")[0].removeprefix("Ship "))
-            reasons.append("; ".join(f"stage {stage[:2]} {reason}" for stage, reason in row.stale.items()))
+            reasons.append(
+                "; ".join(f"stage {stage[:2]} {reason}" for stage, reason in row.stale.items())
+            )
     if any(ships):
         first = {name: cells.pop(name) for name in ("run", "stages", "stale") if name in cells}
         cells = {**first, "to ship": ships, **cells}
@@ -134,7 +156,10 @@ def _page(template: str, **values) -> str:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("helpers"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("helpers"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     return environment.get_template(template).render(version=__version__, **values)
 

@@ -1,4 +1,6 @@
-"""All runs as tidy tables: parameters and metrics, training curves, comparisons; and how they vary over seeds."""
+"""All runs as tidy tables: parameters and metrics, training curves, comparisons; and how they vary
+over seeds.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from helpers import code, files, records, runs, studies
 from helpers.errors import WorkbenchError
 
 FAR_OUT = 3.0
-"""Interquartile ranges outside the quartiles from where a figure is far out (Tukey): of figures that vary normally one
-group of 5 in seven has one, one of 10 in twenty, one of 20 in sixty."""
+"""Interquartile ranges outside the quartiles from where a figure is far out (Tukey): of figures
+that vary normally one group of 5 in seven has one, one of 10 in twenty, one of 20 in sixty."""
 _RUN_COLUMNS = ["study", "run", "stages", "stale", "commit"]
 
 
@@ -60,7 +62,11 @@ def rows(
 
 def _row(run: runs.Run, record: dict) -> Row:
     stale = records.stale(record)
-    counting = [(stage[:2], entry) for stage, entry in sorted(record["stages"].items()) if stage not in stale]
+    counting = [
+        (stage[:2], entry)
+        for stage, entry in sorted(record["stages"].items())
+        if stage not in stale
+    ]
     return Row(
         run.study,
         run.name,
@@ -68,7 +74,11 @@ def _row(run: runs.Run, record: dict) -> Row:
         stale,
         record.get("commit"),
         {key: value for key, value in record["parameters"].items() if key not in _RUN_COLUMNS},
-        {f"{number} {key}": value for number, entry in counting for key, value in entry["metrics"].items()},
+        {
+            f"{number} {key}": value
+            for number, entry in counting
+            for key, value in entry["metrics"].items()
+        },
     )
 
 
@@ -77,10 +87,10 @@ def table(study: str | None = None, names: Collection[str] | None = None):
 
     Returns
     -------
-    DataFrame, a row a run, sorted by study and run: study, run, stages (numbers of those that count, as
-    ``01 02 03``), stale (numbers of those that do not any more), commit, one column a parameter under its
-    name, one column a metric under its stage's number and its name (``02 auc``). What a run does not have,
-    or has of a stale stage, is missing; whole numbers stay whole.
+    DataFrame, a row a run, sorted by study and run: study, run, stages (numbers of those that
+    count, as ``01 02 03``), stale (numbers of those that do not any more), commit, one column a
+    parameter under its name, one column a metric under its stage's number and its name (``02
+    auc``). What a run does not have, or has of a stale stage, is missing; whole numbers stay whole.
     """
     import pandas as pd
 
@@ -89,7 +99,9 @@ def table(study: str | None = None, names: Collection[str] | None = None):
     metrics = sorted({name for row in found for name in row.metrics})
     columns = {name: _column([row.parameters.get(name) for row in found]) for name in parameters}
     columns |= {name: np.array([row.metrics.get(name) for row in found], float) for name in metrics}
-    return pd.DataFrame({name: [_about(row)[name] for row in found] for name in _RUN_COLUMNS} | columns)
+    return pd.DataFrame(
+        {name: [_about(row)[name] for row in found] for name in _RUN_COLUMNS} | columns
+    )
 
 
 def _column(values: list):
@@ -102,7 +114,11 @@ def _column(values: list):
 
 def _about(row: Row) -> dict[str, object]:
     stale = " ".join(stage[:2] for stage in row.stale)
-    return dict(zip(_RUN_COLUMNS, (row.study, row.run, " ".join(row.stages), stale, row.commit), strict=True))
+    return dict(
+        zip(
+            _RUN_COLUMNS, (row.study, row.run, " ".join(row.stages), stale, row.commit), strict=True
+        )
+    )
 
 
 def _runs(
@@ -124,17 +140,23 @@ def _runs(
 
 
 def histories(study: str, names: Collection[str] | None = None):
-    """Training curves: DataFrame, a row an epoch of a run: run, epoch, accuracy, loss, val_accuracy, val_loss."""
+    """Training curves: DataFrame, a row an epoch of a run: run, epoch, accuracy, loss,
+    val_accuracy, val_loss.
+    """
     return _files(study, names, "model/history.csv")
 
 
 def comparisons(study: str, names: Collection[str] | None = None):
-    """Comparisons of model files: DataFrame, a row a file of a run: run, then the columns of ``comparison.csv``."""
+    """Comparisons of model files: DataFrame, a row a file of a run: run, then the columns of
+    ``comparison.csv``.
+    """
     return _files(study, names, "comparison.csv")
 
 
 def _files(study: str, names: Collection[str] | None, file: str):
-    """A recorded CSV of every run that has it, with the run's name; what does not count any more is left out."""
+    """A recorded CSV of every run that has it, with the run's name; what does not count any more is
+    left out.
+    """
     import pandas as pd
 
     parts = [pd.DataFrame({"run": []})]
@@ -147,9 +169,12 @@ def _files(study: str, names: Collection[str] | None, file: str):
 
 
 def settings(given: Mapping[str, Mapping[str, object]], without: str = "seed") -> dict[str, str]:
-    """What the runs of a sweep (``Plan.runs``) set besides one parameter, by run: ``"epochs=20"``, or "defaults"."""
+    """What the runs of a sweep (``Plan.runs``) set besides one parameter, by run: ``"epochs=20"``,
+    or "defaults".
+    """
     return {
-        run: ", ".join(f"{name}={value}" for name, value in parameters.items() if name != without) or "defaults"
+        run: ", ".join(f"{name}={value}" for name, value in parameters.items() if name != without)
+        or "defaults"
         for run, parameters in given.items()
     }
 
@@ -157,20 +182,24 @@ def settings(given: Mapping[str, Mapping[str, object]], without: str = "seed") -
 def spread(frame, by: str | list[str], column: str, *, target: float | None = None):
     """How a figure varies over the runs of a group.
 
-    The interval of the mean holds where figures vary evenly. Where one run in ten fails to learn it does not: it covers
-    the true mean in 27 % of samples of 3 runs, in 65 % of 10 and in 88 % of 50. So the median stands beside it, and how
-    many runs have no figure or one that is far out; of a few runs none may have failed yet.
+    The interval of the mean holds where figures vary evenly. Where one run in ten fails to learn it
+    does not: it covers the true mean in 27 % of samples of 3 runs, in 65 % of 10 and in 88 % of 50.
+    So the median stands beside it, and how many runs have no figure or one that is far out; of a
+    few runs none may have failed yet.
 
     Returns
     -------
-    DataFrame indexed by `by`, in order of appearance: runs (with a figure), missing (runs without), far out (figures
-    more than `FAR_OUT` interquartile ranges outside the quartiles), median, mean, low, high (95 % interval of the mean,
-    Student's t; undefined for one run), sd, lowest, highest; and with a `target`, how many runs reach it.
+    DataFrame indexed by `by`, in order of appearance: runs (with a figure), missing (runs without),
+    far out (figures more than `FAR_OUT` interquartile ranges outside the quartiles), median, mean,
+    low, high (95 % interval of the mean, Student's t; undefined for one run), sd, lowest, highest;
+    and with a `target`, how many runs reach it.
     """
     from scipy import stats
 
     groups = frame.groupby(by, sort=False)[column]
-    table = groups.agg(runs="count", median="median", mean="mean", sd="std", lowest="min", highest="max")
+    table = groups.agg(
+        runs="count", median="median", mean="mean", sd="std", lowest="min", highest="max"
+    )
     half = stats.t.ppf(0.975, table["runs"] - 1) * table["sd"] / np.sqrt(table["runs"])
     table.insert(1, "missing", groups.size() - table["runs"])
     table.insert(2, "far out", groups.agg(_far_out))
@@ -199,7 +228,9 @@ def readable(found: Sequence[Row]):
     every = list(dict.fromkeys(name for row in found for name in row.parameters))
     parameters = {name: [_exact(row.parameters.get(name)) for row in found] for name in every}
     metrics = sorted({name for row in found for name in row.metrics if name[:2] >= "02"})
-    about = {name: [_about(row)[name] for row in found] for name in ("study", "run", "stages", "stale")}
+    about = {
+        name: [_about(row)[name] for row in found] for name in ("study", "run", "stages", "stale")
+    }
     if not any(about["stale"]):
         del about["stale"]
     return pd.DataFrame(
@@ -218,11 +249,15 @@ def _exact(value: object) -> str:
 def _texts(values: Sequence[float | str | None]) -> list[str]:
     """A column of one metric; text stands for itself."""
     numbers = [value for value in values if isinstance(value, float | int)]
-    return [value if isinstance(value, str) else rounded(value, fraction=not _whole(numbers)) for value in values]
+    return [
+        value if isinstance(value, str) else rounded(value, fraction=not _whole(numbers))
+        for value in values
+    ]
 
 
 def rounded(value: float | None, *, fraction: bool | None = None) -> str:
-    """Write a metric for people: whole numbers in full, others with four digits, undefined in words.
+    """Write a metric for people: whole numbers in full, others with four digits, undefined in
+    words.
 
     `fraction` is whether other values beside it have one; default only if it has one itself.
     """

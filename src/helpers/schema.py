@@ -26,12 +26,13 @@ ROLES = ("user", "item", "context", "cross")
 DTYPES = ("float32", "int32", "int64", "uint8")
 """What both runtimes take."""
 MOST_TENSORS, MOST_SIZE, MOST_AXES = 64, 1 << 22, 6
-"""Most inputs or outputs, values in a row of one, and axes of its shape: the golden cases of a bundle
-hold no more, and their readers in C have no more room."""
+"""Most inputs or outputs, values in a row of one, and axes of its shape: the golden cases of a
+bundle hold no more, and their readers in C have no more room."""
 MOST_BATCH = 4096
 _ndarray = np.ndarray
 _DOT_LIMIT = 8192
-"""Elements up to which a dot product is the cheapest finiteness test (one BLAS call, no temporary)."""
+"""Elements up to which a dot product is the cheapest finiteness test (one BLAS call, no temporary).
+"""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Tensor:
         return [f"{prefix}{dimension.name}" for dimension in self.dimensions]
 
     def value_name(self, index: int) -> str:
-        """How the value at a place of the flattened row is called: its column, or ``image[0, 3]``."""
+        """How the value at a place of the flattened row is called: a column, or ``image[0, 3]``."""
         if self.dimensions:
             return self.columns[index]
         return f"{self.name}{[int(i) for i in np.unravel_index(index, self.shape)]}"
@@ -134,7 +135,7 @@ class Schema:
             if not 1 <= len(tensors) <= MOST_TENSORS:
                 raise BadInput(
                     f"{where}: {len(tensors)} {kind}, 1 to {MOST_TENSORS} can be shipped: "
-                    f"join columns of one role to a wider tensor"
+                    "join columns of one role to a wider tensor"
                 )
         names = {"input": self.input_names, "output": self.output_names, "column": self.columns}
         for kind, found in names.items():
@@ -144,7 +145,10 @@ class Schema:
         if both := sorted(set(self.input_names) & set(self.output_names)):
             raise BadInput(f"{where}: {', '.join(both)} is an input and an output")
         if not _MODEL_NAME.fullmatch(self.model_name):
-            raise BadInput(f"model name {self.model_name!r} must be letters, digits, blanks and . _ - (at most 100)")
+            raise BadInput(
+                f"model name {self.model_name!r} must be letters, digits, blanks and . _ - (at most"
+                " 100)"
+            )
         for name in (*self.input_names, *self.output_names):
             if not _TENSOR_NAME.fullmatch(name):
                 raise BadInput(f"{where}: {name!r} must be a letter, then letters, digits and _")
@@ -238,20 +242,24 @@ class Schema:
         )
 
     def check(self, inputs: Mapping[str, np.ndarray]) -> int:
-        """Refuse inputs that a runtime would score wrongly and in silence; return the number of rows.
+        """Refuse inputs that a runtime would score wrongly and in silence; return the number of
+        rows.
 
-        Written to cost about a microsecond at batch 64, because it stands before every scored batch:
-        the common case is straight-line comparisons, and the reason is only worked out on failure.
+        Written to cost about a microsecond at batch 64, because it stands before every scored
+        batch: the common case is straight-line comparisons, and the reason is only worked out on
+        failure.
 
         Parameters
         ----------
-        inputs : one array ``(n_rows, *shape)`` of exactly the declared dtype for each declared name.
+        inputs : one array ``(n_rows, *shape)`` of exactly the declared dtype for each declared
+            name.
 
         Raises
         ------
-        BadInput : a name is missing or unknown; a shape, a dtype, or the number of rows is wrong; there
-            are no rows; a value is NaN or infinite (MNN scores NaN as 1.0, LiteRT as NaN); an integer is out of its
-            range (as an index of a table, MNN would read what lies beside it).
+        BadInput : a name is missing or unknown; a shape, a dtype, or the number of rows is wrong;
+            there are no rows; a value is NaN or infinite (MNN scores NaN as 1.0, LiteRT as NaN); an
+            integer is out of its range (as an index of a table, MNN would read what lies beside
+            it).
         """
         expected = self._expected
         rows = 0
@@ -262,20 +270,29 @@ class Schema:
             if type(array) is not _ndarray or array.dtype != dtype:
                 self._explain(inputs)
             shape = array.shape
-            if shape[1:] != row_shape or not shape or not shape[0] or shape[0] != (rows or shape[0]):
+            if (
+                shape[1:] != row_shape
+                or not shape
+                or not shape[0]
+                or shape[0] != (rows or shape[0])
+            ):
                 self._explain(inputs)
             rows = shape[0]
             if kind == "f":
                 if rows * size <= _DOT_LIMIT:
                     flat = array.ravel()
-                    finite = _isfinite(flat.dot(flat))  # overflow of finite values is told apart in _explain
+                    finite = _isfinite(
+                        flat.dot(flat)
+                    )  # overflow of finite values is told apart in _explain
                 else:
                     finite = np.isfinite(array).all()
                 if not finite:
                     self._explain(inputs)
             elif any_value:
                 continue
-            elif size == 1 and kind == "i" and low.shape and not low[0]:  # an id: one comparison for both ends
+            elif (
+                size == 1 and kind == "i" and low.shape and not low[0]
+            ):  # an id: one comparison for both ends
                 if array.view(f"u{array.itemsize}").max() > high[0]:
                     self._explain(inputs)
             elif (array < low).any() or (array > high).any():
@@ -283,7 +300,9 @@ class Schema:
         return rows
 
     def _explain(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Raise `BadInput` for the first thing that is wrong; return if nothing is (a finite overflow)."""
+        """Raise `BadInput` for the first thing that is wrong; return if nothing is (a finite
+        overflow).
+        """
         wanted = self.input_names
         missing = [name for name in wanted if name not in inputs]
         unknown = [name for name in inputs if name not in wanted]
@@ -291,24 +310,34 @@ class Schema:
             said = [f"missing {', '.join(missing)}"] * bool(missing) + [
                 f"unknown {', '.join(map(str, unknown))}"
             ] * bool(unknown)
-            raise BadInput(f"inputs do not fit {self.model_name}: {'; '.join(said)} (it takes {', '.join(wanted)})")
+            raise BadInput(
+                f"inputs do not fit {self.model_name}: {'; '.join(said)} (it takes "
+                f"{', '.join(wanted)})"
+            )
         rows = None
         for tensor in self.inputs:
             array = inputs[tensor.name]
             if type(array) is not np.ndarray:  # a masked array hides what it masks
-                raise BadInput(f"{tensor.name} must be a plain NumPy array, not {type(array).__name__}")
+                raise BadInput(
+                    f"{tensor.name} must be a plain NumPy array, not {type(array).__name__}"
+                )
             if array.dtype != tensor.dtype:
                 raise BadInput(
-                    f"{tensor.name} is {array.dtype}, the model takes {tensor.dtype}: convert it with "
-                    f".astype('{tensor.dtype}'); a runtime would read the bytes as they are and score garbage"
+                    f"{tensor.name} is {array.dtype}, the model takes {tensor.dtype}: convert it "
+                    f"with .astype('{tensor.dtype}'); a runtime would read the bytes as they are "
+                    "and score garbage"
                 )
             if array.shape[1:] != tensor.shape or not array.ndim:
                 wanted_shape = ", ".join(["n_rows", *map(str, tensor.shape)])
-                raise BadInput(f"{tensor.name} has shape {array.shape}, the model takes ({wanted_shape})")
+                raise BadInput(
+                    f"{tensor.name} has shape {array.shape}, the model takes ({wanted_shape})"
+                )
             if array.shape[0] == 0:
                 raise BadInput(f"{tensor.name} has no rows")
             if rows is not None and array.shape[0] != rows:
-                raise BadInput(f"{tensor.name} has {array.shape[0]} rows, {self.inputs[0].name} has {rows}")
+                raise BadInput(
+                    f"{tensor.name} has {array.shape[0]} rows, {self.inputs[0].name} has {rows}"
+                )
             rows = array.shape[0]
             if array.dtype.kind == "f":
                 bad = np.argwhere(~np.isfinite(array))
@@ -316,8 +345,8 @@ class Schema:
                     row, place = self._place(tensor, bad[0])
                     raise BadInput(
                         f"{tensor.name} has {len(bad)} values that are not finite, first "
-                        f"{array[tuple(bad[0])]} at row {row}, {place}: clean or impute them before "
-                        "scoring"
+                        f"{array[tuple(bad[0])]} at row {row}, {place}: clean or impute them "
+                        "before scoring"
                     )
             else:
                 low, high = tensor.bounds

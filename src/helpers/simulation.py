@@ -1,7 +1,8 @@
 """Rows of a simulated study: drawn, labelled, encoded, chunk by chunk and in memory only.
 
-Each chunk of `CHUNK_ROWS` rows has its own random stream, derived from seed, split and chunk number, so its content
-depends neither on the workers nor on what was made before it. `helpers.datasets` stores what comes out.
+Each chunk of `CHUNK_ROWS` rows has its own random stream, derived from seed, split and chunk
+number, so its content depends neither on the workers nor on what was made before it.
+`helpers.datasets` stores what comes out.
 """
 
 from __future__ import annotations
@@ -44,10 +45,11 @@ class Rows:
         self._encoding: features.Encoding | None = None
 
     def origin(self) -> tuple[list[str], list]:
-        """What makes the rows: modules of the package, and the values that these take from the study.
+        """What makes the rows: modules of the package, and the values that these take from the
+        study.
 
-        A function that is in no module of the package is among the values: one of a notebook by its own source, one of
-        another module by that module's.
+        A function that is in no module of the package is among the values: one of a notebook by its
+        own source, one of another module by that module's.
         """
         names, sources = [__name__], []
         for function in filter(None, (self.source.draw, self.source.utility)):
@@ -55,17 +57,29 @@ class Rows:
             if module.__name__.startswith("helpers."):
                 names.append(module.__name__)
             else:
-                sources.append(inspect.getsource(function if module.__name__ == "__main__" else module))
+                sources.append(
+                    inspect.getsource(function if module.__name__ == "__main__" else module)
+                )
         columns = [(tensor.name, tensor.dtype, tensor.shape) for tensor in self.study.schema.inputs]
         sizes = [self.source.candidates, self.source.requests_a_user]
-        values = [self.source.threshold, self.source.noise, *sizes, columns, repr(self.study.features)]
+        values = [
+            self.source.threshold,
+            self.source.noise,
+            *sizes,
+            columns,
+            repr(self.study.features),
+        ]
         return names, [sources, values]
 
     def each(self, work: Callable[[str, int, object], _Made]) -> Iterator[_Made]:
-        """Call ``work(split, number, table)`` for every chunk of every split; results in that order."""
+        """Call ``work(split, number, table)`` for every chunk of every split; results in that
+        order.
+        """
         self._encoding = fitted(self.study, self.source, self.sizes[SPLITS[0]], self.seed)
         for name, rows in self.sizes.items():
-            split = Split(self.study, self.source, name, rows, self.seed, self.workers, self._encoding)
+            split = Split(
+                self.study, self.source, name, rows, self.seed, self.workers, self._encoding
+            )
             threshold = self._thresholds[name] = split.threshold()
             yield from split.map("write", partial(_worked, work, split, threshold))
 
@@ -83,7 +97,9 @@ def _worked(work: Callable, split: Split, threshold: float, chunk: int):
 
 @dataclass(frozen=True)
 class Split:
-    """One split of a simulated data set. `workers` threads work on it; its rows do not depend on them."""
+    """One split of a simulated data set. `workers` threads work on it; its rows do not depend on
+    them.
+    """
 
     study: Study
     source: Simulated
@@ -94,7 +110,9 @@ class Split:
     encoding: features.Encoding | None = None
 
     def threshold(self) -> float | None:
-        """Where the label flips: the source's own, or the median of this split (a pass of its own); None for classes."""
+        """Where the label flips: the source's own, or the median of this split (a pass of its own);
+        None for classes.
+        """
         classes = self.study.schema.output.size > 1
         if self.source.threshold is not None or self.source.utility is None or classes:
             return self.source.threshold
@@ -112,7 +130,9 @@ class Split:
         return min(CHUNK_ROWS, max(1, requests) * self.source.candidates)
 
     def table(self, chunk: int, threshold: float | None):
-        """One chunk as an Arrow table: a column a tensor (`helpers.tables`), label, request, Bayes probability."""
+        """One chunk as an Arrow table: a column a tensor (`helpers.tables`), label, request, Bayes
+        probability.
+        """
         import pyarrow as pa
 
         drawn = self.draw(chunk)
@@ -143,13 +163,24 @@ class Split:
         return below.sum(axis=1).astype(np.int16)
 
     def map(self, step: str, work: Callable[[int], object]) -> Iterator:
-        """`work` on the number of every chunk, results in order, never more chunks under way than two a worker."""
+        """`work` on the number of every chunk, results in order, never more chunks under way than
+        two a worker.
+        """
         from tqdm import tqdm
 
         chunks = iter(range(-(-self.rows // self.chunk_rows)))
-        bar = tqdm(total=self.rows, desc=f"{self.name}: {step}", unit=" rows", unit_scale=True, delay=1, leave=False)
+        bar = tqdm(
+            total=self.rows,
+            desc=f"{self.name}: {step}",
+            unit=" rows",
+            unit_scale=True,
+            delay=1,
+            leave=False,
+        )
         with ThreadPoolExecutor(self.workers) as pool, bar:
-            waiting = [(chunk, pool.submit(work, chunk)) for chunk in islice(chunks, 2 * self.workers)]
+            waiting = [
+                (chunk, pool.submit(work, chunk)) for chunk in islice(chunks, 2 * self.workers)
+            ]
             while waiting:
                 chunk, future = waiting.pop(0)
                 yield future.result()
@@ -168,7 +199,9 @@ class Split:
 
 
 def fitted(study: Study, source: Simulated, rows: int, seed: int) -> features.Encoding | None:
-    """The study's encoding, fitted on the first training rows, one chunk of them; None if the study has none."""
+    """The study's encoding, fitted on the first training rows, one chunk of them; None if the study
+    has none.
+    """
     if not study.features:
         return None
     first = Split(study, source, SPLITS[0], min(rows, CHUNK_ROWS), seed)
@@ -176,10 +209,11 @@ def fitted(study: Study, source: Simulated, rows: int, seed: int) -> features.En
 
 
 def sample(study: Study, source: str, *, rows: int, seed: int, split: str = "train"):
-    """The first rows that `datasets.make` would write of a split, as a DataFrame: at most a chunk of them.
+    """The first rows that `datasets.make` would write of a split, as a DataFrame: at most a chunk
+    of them.
 
-    Tensors whose values have names are spread over a column a value, others are columns of arrays; `Schema.arrays`
-    makes the model's inputs of either.
+    Tensors whose values have names are spread over a column a value, others are columns of arrays;
+    `Schema.arrays` makes the model's inputs of either.
     """
     if split not in SPLITS:
         raise BadInput(f"there is no split {split!r}; there is: {', '.join(SPLITS)}")
@@ -191,11 +225,13 @@ def sample(study: Study, source: str, *, rows: int, seed: int, split: str = "tra
     return tables.frame(study.schema, drawn.table(0, drawn.threshold()))
 
 
-def best_possible(study: Study, source: str, *, rows: int, validation_rows: int, seed: int) -> float:
+def best_possible(
+    study: Study, source: str, *, rows: int, validation_rows: int, seed: int
+) -> float:
     """Validation accuracy of the true preference with the training set's threshold.
 
-    No training can be expected to pass it: what is missing to 1 is label noise and, for a source whose
-    threshold is each set's own median, the distance between the two medians.
+    No training can be expected to pass it: what is missing to 1 is label noise and, for a source
+    whose threshold is each set's own median, the distance between the two medians.
     """
     chosen = study.source(source)
     sizes = {"train": rows, "validation": validation_rows}
@@ -206,7 +242,9 @@ def best_possible(study: Study, source: str, *, rows: int, validation_rows: int,
     return float((best == frame[LABEL].to_numpy()).mean())
 
 
-def possible_table(study: Study, sizes: Mapping[str, tuple[int, int]], target: float, *, seeds: int):
+def possible_table(
+    study: Study, sizes: Mapping[str, tuple[int, int]], target: float, *, seeds: int
+):
     """How many seeds draw data on which `target` can be reached at all, see `best_possible`.
 
     `sizes` are (training rows, validation rows) by name, on the published source.
@@ -218,5 +256,8 @@ def possible_table(study: Study, sizes: Mapping[str, tuple[int, int]], target: f
         fixed = {"rows": size, "validation_rows": validation}
         best = [best_possible(study, study.published.source, **fixed, seed=s) for s in range(seeds)]
         reach = sum(value >= target for value in best)
-        rows[name] = {"lowest possible": f"{min(best):.3f}", "seeds that can pass": f"{reach} of {seeds}"}
+        rows[name] = {
+            "lowest possible": f"{min(best):.3f}",
+            "seeds that can pass": f"{reach} of {seeds}",
+        }
     return pd.DataFrame(rows).T

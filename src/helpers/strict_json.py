@@ -64,5 +64,9 @@ def _check_depth(value: object) -> None:
         depth += 1
         if depth > MOST_DEPTH:
             raise ValueError(f"nested deeper than {MOST_DEPTH}")
-        members = (member for part in level for member in (part.values() if isinstance(part, dict) else part))
+        members = (
+            member
+            for part in level
+            for member in (part.values() if isinstance(part, dict) else part)
+        )
         level = [member for member in members if isinstance(member, dict | list)]

@@ -1,4 +1,5 @@
-"""Rows as Arrow tables: one column a tensor, a fixed-size list of its values a row, and what is known of them.
+"""Rows as Arrow tables: one column a tensor, a fixed-size list of its values a row, and what is
+known of them.
 
 Parquet keeps them so; shapes and meanings are the schema's.
 """
@@ -13,8 +14,8 @@ from helpers.schema import Schema, Tensor
 
 SPLITS = ("train", "validation", "test")
 LABEL, REQUEST, BAYES, USER = "label", "request", "bayes_probability", "user"
-"""Columns beside the inputs: 0 or 1, or a class; which rows are ranked together; P(label = 1) or of each class, never
-a feature; and, where users have several requests, whose each is."""
+"""Columns beside the inputs: 0 or 1, or a class; which rows are ranked together; P(label = 1) or of
+each class, never a feature; and, where users have several requests, whose each is."""
 CHUNK_ROWS = 100_000
 """Most rows a chunk: whole requests of 20, about 10 MB, some 40 MB while it is being made."""
 CHUNK_BYTES = 64 << 20
@@ -22,7 +23,7 @@ CHUNK_BYTES = 64 << 20
 
 
 def columns(schema: Schema, inputs: Mapping[str, np.ndarray]) -> dict[str, object]:
-    """Arrow columns of named inputs ``(n_rows, *shape)``, by the tensors' names in declared order."""
+    """Arrow columns of named inputs ``(n_rows, *shape)``, by tensor in declared order."""
     import pyarrow as pa
 
     def listed(tensor: Tensor):
@@ -38,7 +39,9 @@ def column(values: np.ndarray):
 
     if values.ndim == 1:
         return values
-    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1])
+    return pa.FixedSizeListArray.from_arrays(
+        pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1]
+    )
 
 
 def arrays(schema: Schema, table) -> dict[str, np.ndarray]:
@@ -47,7 +50,9 @@ def arrays(schema: Schema, table) -> dict[str, np.ndarray]:
 
 
 def described(tensors: Sequence[Tensor]):
-    """What each value of tensors means: DataFrame of input, dimension, meaning; a tensor without names in one row."""
+    """What each value of tensors means: DataFrame of input, dimension, meaning; a tensor without
+    names in one row.
+    """
     import pandas as pd
 
     rows = [
@@ -62,8 +67,8 @@ def described(tensors: Sequence[Tensor]):
 def frame(schema: Schema, table, names: Sequence[str] | None = None):
     """An Arrow table as a DataFrame to look at.
 
-    A tensor is spread over a column a value where its values have names, and is one column of arrays where not. Other
-    columns are as they are.
+    A tensor is spread over a column a value where its values have names, and is one column of
+    arrays where not. Other columns are as they are.
 
     Parameters
     ----------

@@ -58,7 +58,9 @@ class Trained:
             schema, task = Schema.from_json(content["schema"]), tasks.get(**content["task"])
             return cls(content["model"], content["framework"], content["file"], schema, task)
         except (KeyError, TypeError, BadInput) as error:
-            raise DamagedFile(f"{CONFIG} was written by another version: run stage 02 again") from error
+            raise DamagedFile(
+                f"{CONFIG} was written by another version: run stage 02 again"
+            ) from error
 
     @classmethod
     def recorded(cls, stage: Stage) -> Trained:

@@ -1,12 +1,14 @@
-"""How often the intervals hold the true value, and what the verdicts say of files whose loss is known.
+"""How often the intervals hold the true value, and what the verdicts say of files whose loss is
+known.
 
     python tests/benchmarks/coverage.py
 
-Requests are drawn from a population in which the true change of every measure is known (from a sample of 20,000 or
-more requests), each time anew; a 95 % interval should hold it in 95 of 100 draws. The population: an item's utility has
-a part of its own and one of its request, labels are drawn from a logistic of it, the reference is a noisy view of
-it, and the file is the reference with errors on its logits that are larger in some requests than in others. In the
-designs of users, the file also errs in one direction for all requests of a user.
+Requests are drawn from a population in which the true change of every measure is known (from a
+sample of 20,000 or more requests), each time anew; a 95 % interval should hold it in 95 of 100
+draws. The population: an item's utility has a part of its own and one of its request, labels are
+drawn from a logistic of it, the reference is a noisy view of it, and the file is the reference with
+errors on its logits that are larger in some requests than in others. In the designs of users, the
+file also errs in one direction for all requests of a user.
 """
 
 import argparse
@@ -64,20 +66,28 @@ DESIGNS = {
 ERRORS = (0.15, 0.6)
 """As four bits and two bits do: the true losses of AUC are .002 and .025."""
 OFFSETS = {0.3: 1.254, 0.02: 5.135}
-"""What is subtracted from logits for that share of positive labels; utility has a deviation of 1.5 times 1.118."""
+"""What is subtracted from logits for that share of positive labels; utility has a deviation of 1.5
+times 1.118.
+"""
 POPULATION = 20_000
 
 
 def draw(rng: np.random.Generator, design: Design) -> tuple[np.ndarray, ...]:
     """Scores of the file and of its reference, labels, requests and users, ``(n_rows,)`` each."""
-    sizes = np.full(design.requests, design.items) if design.items else rng.choice([5, 10, 20, 80], design.requests)
+    sizes = (
+        np.full(design.requests, design.items)
+        if design.items
+        else rng.choice([5, 10, 20, 80], design.requests)
+    )
     request = np.repeat(np.arange(design.requests), sizes)
     user = request // design.requests_a_user
     item = rng.normal(0, 1, len(request))
     logit = 1.5 * (item + rng.normal(0, 0.5, design.requests)[request]) - OFFSETS[design.rate]
     labels = (rng.random(len(request)) < _sigmoid(logit)).astype(np.int8)
     reference = logit + rng.normal(0, 0.5, len(request))
-    file = reference + design.error * rng.normal(1, 0.5, design.requests)[request] * rng.normal(0, 1, len(request))
+    file = reference + design.error * rng.normal(1, 0.5, design.requests)[request] * rng.normal(
+        0, 1, len(request)
+    )
     if design.requests_a_user > 1:
         offset, slope = rng.normal(0, 2 * design.error, (2, user[-1] + 1))[:, user]
         file += offset + slope * item
@@ -93,7 +103,9 @@ def _sigmoid(logit: np.ndarray) -> np.ndarray:
 
 def truth(design: Design) -> Judgement:
     """What every measure is in the population."""
-    scores, reference, labels, request, _ = draw(np.random.default_rng(1), replace(design, requests=POPULATION))
+    scores, reference, labels, request, _ = draw(
+        np.random.default_rng(1), replace(design, requests=POPULATION)
+    )
     return task.compare(scores, reference, labels, request)
 
 
@@ -108,8 +120,12 @@ def _cover(design: Design, true: Judgement, by_user: bool, seed: int) -> dict[st
     return result
 
 
-def intervals(repetitions: int, designs: dict[str, Design] = DESIGNS, errors=ERRORS) -> pd.DataFrame:
-    """Share of intervals that hold the truth, a row a design and error; of users also without their clusters."""
+def intervals(
+    repetitions: int, designs: dict[str, Design] = DESIGNS, errors=ERRORS
+) -> pd.DataFrame:
+    """Share of intervals that hold the truth, a row a design and error; of users also without their
+    clusters.
+    """
     rows = {}
     with ProcessPoolExecutor() as pool:
         for name, design in designs.items():
@@ -117,8 +133,11 @@ def intervals(repetitions: int, designs: dict[str, Design] = DESIGNS, errors=ERR
                 case = replace(design, error=error)
                 true = truth(case)
                 for by_user in (True, False) if design.requests_a_user > 1 else (False,):
-                    label = f"{name}{', users not given' if design.requests_a_user > 1 and not by_user else ''}"
-                    covered = pool.map(partial(_cover, case, true, by_user), range(repetitions), chunksize=10)
+                    unsaid = design.requests_a_user > 1 and not by_user
+                    label = f"{name}{', users not given' if unsaid else ''}"
+                    covered = pool.map(
+                        partial(_cover, case, true, by_user), range(repetitions), chunksize=10
+                    )
                     rows[label, f"{true.auc_delta:+.4f}"] = pd.DataFrame(list(covered)).mean()
     table = pd.DataFrame(rows).T
     table.index.names = ["design", "true change of AUC"]
@@ -127,7 +146,9 @@ def intervals(repetitions: int, designs: dict[str, Design] = DESIGNS, errors=ERR
 
 def _judge(rows: int, error: float, shift: float, seed: int) -> str:
     """Verdict of one file with errors on its logits and its probabilities moved."""
-    scores, reference, labels, request, _ = draw(np.random.default_rng([3, seed]), Design(rows // 20, error=error))
+    scores, reference, labels, request, _ = draw(
+        np.random.default_rng([3, seed]), Design(rows // 20, error=error)
+    )
     return task.compare(np.clip(scores + shift, 0, 1), reference, labels, request).verdict
 
 
@@ -145,7 +166,9 @@ def verdicts(repetitions: int) -> pd.DataFrame:
     with ProcessPoolExecutor() as pool:
         for kind, (error, shift) in kinds.items():
             for size in (200, 1000, 5000):
-                found = pool.map(partial(_judge, size, error, shift), range(repetitions), chunksize=10)
+                found = pool.map(
+                    partial(_judge, size, error, shift), range(repetitions), chunksize=10
+                )
                 rows[kind, size] = pd.Series(list(found)).value_counts(normalize=True)
     table = pd.DataFrame(rows).T.reindex(columns=[*SHIPS, TOO_FEW, "broken"]).fillna(0.0)
     table.index.names = ["file", "test rows"]
@@ -153,7 +176,9 @@ def verdicts(repetitions: int) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repetitions", type=int, default=1000, help="draws a design")
     arguments = parser.parse_args()
     with pd.option_context("display.width", 160):

@@ -2,9 +2,10 @@
 
     python tests/benchmarks/false_alarms.py
 
-Parity: every variant of a trained model, scored on another test set and in another batch split, against its own
-scores of the whole set; an alarm is any verdict but ``same``, or an interval of the AUC change that leaves 0 out by
-more than a rounding. Latency: the same file under eight names, quick mode; an alarm is any claim of a difference.
+Parity: every variant of a trained model, scored on another test set and in another batch split,
+against its own scores of the whole set; an alarm is any verdict but ``same``, or an interval of the
+AUC change that leaves 0 out by more than a rounding. Latency: the same file under eight names,
+quick mode; an alarm is any claim of a difference.
 """
 
 import argparse
@@ -33,8 +34,14 @@ def parity_alarms(study, files: dict[str, Path], comparisons: int) -> int:
         name, rng = names[number % len(names)], np.random.default_rng(number)
         frame = simulation.sample(study, "simple", rows=2000, seed=1000 + number, split="test")
         inputs, labels = study.schema.arrays(frame), frame[datasets.LABEL].to_numpy()
-        model, size = open_model(files[name], study.schema, trusted=True), int(rng.integers(1, 2000))
-        parts = [model.score({n: a[i : i + size] for n, a in inputs.items()}) for i in range(0, 2000, size)]
+        model, size = (
+            open_model(files[name], study.schema, trusted=True),
+            int(rng.integers(1, 2000)),
+        )
+        parts = [
+            model.score({n: a[i : i + size] for n, a in inputs.items()})
+            for i in range(0, 2000, size)
+        ]
         whole, again = model.score(inputs), np.concatenate(parts)
         result = task.compare(again, whole, labels, frame[datasets.REQUEST].to_numpy())
         moved = result.auc_delta_low > ROUNDING or result.auc_delta_high < -ROUNDING
@@ -45,7 +52,9 @@ def parity_alarms(study, files: dict[str, Path], comparisons: int) -> int:
 
 
 def latency_claims(study, path: Path, inputs, measurements: int) -> tuple[int, int, float]:
-    """Claims of a difference, comparisons, and the median noise floor: a large one makes it easy to claim nothing."""
+    """Claims of a difference, comparisons, and the median noise floor: a large one makes it easy to
+    claim nothing.
+    """
     claims = comparisons = 0
     floors = []
     for seed in range(measurements):
@@ -60,10 +69,15 @@ def latency_claims(study, path: Path, inputs, measurements: int) -> tuple[int, i
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--comparisons", type=int, default=240, help="of parity")
     parser.add_argument(
-        "--measurements", type=int, default=2, help="of latency for each runtime, 112 comparisons each; 0 leaves it out"
+        "--measurements",
+        type=int,
+        default=2,
+        help="of latency for each runtime, 112 comparisons each; 0 leaves it out",
     )
     options = parser.parse_args()
     study = studies.get("ranking")
@@ -90,16 +104,23 @@ def main() -> None:
         todo = [*recipes.reduced("litert"), *recipes.of("mnn")]
         made = variants.make_all(stage, todo, source, study.schema, reference, calibration)
         files = {"litert fp32": source} | {
-            f"{o.recipe.runtime} {o.recipe.precision}": stage.run.folder / o.file for o in made if o.file
+            f"{o.recipe.runtime} {o.recipe.precision}": stage.run.folder / o.file
+            for o in made
+            if o.file
         }
         alarms = parity_alarms(study, files, options.comparisons)
         share = alarms / options.comparisons
-        print(f"parity: {alarms} alarms in {options.comparisons} comparisons of a file with itself ({share:.1%})")
+        print(
+            f"parity: {alarms} alarms in {options.comparisons} comparisons of a file with itself "
+            f"({share:.1%})"
+        )
         for name in ("litert fp32", "mnn fp32") if options.measurements else ():
-            claims, comparisons, floor = latency_claims(study, files[name], inputs, options.measurements)
+            claims, comparisons, floor = latency_claims(
+                study, files[name], inputs, options.measurements
+            )
             print(
-                f"latency, {name}: {claims} claims in {comparisons} comparisons of a file with itself "
-                f"({claims / comparisons:.1%}); noise floor {floor:.1%} (median)"
+                f"latency, {name}: {claims} claims in {comparisons} comparisons of a file with "
+                f"itself ({claims / comparisons:.1%}); noise floor {floor:.1%} (median)"
             )
 
 

@@ -1,10 +1,12 @@
-"""How often latency claims a difference that is not there, and misses one of 10 %, in noise of known kinds.
+"""How often latency claims a difference that is not there, and misses one of 10 %, in noise of
+known kinds.
 
     python tests/benchmarks/latency_claims.py
 
-Files are simulated whose true times are known: the reference, half of the others as fast as it, half 10 % slower. The
-machine drifts twofold between rounds. False claims are to be at most 5 %, power is to be at least 90 %, and the
-intervals are to hold the true ratio in at least 93 % of cases.
+Files are simulated whose true times are known: the reference, half of the others as fast as it,
+half 10 % slower. The machine drifts twofold between rounds. False claims are to be at most 5 %,
+power is to be at least 90 %, and the intervals are to hold the true ratio in at least 93 % of
+cases.
 """
 
 import argparse
@@ -74,8 +76,12 @@ def blocks(
     return pd.DataFrame(columns), truth
 
 
-def rates(repetitions: int, rounds: int, noise: float, summarise=latency.summarise, **kinds) -> dict[str, float]:
-    """Shares of false claims and of claims of a true 10 %, coverage of the intervals, and the median floor."""
+def rates(
+    repetitions: int, rounds: int, noise: float, summarise=latency.summarise, **kinds
+) -> dict[str, float]:
+    """Shares of false claims and of claims of a true 10 %, coverage of the intervals, and the
+    median floor.
+    """
     timed, truth = blocks(repetitions, rounds, noise, **kinds)
     summary = summarise(timed, reference="reference").reset_index()
     summary = summary[~summary["variant"].isin(["reference", *latency.AGAIN])]
@@ -89,9 +95,16 @@ def rates(repetitions: int, rounds: int, noise: float, summarise=latency.summari
 
 
 def study(
-    repetitions: int, *, noises=NOISE, rounds=ROUNDS, cases=tuple(CASES), summarise=latency.summarise, **more
+    repetitions: int,
+    *,
+    noises=NOISE,
+    rounds=ROUNDS,
+    cases=tuple(CASES),
+    summarise=latency.summarise,
+    **more,
 ) -> pd.DataFrame:
-    """Measure the rates of every kind of noise: DataFrame, a row a case, size of noise and number of rounds.
+    """Measure the rates of every kind of noise: DataFrame, a row a case, size of noise and number
+    of rounds.
 
     Each repetition is a measurement of 16 files and the reference. `more` is for `blocks`.
     """
@@ -105,9 +118,15 @@ def study(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=300, help="measurements of 17 files for each row")
-    print(study(parser.parse_args().repetitions).to_string(index=False, float_format="{:.3f}".format))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--repetitions", type=int, default=300, help="measurements of 17 files for each row"
+    )
+    print(
+        study(parser.parse_args().repetitions).to_string(index=False, float_format="{:.3f}".format)
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Which older runtimes score the files of a run as the runtimes here do; needs a network, nothing else does.
+"""Which older runtimes score the files of a run as the runtimes here do; needs a network, nothing
+else does.
 
     python tests/benchmarks/oldest_runtimes.py artifacts/ranking/default
 
-Each release is installed alone into a temporary folder with pip and scores 257 rows of the run's test split. What it
-says is what `helpers.convert.recipes.oldest` holds; TensorFlow Lite 2.9, of which there is no wheel, is tried by the
-test of the C runner.
+Each release is installed alone into a temporary folder with pip and scores 257 rows of the run's
+test split. What it says is what `helpers.convert.recipes.oldest` holds; TensorFlow Lite 2.9, of
+which there is no wheel, is tried by the test of the C runner.
 """
 
 import argparse
@@ -77,7 +78,9 @@ for file in sys.argv[2:]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="folder of a finished run")
     run = parser.parse_args().run
     schema = studies.get(run.parent.name).schema
@@ -88,13 +91,25 @@ def main() -> None:
         for path in sorted([*run.glob("tflite/*.tflite"), *run.glob("mnn/*.mnn")]):
             copy = Path(folder) / path.name
             copy.write_bytes(path.read_bytes())
-            np.save(f"{copy}.npy", runtimes.open_model(copy, schema, trusted=True).score(inputs).reshape(-1))
+            np.save(
+                f"{copy}.npy",
+                runtimes.open_model(copy, schema, trusted=True).score(inputs).reshape(-1),
+            )
             made[path.suffix[1:]].append(str(copy))
         for runtime, releases in RELEASES.items():
             files, score = (made["mnn"], MNN) if runtime == "mnn" else (made["tflite"], TFLITE)
             for release in releases:
                 place = Path(folder) / release
-                pip = [sys.executable, "-m", "pip", "install", "-q", "--target", str(place), "--no-deps"]
+                pip = [
+                    sys.executable,
+                    "-m",
+                    "pip",
+                    "install",
+                    "-q",
+                    "--target",
+                    str(place),
+                    "--no-deps",
+                ]
                 subprocess.run([*pip, release, NUMPY[runtime], *NEEDED], check=True)
                 print(f"{release}: largest difference")
                 code = f"import sys; sys.path.insert(0, {str(place)!r})\n{EACH.format(score=score)}"

@@ -1,10 +1,12 @@
-"""What the wrapper costs: our timers and `Runtime.score` against a bare loop over the same runtime calls, in one run.
+"""What the wrapper costs: our timers and `Runtime.score` against a bare loop over the same runtime
+calls, in one run.
 
     python tests/benchmarks/runtime_overhead.py
 
-``steps`` is what notebook 05 times, with the copy in and out and without; the bare loop is written out by hand for
-this model's three inputs. ``score`` validates names, shapes, dtypes and finiteness besides. Blocks are interleaved and
-ratios taken within a round; absolute times are of this machine and moment.
+``steps`` is what notebook 05 times, with the copy in and out and without; the bare loop is written
+out by hand for this model's three inputs. ``score`` validates names, shapes, dtypes and finiteness
+besides. Blocks are interleaved and ratios taken within a round; absolute times are of this machine
+and moment.
 """
 
 import argparse
@@ -25,9 +27,13 @@ BLOCK_SECONDS = 0.004
 
 
 def bare_litert(model, inputs):
-    """Loops over LiteRT's own calls: set_tensor three times, invoke, get_tensor; and invoke alone."""
+    """Loops over LiteRT's own calls: three set_tensor, invoke, get_tensor; and invoke alone."""
     interpreter, output = model._interpreter, model._output
-    set_tensor, invoke, get_tensor = interpreter.set_tensor, interpreter.invoke, interpreter.get_tensor
+    set_tensor, invoke, get_tensor = (
+        interpreter.set_tensor,
+        interpreter.invoke,
+        interpreter.get_tensor,
+    )
     (i, a), (j, b), (k, c) = ((index, inputs[name]) for name, index in model._inputs.items())
 
     def copy_and_run(calls: int) -> None:
@@ -46,7 +52,9 @@ def bare_litert(model, inputs):
 
 
 def bare_mnn(model, inputs):
-    """Loops over MNN's own calls: write and copyFrom three times, runSession, copyToHostTensor; runSession alone."""
+    """Loops over MNN's own calls: write and copyFrom three times, runSession, copyToHostTensor;
+    runSession alone.
+    """
     run_session, session = model._interpreter.runSession, model._session
     copy_out, result, copy = model._output.copyToHostTensor, model._result, model._result_view.copy
     (p, s, u, a), (q, t, v, b), (r, w, x, c) = (
@@ -65,7 +73,9 @@ def bare_mnn(model, inputs):
             copy_out(result)
             copy()
 
-    def run(calls: int, run_session=run_session, session=session) -> None:  # as locals, the fastest there is
+    def run(
+        calls: int, run_session=run_session, session=session
+    ) -> None:  # as locals, the fastest there is
         for _ in range(calls):
             run_session(session)
 
@@ -82,7 +92,9 @@ def timed(function, calls: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=60)
     rounds = parser.parse_args().rounds
     study = studies.get("ranking")
@@ -92,9 +104,18 @@ def main() -> None:
         splits[split] = study.schema.arrays(frame), frame[datasets.LABEL].to_numpy()
     build = study.models[study.model_name("default")].build
     model, _ = framework.train(
-        build, study.schema, RANKING, splits["train"], splits["validation"], epochs=1, progress=False
+        build,
+        study.schema,
+        RANKING,
+        splits["train"],
+        splits["validation"],
+        epochs=1,
+        progress=False,
     )
-    print(f"{'file':<12} {'batch':>5} {'calls':<14} {'bare us':>9} {'steps / bare':>14} {'score / bare':>14}")
+    print(
+        f"{'file':<12} {'batch':>5} {'calls':<14} {'bare us':>9} {'steps / bare':>14} "
+        f"{'score / bare':>14}"
+    )
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("fp32.tflite", "fp32.mnn")]
         framework.export(model, study.schema, files[0])
@@ -129,8 +150,13 @@ def main() -> None:
                 for calls, label in (("copy", "copy, run, copy"), ("run", "run alone")):
                     base = times[f"bare {calls}"]
                     ours = np.median(times[f"steps {calls}"] / base)
-                    full = f"{np.median(times['score copy'] / base):13.2f}x" if calls == "copy" else ""
-                    print(f"{path.name:<12} {batch:>5} {label:<14} {np.median(base):9.2f} {ours:13.2f}x {full}")
+                    full = (
+                        f"{np.median(times['score copy'] / base):13.2f}x" if calls == "copy" else ""
+                    )
+                    print(
+                        f"{path.name:<12} {batch:>5} {label:<14} {np.median(base):9.2f} "
+                        f"{ours:13.2f}x {full}"
+                    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""How often the checks of a data set's sense are wrong: `learning.check_learnable` and `overlap.check_separate`.
+"""How often the checks of a data set's sense are wrong: `learning.check_learnable` and
+`overlap.check_separate`.
 
     python tests/benchmarks/sense_checks.py
 
-Of sound data at most 2 % are to be refused, at any size and share of positives; of labels that nothing relates to, and
-of rows that are in both splits, as many as can be told are to be refused, and the rest warned of.
+Of sound data at most 2 % are to be refused, at any size and share of positives; of labels that
+nothing relates to, and of rows that are in both splits, as many as can be told are to be refused,
+and the rest warned of.
 """
 
 import argparse
@@ -21,8 +23,14 @@ from helpers.schema import Dimension, Schema, Tensor
 
 POSITIVES, TEST_ROWS, TRAINING_ROWS = (0.01, 0.1, 0.5), (200, 1000, 5000), 2000
 WEAK, STRONG = 0.63, 0.9
-"""True AUC of the model where positives are rare; of the weak one .61 where they are half of the rows."""
-SHUFFLED = {"all labels": ("training", "test"), "training labels": ("training",), "test labels": ("test",)}
+"""True AUC of the model where positives are rare; of the weak one .61 where they are half of the
+rows.
+"""
+SHUFFLED = {
+    "all labels": ("training", "test"),
+    "training labels": ("training",),
+    "test labels": ("test",),
+}
 COARSE = ((32, 2), (10, 4), (2, 10), (2, 13))
 """Values a column, and columns: 1,000 to 10,000 patterns."""
 SESSIONS = ((5, 20, 10), (20, 50, 10), (20, 50, 50))
@@ -30,7 +38,10 @@ SESSIONS = ((5, 20, 10), (20, 50, 10), (20, 50, 50))
 _WIDTH = 3
 _SCHEMA = Schema(
     "m",
-    tuple(Tensor(role, role, tuple(Dimension(f"{role}{i}", "") for i in range(_WIDTH))) for role in ("user", "item")),
+    tuple(
+        Tensor(role, role, tuple(Dimension(f"{role}{i}", "") for i in range(_WIDTH)))
+        for role in ("user", "item")
+    ),
     (Tensor("score", "score", (Dimension("score", ""),)),),
 )
 
@@ -43,7 +54,11 @@ def outcome(check: Callable[[], None]) -> str:
             check()
         except BadInput:
             return "refuses"
-    return "warns" if any(issubclass(warning.category, UserWarning) for warning in caught) else "passes"
+    return (
+        "warns"
+        if any(issubclass(warning.category, UserWarning) for warning in caught)
+        else "passes"
+    )
 
 
 def split(x, rng, positives: float = 0.3, labels=None) -> overlap.Split:
@@ -68,9 +83,11 @@ def sessions(rng, users: int, items: int, requests: int, kind: str) -> overlap.S
 
 
 def learnable(rng, positives: float, rows: int, auc: float, shuffled: tuple[str, ...] = ()) -> str:
-    """What `learning.check_learnable` says of a model of a true AUC, or of one learned from shuffled labels.
+    """What `learning.check_learnable` says of a model of a true AUC, or of one learned from
+    shuffled labels.
 
-    Labels follow a user part and an item part of three features each; users have different shares of positives.
+    Labels follow a user part and an item part of three features each; users have different shares
+    of positives.
     """
     weights, spread = np.array([1.0, 0.6, 0.3]), np.sqrt(2) * stats.norm.ppf(auc)
     splits, logits = {}, {}
@@ -78,16 +95,22 @@ def learnable(rng, positives: float, rows: int, auc: float, shuffled: tuple[str,
         user = np.repeat(rng.normal(size=(size // 20, _WIDTH)), 20, axis=0)
         item = rng.normal(size=(size, _WIDTH))
         logits[name] = spread * (user + item) @ weights / np.sqrt(2 * weights @ weights)
-        chance = stats.norm.cdf(stats.norm.ppf(positives) * np.sqrt(1 + spread**2 / 2.9) + logits[name] / 1.7)
+        chance = stats.norm.cdf(
+            stats.norm.ppf(positives) * np.sqrt(1 + spread**2 / 2.9) + logits[name] / 1.7
+        )
         labels = (rng.random(size) < chance).astype(np.int8)
         labels = rng.permutation(labels) if name in shuffled else labels
-        splits[name] = split({"user": user.astype(np.float32), "item": item.astype(np.float32)}, rng, labels=labels)
+        splits[name] = split(
+            {"user": user.astype(np.float32), "item": item.astype(np.float32)}, rng, labels=labels
+        )
     (inputs, labels, _), test = splits["training"], splits["test"]
     scores = learning.baseline_scores(_SCHEMA, (inputs, labels), test[0])
     scores["this model"] = logits["test"]
     if "training" in shuffled:
         columns = {name: np.hstack(list(part[0].values())) for name, part in splits.items()}
-        scores["this model"] = columns["test"] @ np.linalg.lstsq(columns["training"], labels - labels.mean())[0]
+        scores["this model"] = (
+            columns["test"] @ np.linalg.lstsq(columns["training"], labels - labels.mean())[0]
+        )
     return outcome(lambda: learning.check_learnable(_SCHEMA, splits["training"], scores, test))
 
 
@@ -102,7 +125,9 @@ def _met_again(rng, users: int, items: int, requests: int, kind: str) -> str:
 
 
 def _shared(rng, share: float, digits: int) -> str:
-    """What `overlap.check_separate` says of a test split of 2,000 rows, a share of which is of training."""
+    """What `overlap.check_separate` says of a test split of 2,000 rows, a share of which is of
+    training.
+    """
     train, test = (split(rng.normal(size=(2000, 4)).round(digits), rng) for _ in range(2))
     rows = int(share * 2000)
     for ours, theirs in ((train[0]["x"], test[0]["x"]), (train[1], test[1])):
@@ -127,12 +152,19 @@ def cases() -> Iterator[tuple[str, str, bool, Callable]]:
                     "learnable",
                     f"{kind} shuffled, {size}",
                     False,
-                    functools.partial(learnable, positives=positives, rows=rows, auc=STRONG, shuffled=shuffled),
+                    functools.partial(
+                        learnable, positives=positives, rows=rows, auc=STRONG, shuffled=shuffled
+                    ),
                 )
     for values, columns in COARSE:
         for sizes in ((20, 200), (100, 1000), (100, 5000)):
             name = f"{columns} columns of {values} values, {sizes[0]:,} and {sizes[1]:,} rows"
-            yield "separate", name, True, functools.partial(_coarse, values=values, columns=columns, sizes=sizes)
+            yield (
+                "separate",
+                name,
+                True,
+                functools.partial(_coarse, values=values, columns=columns, sizes=sizes),
+            )
     for users, items, requests in SESSIONS:
         for kind in ("ids", "one input", "two inputs"):
             name = f"{users} users, {items} items, {requests} requests, {kind}"
@@ -140,7 +172,9 @@ def cases() -> Iterator[tuple[str, str, bool, Callable]]:
                 "separate",
                 name,
                 True,
-                functools.partial(_met_again, users=users, items=items, requests=requests, kind=kind),
+                functools.partial(
+                    _met_again, users=users, items=items, requests=requests, kind=kind
+                ),
             )
     for share in (0.02, 0.2):
         for digits in (1, 6):
@@ -153,7 +187,8 @@ def study(repetitions: int):
 
     Returns
     -------
-    DataFrame, a row a case: check, case, sound (whether its data are), refused and warned (shares of the repetitions).
+    DataFrame, a row a case: check, case, sound (whether its data are), refused and warned (shares
+    of the repetitions).
     """
     import pandas as pd
 
@@ -161,20 +196,26 @@ def study(repetitions: int):
     for number, (check, name, sound, draw) in enumerate(cases()):
         said = [draw(np.random.default_rng((number, i))) for i in range(repetitions)]
         shares = {
-            word: said.count(found) / repetitions for word, found in (("refused", "refuses"), ("warned", "warns"))
+            word: said.count(found) / repetitions
+            for word, found in (("refused", "refuses"), ("warned", "warns"))
         }
         rows.append({"check": check, "case": name, "sound": sound, **shares})
     return pd.DataFrame(rows)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repetitions", type=int, default=30, help="of each case")
     table = study(parser.parse_args().repetitions)
     table["found"] = (table["refused"] + table["warned"]).where(~table["sound"])
     print(table.to_string(index=False, na_rep="", float_format="{:.1%}".format))
     sound = table[table["sound"]]
-    print(f"sound data refused: {sound['refused'].mean():.2%} in the mean, {sound['refused'].max():.1%} at most")
+    print(
+        f"sound data refused: {sound['refused'].mean():.2%} in the mean, "
+        f"{sound['refused'].max():.1%} at most"
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""`workbench run ranking` against one Python process that executes the same code cells with one TensorFlow import.
+"""`workbench run ranking` against one Python process that executes the same code cells with one
+TensorFlow import.
 
     python tests/benchmarks/single_process.py [--pairs 2]
 
-The straight script is all code cells of 01 to 05, one after the other in one process. Both start cold: no fork server
-is running when they begin. They alternate, and the ratio is of the sums.
+The straight script is all code cells of 01 to 05, one after the other in one process. Both start
+cold: no fork server is running when they begin. They alternate, and the ratio is of the sums.
 """
 
 import argparse
@@ -35,21 +36,39 @@ def script() -> str:
 
 
 def seconds(command: list[str], home: Path) -> float:
-    environment = {**os.environ, "WORKBENCH_HOME": str(home), "XDG_RUNTIME_DIR": str(home), "MPLBACKEND": "agg"}
+    environment = {
+        **os.environ,
+        "WORKBENCH_HOME": str(home),
+        "XDG_RUNTIME_DIR": str(home),
+        "MPLBACKEND": "agg",
+    }
     home.mkdir()
     started = time.perf_counter()
-    subprocess.run(command, check=True, env={**environment, "WORKBENCH_KERNEL_IDLE": "5"}, capture_output=True)
+    subprocess.run(
+        command, check=True, env={**environment, "WORKBENCH_KERNEL_IDLE": "5"}, capture_output=True
+    )
     return time.perf_counter() - started
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pairs", type=int, default=2)
     pairs = parser.parse_args().pairs
     given = [word for name, value in PARAMETERS.items() for word in ("-p", f"{name}={value}")]
     ways = {
         "one straight process": [sys.executable, "-c", script()],
-        "workbench run ranking": [sys.executable, "-m", "helpers.cli", "run", "ranking", "--stages", STAGES, *given],
+        "workbench run ranking": [
+            sys.executable,
+            "-m",
+            "helpers.cli",
+            "run",
+            "ranking",
+            "--stages",
+            STAGES,
+            *given,
+        ],
     }
     taken = dict.fromkeys(ways, 0.0)
     with tempfile.TemporaryDirectory() as folder:

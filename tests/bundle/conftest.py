@@ -15,7 +15,9 @@ def unpacked(trained, ranking, tmp_path_factory) -> Path:
     """A bundle of the small trained model, as a folder. Tests must not change it."""
     folder = tmp_path_factory.mktemp("unpacked")
     files = {"model.tflite": trained.files["fp32.tflite"], "model.mnn": trained.files["fp32.mnn"]}
-    cases = make.cases(ranking.schema, trained.files["model.keras"], files, trained.reference.inputs)
+    cases = make.cases(
+        ranking.schema, trained.files["model.keras"], files, trained.reference.inputs
+    )
     for name, path in files.items():
         shutil.copy(path, folder / name)
     (folder / "golden.bin").write_bytes(golden.to_bytes(cases))
@@ -39,7 +41,9 @@ def installed(published, tmp_path) -> Path:
 
 @pytest.fixture
 def server(tmp_path):
-    """An HTTP server of ``tmp_path/server`` that answers ranges, can cut an answer short, and counts bytes sent."""
+    """An HTTP server of ``tmp_path/server`` that answers ranges, can cut an answer short, and
+    counts bytes sent.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -70,7 +74,9 @@ def server(tmp_path):
 
 @pytest.fixture
 def hostile():
-    """An HTTP server that calls ``answers[suffix](handler)`` for a path that ends so; counts requests."""
+    """An HTTP server that calls ``answers[suffix](handler)`` for a path that ends so; counts
+    requests.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -91,7 +97,9 @@ def hostile():
 
 @pytest.fixture(scope="session")
 def shaped(tmp_path_factory) -> dict[str, Path]:
-    """By model name, unpacked bundles of the models of `bundling.SHAPED`. Tests must not change them."""
+    """By model name, unpacked bundles of the models of `bundling.SHAPED`. Tests must not change
+    them.
+    """
     from helpers.convert import mnn
     from helpers.frameworks import keras as framework
 
@@ -103,7 +111,9 @@ def shaped(tmp_path_factory) -> dict[str, Path]:
         framework.export(model, schema, folder / "model.tflite")
         mnn.convert(folder / "model.tflite", schema, folder / "model.mnn")
         files = {file: folder / file for file in ("model.tflite", "model.mnn")}
-        for file, content in make.contents(files, make.cases(schema, keras, files, typical_inputs(schema))).items():
+        for file, content in make.contents(
+            files, make.cases(schema, keras, files, typical_inputs(schema))
+        ).items():
             (folder / file).write_bytes(content)
         write_manifest(folder, schema)
     return made

@@ -1,8 +1,9 @@
 """Sources for Android: they compile with the Kotlin compiler, and do on the JVM what they promise.
 
-The runtimes and Android are stubs with the true signatures (``stubs/android``). The stub of each runtime scores a model
-by a formula of names and values, refuses what the true one refuses, and fails where that one is silently wrong. In one
-test TensorFlow Lite's C library takes the place of its stub; MNN's Java binding is never there.
+The runtimes and Android are stubs with the true signatures (``stubs/android``). The stub of each
+runtime scores a model by a formula of names and values, refuses what the true one refuses, and
+fails where that one is silently wrong. In one test TensorFlow Lite's C library takes the place of
+its stub; MNN's Java binding is never there.
 """
 
 import os
@@ -28,16 +29,24 @@ MINIMUM = {"tflite": "2.16.1", "mnn": "3.6.0"}
 
 
 def _fields() -> Schema:
-    """Twenty fields of one integer each, named as fields are, and words that no template may trip over."""
+    """Twenty fields of one integer each, named as fields are, and words that no template may trip
+    over.
+    """
     meaning = 'ends */ a comment, "quotes" and takes ${it}'
     names = [f"f2200{i:02}" for i in range(20)]
-    fields = tuple(Tensor(n, "item", (Dimension(f"{n} $1", meaning, 0, 2**31 - 1),), "int64") for n in names)
-    return Schema("1st_fields-model", fields, (Tensor("score", "score", (Dimension("score", "a | b"),)),))
+    fields = tuple(
+        Tensor(n, "item", (Dimension(f"{n} $1", meaning, 0, 2**31 - 1),), "int64") for n in names
+    )
+    return Schema(
+        "1st_fields-model", fields, (Tensor("score", "score", (Dimension("score", "a | b"),)),)
+    )
 
 
 def _mixed() -> Schema:
     inputs = (
-        Tensor("ids", "item", (Dimension("id", "", 0, 1000), Dimension("parent", "", -5, 5)), "int32"),
+        Tensor(
+            "ids", "item", (Dimension("id", "", 0, 1000), Dimension("parent", "", -5, 5)), "int32"
+        ),
         Tensor("dense", "user", tuple(Dimension(f"d{i}", "", -1, 1) for i in range(3))),
         Tensor("long", "context", (Dimension("hour", "", 0, 23),), "int64"),
     )
@@ -52,7 +61,9 @@ def _whole() -> Schema:
         Tensor("grid", dtype="int32", shape=(2, 1, 3), low=-4, high=4),
     )
     dtypes = {"counts": "int32", "map": "uint8", "long": "int64", "share": "float32"}
-    outputs = (Tensor(n, dtype=d, shape=(1 + i, 2), high=255) for i, (n, d) in enumerate(dtypes.items()))
+    outputs = (
+        Tensor(n, dtype=d, shape=(1 + i, 2), high=255) for i, (n, d) in enumerate(dtypes.items())
+    )
     return Schema("whole", inputs, tuple(outputs))
 
 
@@ -66,11 +77,17 @@ def schemas(ranking) -> dict[str, Schema]:
 
 def _render(schema: Schema, files=FILES) -> dict[str, str]:
     rendered = sources.render(schema, files, MINIMUM)
-    return {path.removeprefix("android/"): text for path, text in rendered.items() if path.startswith("android/")}
+    return {
+        path.removeprefix("android/"): text
+        for path, text in rendered.items()
+        if path.startswith("android/")
+    }
 
 
 def _kotlinc(*arguments) -> subprocess.CompletedProcess:
-    quick = {"JAVA_OPTS": "-XX:TieredStopAtLevel=1"}  # compiling the compiler further does not pay in one run
+    quick = {
+        "JAVA_OPTS": "-XX:TieredStopAtLevel=1"
+    }  # compiling the compiler further does not pay in one run
     command = ["bash", KOTLIN / "bin" / "kotlinc", "-Werror", *arguments]
     return subprocess.run(command, env={**os.environ, **quick}, capture_output=True, text=True)
 
@@ -90,7 +107,7 @@ def stubs(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def compiled(stubs, schemas, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
-    """Everything for all schemas, compiled in one call, which takes as long as one of them would."""
+    """Everything for all schemas, compiled in one call: it takes as long as one of them would."""
     folder = tmp_path_factory.mktemp("kotlin")
     for which, schema in {**schemas, **SHAPES}.items():
         rendered = _render(schema)
@@ -113,12 +130,20 @@ def _predict(schema: Schema, inputs) -> dict[str, np.ndarray]:
     rows = len(next(iter(inputs.values())))
     total = np.zeros(rows)
     for tensor in schema.inputs:
-        weights = (zlib.crc32(tensor.name.encode()) % 1000 + 37 * np.arange(tensor.size) % 1000) / 10000
-        given = inputs[tensor.name].reshape(rows, -1).astype(np.float64 if tensor.dtype == "float32" else np.int64)
+        weights = (
+            zlib.crc32(tensor.name.encode()) % 1000 + 37 * np.arange(tensor.size) % 1000
+        ) / 10000
+        given = (
+            inputs[tensor.name]
+            .reshape(rows, -1)
+            .astype(np.float64 if tensor.dtype == "float32" else np.int64)
+        )
         total += (given if tensor.dtype == "float32" else given % 1009 / 1009) @ weights
     outputs = {}
     for tensor in schema.outputs:
-        values = np.sin(total[:, None] + 0.1 * (zlib.crc32(tensor.name.encode()) % 10 + np.arange(tensor.size)))
+        values = np.sin(
+            total[:, None] + 0.1 * (zlib.crc32(tensor.name.encode()) % 10 + np.arange(tensor.size))
+        )
         values = values if tensor.dtype == "float32" else np.rint(100 + 100 * values)
         outputs[tensor.name] = values.astype(tensor.dtype).reshape(rows, *tensor.shape)
     return outputs
@@ -129,8 +154,12 @@ def _score(schema: Schema, inputs) -> np.ndarray:
 
 
 def _assets(schema: Schema, folder: Path) -> None:
-    """Golden cases and the stubs' model files, which list the inputs in another order than the schema."""
-    drawn = golden.draw(schema, {t.name: np.full((1, *t.shape), t.bounds[1], t.dtype) for t in schema.inputs})
+    """Golden cases and the stubs' model files, which list the inputs in another order than the
+    schema.
+    """
+    drawn = golden.draw(
+        schema, {t.name: np.full((1, *t.shape), t.bounds[1], t.dtype) for t in schema.inputs}
+    )
     cases = []
     for name, inputs in drawn.items():
         outputs = _predict(schema, inputs)
@@ -164,7 +193,12 @@ HEAP = ("-Xms128m", "-Xmx128m", "-XX:+AlwaysPreTouch")
 
 
 def _run(
-    schema: Schema, assets: Path, path: list[Path], *arguments: str, file: str = "Exercise", **properties: Path
+    schema: Schema,
+    assets: Path,
+    path: list[Path],
+    *arguments: str,
+    file: str = "Exercise",
+    **properties: Path,
 ) -> list[str]:
     """Run ``Exercise.kt``; its lines, each of which must say ok."""
     path = ":".join(map(str, [*path, KOTLIN / "lib" / "kotlin-stdlib.jar"]))
@@ -173,7 +207,9 @@ def _run(
     command = ["java", "-XX:TieredStopAtLevel=1", *HEAP, *said, "-cp", path, main, *arguments]
     ran = subprocess.run(command, capture_output=True, text=True)
     lines = ran.stdout.splitlines()
-    assert ran.returncode == 0 and not [line for line in lines if not line.startswith("ok ")], ran.stdout + ran.stderr
+    assert ran.returncode == 0 and not [line for line in lines if not line.startswith("ok ")], (
+        ran.stdout + ran.stderr
+    )
     return lines
 
 
@@ -190,27 +226,43 @@ def test_the_classes_do_what_they_promise(compiled, stubs, schemas, tmp_path, wh
 
 
 def natives(stubs: Path, folder: Path) -> tuple[Path, Path]:
-    """TensorFlow Lite itself in the place of its stub, made in `folder`: a library, and the classes that call it."""
+    """TensorFlow Lite itself in the place of its stub, made in `folder`: a library, and the classes
+    that call it.
+    """
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine())
     library = TFLITE / f"linux_{machine}"
     headers = Path(shutil.which("javac")).resolve().parents[1] / "include"
     if shutil.which("gcc") is None or not library.is_dir() or not (headers / "linux").is_dir():
-        pytest.skip("needs gcc, the headers of a JDK and, of .ci/tools, libtensorflowlite_c for this machine (Linux)")
+        pytest.skip(
+            "needs gcc, the headers of a JDK and, of .ci/tools, libtensorflowlite_c for this "
+            "machine (Linux)"
+        )
     built = folder / "libinterpreter.so"
     include = [f"-I{place}" for place in (headers, headers / "linux", TFLITE / "include")]
     link = [f"-L{library}", "-ltensorflowlite_c", f"-Wl,-rpath,{library}"]
     sources_of = STUBS.with_name("android_native")
-    subprocess.run(["gcc", "-shared", "-fPIC", *include, sources_of / "interpreter.c", "-o", built, *link], check=True)
-    subprocess.run(["javac", "-cp", stubs, "-d", folder / "classes", *sources_of.rglob("*.java")], check=True)
+    subprocess.run(
+        ["gcc", "-shared", "-fPIC", *include, sources_of / "interpreter.c", "-o", built, *link],
+        check=True,
+    )
+    subprocess.run(
+        ["javac", "-cp", stubs, "-d", folder / "classes", *sources_of.rglob("*.java")], check=True
+    )
     return built, folder / "classes"
 
 
 @pytest.mark.slow
-def test_tensorflow_lite_itself_reproduces_the_golden_cases(compiled, stubs, unpacked, ranking, tmp_path):
-    """The compiled classes with a real model file, where TensorFlow Lite takes the place of its stub."""
+def test_tensorflow_lite_itself_reproduces_the_golden_cases(
+    compiled, stubs, unpacked, ranking, tmp_path
+):
+    """The compiled classes with a real model file, where TensorFlow Lite takes the place of its
+    stub.
+    """
     built, classes = natives(stubs, tmp_path)
     (tmp_path / "UltraSimpleRankingModel").symlink_to(unpacked)
-    lines = _run(ranking.schema, tmp_path, [classes, compiled[0], stubs], "tflite", interpreter=built)
+    lines = _run(
+        ranking.schema, tmp_path, [classes, compiled[0], stubs], "tflite", interpreter=built
+    )
     assert len(lines) == 4 and any("reproducesEveryCase" in line for line in lines)
 
 
@@ -235,10 +287,14 @@ def test_tensorflow_lite_itself_gives_every_output(compiled, stubs, shaped, tmp_
 
 
 @pytest.mark.slow
-def test_memory_stays_as_it_is_over_lists_of_changing_length(compiled, stubs, unpacked, ranking, tmp_path):
+def test_memory_stays_as_it_is_over_lists_of_changing_length(
+    compiled, stubs, unpacked, ranking, tmp_path
+):
     built, classes = natives(stubs, tmp_path)
     (tmp_path / "UltraSimpleRankingModel").symlink_to(unpacked)
-    lines = _run(ranking.schema, tmp_path, [classes, compiled[0], stubs], "memory", interpreter=built)
+    lines = _run(
+        ranking.schema, tmp_path, [classes, compiled[0], stubs], "memory", interpreter=built
+    )
     assert len(lines) == 1 and "MB" in lines[0]
 
 
@@ -247,7 +303,9 @@ def test_a_call_that_the_runtime_does_not_have_is_not_compiled(stubs, tmp_path):
     """One file of the schema suffices: what is compiled with the stubs is held against them."""
     rendered = _render(_mixed(), ["model.tflite"])
     for path in ("MixedInputs.kt", "Mixed.kt"):
-        (tmp_path / path).write_text(rendered[path].replace("interpreter.allocateTensors()", "interpreter.allocate()"))
+        (tmp_path / path).write_text(
+            rendered[path].replace("interpreter.allocateTensors()", "interpreter.allocate()")
+        )
     done = _kotlinc("-cp", stubs, "-d", tmp_path / "classes", *tmp_path.glob("*.kt"))
     assert done.returncode != 0 and "unresolved reference 'allocate'" in done.stderr, done.stderr
 
@@ -272,22 +330,29 @@ def test_the_table_says_what_every_dimension_is(schemas):
         assert len(rows) == sum(t.size for t in schema.inputs)
         assert {line.count("|") for line in rows} == {7}
     assert (
-        " * | user_features | float32 | 4 | brand_preference | 0 prefers value, 1 prefers brands | 0.0 to 1.0 |"
-        in _render(schemas["ranking"])["UltraSimpleRankingModelInputs.kt"]
+        " * | user_features | float32 | 4 | brand_preference | 0 prefers value, 1 prefers brands | "
+        "0.0 to 1.0 |" in _render(schemas["ranking"])["UltraSimpleRankingModelInputs.kt"]
     )
 
 
 def test_the_build_names_the_minimum_of_each_runtime(schemas):
     build = _render(schemas["ranking"])["build.gradle.kts"]
     assert all(version in build for version in MINIMUM.values())
-    assert 'noCompress += listOf("tflite", "mnn")' in build and '"arm64-v8a", "armeabi-v7a"' in build
+    assert (
+        'noCompress += listOf("tflite", "mnn")' in build and '"arm64-v8a", "armeabi-v7a"' in build
+    )
     assert 'debug {\n            ndk { abiFilters += "x86_64" }' in build, "emulators"
     recipe = " ".join(line.strip("/ ") for line in build.splitlines())
-    assert "-DANDROID_PLATFORM=android-21 -DANDROID_SUPPORT_FLEXIBLE_PAGE_SIZES=ON" in recipe and "minSdk = 21" in build
+    assert (
+        "-DANDROID_PLATFORM=android-21 -DANDROID_SUPPORT_FLEXIBLE_PAGE_SIZES=ON" in recipe
+        and "minSdk = 21" in build
+    )
 
 
 def test_what_mnn_finds_by_name_is_kept(schemas):
     rendered = _render(schemas["ranking"])
     assert "-keep class com.taobao.android.mnn.** { *; }" in rendered["mnn-rules.pro"]
     assert "mnn-rules.pro" in rendered["build.gradle.kts"]
-    assert "mnn-rules.pro" not in "".join(_render(schemas["ranking"], ["model.tflite"])["build.gradle.kts"])
+    assert "mnn-rules.pro" not in "".join(
+        _render(schemas["ranking"], ["model.tflite"])["build.gradle.kts"]
+    )

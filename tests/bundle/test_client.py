@@ -36,7 +36,9 @@ def _another(unpacked, tmp_path, ranking, version="v2"):
 
 
 def _replaced(descriptor, content: bytes):
-    """Put another zip in place of the announced one, and announce it: a server that is wrong or hostile."""
+    """Put another zip in place of the announced one, and announce it: a server that is wrong or
+    hostile.
+    """
     (descriptor.parent / "bundle.zip").write_bytes(content)
     said = json.loads(descriptor.read_text())
     said |= {
@@ -97,10 +99,16 @@ def test_switch_rollback_and_pruning(installed, unpacked, tmp_path, ranking):
     client.rollback(installed)
     assert _version(installed) == "v2"
     client.install(str(_another(unpacked, tmp_path, ranking, "v3")), installed)
-    assert _version(installed) == "v3" and not first.exists() and len(list((installed / "versions").iterdir())) == 2
+    assert (
+        _version(installed) == "v3"
+        and not first.exists()
+        and len(list((installed / "versions").iterdir())) == 2
+    )
 
 
-def test_an_app_that_refuses_the_new_version_gets_the_old_one_back(installed, unpacked, tmp_path, ranking):
+def test_an_app_that_refuses_the_new_version_gets_the_old_one_back(
+    installed, unpacked, tmp_path, ranking
+):
     def refuse(folder):
         assert _version(installed) == "v2"
         raise RuntimeError("the app does not like it")
@@ -114,7 +122,9 @@ def _refuse(folder):
     raise RuntimeError("the app does not like it")
 
 
-def test_a_refused_version_leaves_the_one_before_to_roll_back_to(installed, unpacked, tmp_path, ranking):
+def test_a_refused_version_leaves_the_one_before_to_roll_back_to(
+    installed, unpacked, tmp_path, ranking
+):
     first = client.current(installed)
     client.install(str(_another(unpacked, tmp_path, ranking, "v2")), installed)
     with pytest.raises(RuntimeError):
@@ -132,7 +142,7 @@ def test_a_first_version_that_the_app_refuses_is_not_in_use(published, tmp_path)
 
 
 def test_a_folder_behind_a_link_keeps_both_versions(published, unpacked, tmp_path, ranking):
-    """The link is not as deep as what it points to: relative to one is not relative to the other."""
+    """The link is not as deep as its target: relative to one is not relative to the other."""
     deep = tmp_path / "a" / "b" / "c"
     deep.mkdir(parents=True)
     into = tmp_path / "phone"
@@ -169,7 +179,9 @@ def test_a_kill_between_the_links_does_not_forget_the_version_before(
     assert _version(installed) == "v1"
 
 
-def test_downloads_that_were_given_up_do_not_pile_up(published, server, unpacked, tmp_path, ranking):
+def test_downloads_that_were_given_up_do_not_pile_up(
+    published, server, unpacked, tmp_path, ranking
+):
     into = tmp_path / "phone"
     server.cut = 1000
     for number, version in enumerate(("v2", "v3"), start=1):
@@ -177,7 +189,9 @@ def test_downloads_that_were_given_up_do_not_pile_up(published, server, unpacked
         _another(unpacked, tmp_path, ranking, version).parent.rename(tmp_path / "server")
         with pytest.raises(DamagedFile):
             client.install(server.url, into)
-        assert [path.stat().st_size for path in (into / "downloads").iterdir()] == [1000] * number, "all are kept"
+        assert [path.stat().st_size for path in (into / "downloads").iterdir()] == [
+            1000
+        ] * number, "all are kept"
     server.cut = None
     client.install(server.url, into)
     assert not list((into / "downloads").iterdir())
@@ -280,7 +294,10 @@ _CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         (_raw(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000 + b"\r\n\r\n"), "65536 bytes"),
         (_raw(_CHUNKED + b"zzzz\r\n"), "IncompleteRead"),
         (_raw(_CHUNKED + b"1000\r\nshort"), "IncompleteRead"),
-        (_raw(b"HTTP/1.1 302 Found\r\nLocation: ftp://127.0.0.1/x\r\n\r\n"), "neither http nor https"),
+        (
+            _raw(b"HTTP/1.1 302 Found\r\nLocation: ftp://127.0.0.1/x\r\n\r\n"),
+            "neither http nor https",
+        ),
         (_raw(b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n\r\n"), "not allowed"),
         (_raw(b"HTTP/1.1 302 Found\r\nLocation: http://a b/\r\n\r\n"), "control characters"),
         (_slowly(b"x" * 4000), "too slowly"),
@@ -309,7 +326,11 @@ def test_a_server_that_knows_no_ranges_is_asked_for_all(published, hostile, tmp_
 
     hostile.answers[".zip"] = answer
     client.install(hostile.url, tmp_path / "phone")
-    assert [asked for path, asked in hostile.asked if path.endswith(".zip")] == [None, "bytes=1000-", None]
+    assert [asked for path, asked in hostile.asked if path.endswith(".zip")] == [
+        None,
+        "bytes=1000-",
+        None,
+    ]
 
 
 @pytest.mark.parametrize("url", ["my bundle.zip", "b\u00fcndel.zip"])
@@ -321,10 +342,18 @@ def test_an_address_with_blanks_or_umlauts_is_quoted(published, hostile, tmp_pat
     assert _version(tmp_path / "phone") == "v1"
 
 
-@pytest.mark.parametrize("url", ["file:///dev/zero", "http://[::1/x.zip", "http://127.0.0.1:x/x.zip"])
-def test_a_descriptor_from_the_net_with_an_odd_address_is_refused(published, hostile, tmp_path, url):
-    hostile.answers = {".json": _whole(json.dumps(json.loads(published.read_text()) | {"modelUrl": url}).encode())}
-    with pytest.raises((DamagedFile, BadInput), match="names a file of this machine|is no URL|nonnumeric port"):
+@pytest.mark.parametrize(
+    "url", ["file:///dev/zero", "http://[::1/x.zip", "http://127.0.0.1:x/x.zip"]
+)
+def test_a_descriptor_from_the_net_with_an_odd_address_is_refused(
+    published, hostile, tmp_path, url
+):
+    hostile.answers = {
+        ".json": _whole(json.dumps(json.loads(published.read_text()) | {"modelUrl": url}).encode())
+    }
+    with pytest.raises(
+        (DamagedFile, BadInput), match="names a file of this machine|is no URL|nonnumeric port"
+    ):
         client.install(hostile.url, tmp_path / "phone")
 
 
@@ -402,7 +431,10 @@ def test_hostile_names_and_sizes_are_refused(published, unpacked, tmp_path, name
     before = {path for path in tmp_path.parent.rglob("outside")}
     with pytest.raises(DamagedFile, match=message):
         client.install(str(published), tmp_path / "phone")
-    assert client.current(tmp_path / "phone") is None and {path for path in tmp_path.parent.rglob("outside")} == before
+    assert (
+        client.current(tmp_path / "phone") is None
+        and {path for path in tmp_path.parent.rglob("outside")} == before
+    )
 
 
 def test_folders_that_differ_by_case_are_refused(published, unpacked, tmp_path):
@@ -431,7 +463,9 @@ LAYOUTS = {
     "a comment": lambda c: c[:-2] + b"\x05\0hello",
     "another zip after": lambda c: c + c,
     "bytes before the directory": lambda c: (
-        lambda at, end: c[:at] + b"??" + c[at:end] + c[end : end + 16] + (at + 2).to_bytes(4, "little") + c[-2:]
+        lambda at, end: (
+            c[:at] + b"??" + c[at:end] + c[end : end + 16] + (at + 2).to_bytes(4, "little") + c[-2:]
+        )
     )(c.find(b"PK\x01\x02"), len(c) - 22),
     "flags": lambda c: _with_local(c, 6, b"\x08"),
     "method": lambda c: _with_local(c, 8, b"\0\0"),
@@ -477,7 +511,10 @@ def test_what_cannot_be_read_is_named(unpacked, tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied")
 
-    with monkeypatch.context() as patch, pytest.raises(DamagedFile, match="golden.bin cannot be read: Permission"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(DamagedFile, match="golden.bin cannot be read: Permission"),
+    ):
         patch.setattr(files, "sha256", refuse)
         client.verify(tmp_path / "bundle")
     (tmp_path / "bundle" / "model.json").unlink()
@@ -495,7 +532,9 @@ def test_an_address_that_would_be_refused_is_not_published(published, url):
 @pytest.mark.parametrize("by", [-1, 1, 1000])
 def test_a_size_in_a_header_that_is_not_the_contents_is_refused(published, tmp_path, by):
     content = bytearray(published.with_suffix(".zip").read_bytes())
-    entry = content.find(b"PK\x01\x02")  # of the central directory; its uncompressed size is 24 bytes on
+    entry = content.find(
+        b"PK\x01\x02"
+    )  # of the central directory; its uncompressed size is 24 bytes on
     size = int.from_bytes(content[entry + 24 : entry + 28], "little")
     content[entry + 24 : entry + 28] = (size + by).to_bytes(4, "little")
     _replaced(published, bytes(content))
@@ -504,13 +543,17 @@ def test_a_size_in_a_header_that_is_not_the_contents_is_refused(published, tmp_p
     assert client.current(tmp_path / "phone") is None
 
 
-def test_a_changed_weight_is_refused_although_every_hash_is_right(installed, unpacked, tmp_path, ranking, trained):
+def test_a_changed_weight_is_refused_although_every_hash_is_right(
+    installed, unpacked, tmp_path, ranking, trained
+):
     folder = tmp_path / "v2"
     shutil.copytree(unpacked, folder)
     path = folder / "model.tflite"
     path.write_bytes(changed_weight(path, trained.model))
     write_manifest(folder, ranking.schema, "v2")
-    with pytest.raises(DamagedFile, match=r"model.tflite does not score as it should in \d of 8 cases: typical"):
+    with pytest.raises(
+        DamagedFile, match=r"model.tflite does not score as it should in \d of 8 cases: typical"
+    ):
         client.install(str(publish(folder, tmp_path / "server2", "v2")), installed)
     assert _version(installed) == "v1"
 
@@ -526,7 +569,8 @@ def test_a_kill_at_any_moment_leaves_a_whole_version_in_use(unpacked, tmp_path, 
     seen = set()
     for i in range(40):
         process = subprocess.Popen(
-            [sys.executable, "-c", code, str(sources[(i + 1) % 2]), str(into)], stderr=subprocess.DEVNULL
+            [sys.executable, "-c", code, str(sources[(i + 1) % 2]), str(into)],
+            stderr=subprocess.DEVNULL,
         )
         time.sleep(rng.uniform(0.1, 1.6) * undisturbed)
         process.send_signal(signal.SIGKILL)
@@ -536,12 +580,17 @@ def test_a_kill_at_any_moment_leaves_a_whole_version_in_use(unpacked, tmp_path, 
     assert seen == {"v1", "v2"}
     client.install(str(sources[1]), into)
     assert client.verify(client.current(into)).version == "v2"
-    assert not [path for path in into.rglob(".partial-*")] and len(list((into / "versions").iterdir())) <= 2
+    assert (
+        not [path for path in into.rglob(".partial-*")]
+        and len(list((into / "versions").iterdir())) <= 2
+    )
 
 
 @pytest.mark.slow
 def test_a_thousand_damaged_bundles(installed, unpacked, published, tmp_path, ranking):
-    """Bit flips, cuts, swaps and hostile names in zips, descriptors, golden cases and models; hashes are right."""
+    """Bit flips, cuts, swaps and hostile names in zips, descriptors, golden cases and models;
+    hashes are right.
+    """
     rng = np.random.default_rng(7)
     good_zip, good_descriptor = published.with_suffix(".zip").read_bytes(), published.read_text()
     outcomes = {"refused": 0, "harmless": 0}
@@ -564,7 +613,9 @@ def test_a_thousand_damaged_bundles(installed, unpacked, published, tmp_path, ra
         elif kind == 1:
             published.with_suffix(".zip").write_bytes((flip if i % 2 else cut)(good_zip))
         elif kind == 2:
-            _replaced(published, flip(good_zip, int(rng.integers(1, 5))) if i % 2 else cut(good_zip))
+            _replaced(
+                published, flip(good_zip, int(rng.integers(1, 5))) if i % 2 else cut(good_zip)
+            )
         else:
             folder = tmp_path / "damaged"
             shutil.copytree(unpacked, folder)
@@ -582,7 +633,9 @@ def test_a_thousand_damaged_bundles(installed, unpacked, published, tmp_path, ra
         into = tmp_path / "phone-fuzz"
         try:
             client.install(str(published), into)
-            outcomes["harmless"] += 1  # a bit that nothing reads: it must score as it should all the same
+            outcomes["harmless"] += (
+                1  # a bit that nothing reads: it must score as it should all the same
+            )
             client.verify(client.current(into))
             shutil.rmtree(into)
         except (DamagedFile, BadInput):

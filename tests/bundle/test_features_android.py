@@ -1,4 +1,6 @@
-"""The encoding in Kotlin, compiled and run on the JVM: the ids and the refusals of `helpers.features`."""
+"""The encoding in Kotlin, compiled and run on the JVM: the ids and the refusals of
+`helpers.features`.
+"""
 
 import json
 import random
@@ -25,12 +27,16 @@ ENCODING = rerank._encoding()
 @pytest.fixture(scope="module")
 def compiled(stubs, tmp_path_factory) -> Path:  # noqa: F811
     folder = tmp_path_factory.mktemp("kotlin")
-    rendered = sources.render(feed_schema(ENCODING.names), ["model.tflite"], android.MINIMUM, encoding=True)
+    rendered = sources.render(
+        feed_schema(ENCODING.names), ["model.tflite"], android.MINIMUM, encoding=True
+    )
     for path, text in rendered.items():
         if path.startswith("android/") and path.endswith(".kt"):
             (folder / path.removeprefix("android/")).write_text(text)
     exercise = (android.STUBS / "ExerciseFeatures.kt").read_text()
-    (folder / "Exercise.kt").write_text(exercise.replace("NAME", "FeedModel").replace("PACKAGE", "feedmodel"))
+    (folder / "Exercise.kt").write_text(
+        exercise.replace("NAME", "FeedModel").replace("PACKAGE", "feedmodel")
+    )
     done = android._kotlinc("-cp", stubs, "-d", folder / "classes", *folder.glob("*.kt"))
     assert done.returncode == 0 and not done.stderr, done.stderr
     return folder / "classes"
@@ -39,10 +45,14 @@ def compiled(stubs, tmp_path_factory) -> Path:  # noqa: F811
 @pytest.fixture(scope="module")
 def java(compiled, stubs):  # noqa: F811
     def java(*arguments, first=(), **properties) -> list[str]:
-        path = ":".join(map(str, [*first, compiled, stubs, android.KOTLIN / "lib" / "kotlin-stdlib.jar"]))
+        path = ":".join(
+            map(str, [*first, compiled, stubs, android.KOTLIN / "lib" / "kotlin-stdlib.jar"])
+        )
         said = [f"-D{name}={value}" for name, value in properties.items()]
         command = ["java", "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", *said, "-cp", path]
-        done = subprocess.run([*command, "feedmodel.ExerciseKt", *arguments], capture_output=True, timeout=120)
+        done = subprocess.run(
+            [*command, "feedmodel.ExerciseKt", *arguments], capture_output=True, timeout=120
+        )
         assert done.returncode == 0, done.stderr.decode()[-2000:]
         return done.stdout.decode(errors="replace").split("\n")[:-1]
 
@@ -64,16 +74,24 @@ def run(java, tmp_path_factory):
 
 def test_generated_sessions_have_the_same_ids(run):
     rng = random.Random(0)
-    pairs = [(cases._encoding(rng), [json.dumps(cases._raw(rng)) for _ in range(10)]) for _ in range(200)]
+    pairs = [
+        (cases._encoding(rng), [json.dumps(cases._raw(rng)) for _ in range(10)]) for _ in range(200)
+    ]
     pairs += [(encoding, list(sessions.generate(encoding).values())) for encoding, _ in pairs[:8]]
     c._compare(run, pairs)
 
 
 # what the tests of C ask, asked of Kotlin
-test_every_text_has_the_same_id_with_every_encoder = c.test_every_text_has_the_same_id_with_every_encoder
-test_numbers_fall_on_the_same_side_of_a_boundary = c.test_numbers_fall_on_the_same_side_of_a_boundary
+test_every_text_has_the_same_id_with_every_encoder = (
+    c.test_every_text_has_the_same_id_with_every_encoder
+)
+test_numbers_fall_on_the_same_side_of_a_boundary = (
+    c.test_numbers_fall_on_the_same_side_of_a_boundary
+)
 test_a_large_vocabulary_is_looked_up = c.test_a_large_vocabulary_is_looked_up
-test_what_is_no_json_is_refused_and_nothing_else = c.test_what_is_no_json_is_refused_and_nothing_else
+test_what_is_no_json_is_refused_and_nothing_else = (
+    c.test_what_is_no_json_is_refused_and_nothing_else
+)
 test_bad_sessions_are_refused_in_the_place_where_they_are_wrong = (
     c.test_bad_sessions_are_refused_in_the_place_where_they_are_wrong
 )
@@ -91,7 +109,9 @@ def _assets(folder: Path, encoding: Encoding, golden_of: Encoding) -> None:
     folder = folder / "FeedModel"
     folder.mkdir(parents=True)
     schema = feed_schema(encoding.names)
-    lines = [f"input {t.name} int64 1" for t in reversed(schema.inputs)] + [f"output {schema.output.name} float32 1"]
+    lines = [f"input {t.name} int64 1" for t in reversed(schema.inputs)] + [
+        f"output {schema.output.name} float32 1"
+    ]
     (folder / "model.tflite").write_text("\n".join(lines) + "\n")
     encoding.save(folder / "features.json")
     score = {"model.tflite": lambda inputs: android._score(schema, inputs)}
@@ -115,7 +135,9 @@ def test_a_changed_boundary_is_noticed(java, tmp_path):
 
 
 def test_tensorflow_lite_itself_reproduces_the_golden_sessions(java, stubs, model, tmp_path):  # noqa: F811
-    """The compiled classes with a real model file, where TensorFlow Lite takes the place of its stub."""
+    """The compiled classes with a real model file, where TensorFlow Lite takes the place of its
+    stub.
+    """
     built, classes = android.natives(stubs, tmp_path)
     (tmp_path / "FeedModel").symlink_to(model.folder)
     lines = java(first=[classes], assets=tmp_path, interpreter=built)

@@ -1,4 +1,6 @@
-"""Fetching: one deadline that no server can stretch, wherever it is slow, and no way from https to http."""
+"""Fetching: one deadline that no server can stretch, wherever it is slow, and no way from https to
+http.
+"""
 
 import _thread
 import contextlib
@@ -30,12 +32,15 @@ DRIPS = {
     "body without a length": (OK + b"\r\n", b"x"),
 }
 LONG, SOON = 8.0, 4.0
-"""Seconds that a server goes on, and that it may take until it is given up; the deadline is half a second."""
+"""Seconds that a server goes on, and that it may take until it is given up; the deadline is half a
+second.
+"""
 
 
 @pytest.fixture
 def dripping():
-    """Starts servers that send a beginning and then a few bytes again and again, for `LONG` seconds; their ports.
+    """Starts servers that send a beginning and then a few bytes again and again, for `LONG`
+    seconds; their ports.
 
     Its event `called` is set when somebody has connected.
     """
@@ -54,7 +59,9 @@ def dripping():
         def serve(listening: socket.socket, *what: bytes) -> None:
             with contextlib.suppress(OSError):
                 while True:
-                    threading.Thread(target=drip, args=(listening.accept()[0], *what), daemon=True).start()
+                    threading.Thread(
+                        target=drip, args=(listening.accept()[0], *what), daemon=True
+                    ).start()
 
         def start(beginning: bytes, part: bytes) -> int:
             listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
@@ -78,7 +85,9 @@ def _described(size: int) -> archive.Descriptor:
 
 def _given_up_soon(call) -> None:
     started = time.monotonic()
-    with pytest.raises(BadInput, match="cannot fetch .*: the server sends too slowly, try again later"):
+    with pytest.raises(
+        BadInput, match="cannot fetch .*: the server sends too slowly, try again later"
+    ):
         call()
     assert time.monotonic() - started < SOON
 
@@ -91,7 +100,11 @@ def test_a_server_that_drips_is_given_up(dripping, impatient, tmp_path, place):
 
 
 def test_a_handshake_that_drips_is_given_up(dripping, impatient):
-    _given_up_soon(lambda: fetch.small(f"https://127.0.0.1:{dripping(bytes.fromhex('1603034000'), b'x')}/bundle"))
+    _given_up_soon(
+        lambda: fetch.small(
+            f"https://127.0.0.1:{dripping(bytes.fromhex('1603034000'), b'x')}/bundle"
+        )
+    )
 
 
 def test_a_server_that_does_not_answer_the_call_is_given_up(impatient):
@@ -104,7 +117,9 @@ def test_a_server_that_does_not_answer_the_call_is_given_up(impatient):
         _given_up_soon(lambda: fetch.small(f"http://127.0.0.1:{listening.getsockname()[1]}/bundle"))
 
 
-@pytest.mark.parametrize("error", [TimeoutError("timed out"), urllib.error.URLError(TimeoutError("timed out"))])
+@pytest.mark.parametrize(
+    "error", [TimeoutError("timed out"), urllib.error.URLError(TimeoutError("timed out"))]
+)
 def test_a_socket_that_times_out_first_says_the_same(error):
     said = "cannot fetch x: the server sends too slowly, try again later"
     with pytest.raises(BadInput, match=said), fetch._fetching("x"):
@@ -115,14 +130,18 @@ def test_slow_redirections_share_one_deadline(hostile, impatient):
     def answer(handler):
         time.sleep(0.3)
         number = int(handler.path.split("-")[1].split(".")[0])
-        handler.wfile.write(f"HTTP/1.0 302 Found\r\nLocation: /next-{number + 1}.x\r\n\r\n".encode())
+        handler.wfile.write(
+            f"HTTP/1.0 302 Found\r\nLocation: /next-{number + 1}.x\r\n\r\n".encode()
+        )
 
     hostile.answers = {".x": answer}
     _given_up_soon(lambda: fetch.small(hostile.url.replace("bundle.json", "next-0.x")))
 
 
 def test_the_deadline_moves_with_what_has_arrived(dripping, monkeypatch, tmp_path):
-    """Slow is not too slow: 20 parts at twice the slowest rate take longer than the deadline of nothing at all."""
+    """Slow is not too slow: 20 parts at twice the slowest rate take longer than the deadline of
+    nothing at all.
+    """
     monkeypatch.setattr(fetch, "TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(fetch, "SLOWEST", 1000)
     port = dripping(OK + b"Content-Length: 4000\r\n\r\n", b"x" * 200)
@@ -134,7 +153,9 @@ def test_a_thread_that_is_given_up_ends(dripping, impatient):
     before = set(threading.enumerate())
     url = f"http://127.0.0.1:{dripping(*DRIPS['body'])}/bundle"
     _given_up_soon(lambda: fetch.small(url))
-    (thread,) = [t for t in set(threading.enumerate()) - before if t.name.endswith("(_fetch)")] or [threading.Thread()]
+    (thread,) = [t for t in set(threading.enumerate()) - before if t.name.endswith("(_fetch)")] or [
+        threading.Thread()
+    ]
     if thread.ident:
         thread.join(3)
     assert not thread.is_alive()
@@ -173,11 +194,14 @@ def test_an_interruption_that_wakes_nobody_counts_soon(dripping):
 
 @pytest.fixture
 def secure(tmp_path, monkeypatch):
-    """An https server whose certificate is trusted here, and that redirects every path to `target`."""
+    """An https server whose certificate is trusted here; it redirects every path to `target`."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not here")
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    words = (
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext "
+        "subjectAltName=DNS:localhost"
+    )
     subprocess.run(
         ["openssl", *words.split(), "-keyout", key, "-out", certificate],
         check=True,
@@ -214,6 +238,8 @@ def test_https_redirects_to_https_only(secure, hostile):
     assert fetch.small(f"{secure.url}/there") == b"content"
     hostile.answers = {".json": lambda handler: handler.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n{}")}
     secure.target = hostile.url
-    with pytest.raises(BadInput, match=f"cannot fetch {secure.url}/there: it redirects from https to {hostile.url}"):
+    with pytest.raises(
+        BadInput, match=f"cannot fetch {secure.url}/there: it redirects from https to {hostile.url}"
+    ):
         fetch.small(f"{secure.url}/there")
     assert hostile.asked == []

@@ -41,8 +41,12 @@ def test_both_forms_hold_the_same(cases, unpacked):
             (one["trained model"], other.trained),
             *((outputs, other.expected[file]) for file, outputs in one["expected"].items()),
         ):
-            assert {name: len(values) for name, values in outputs.items()} == {"ranking_score": other.rows}
-            assert np.array_equal(np.float32(outputs["ranking_score"]).reshape(-1, 1), wanted["ranking_score"])
+            assert {name: len(values) for name, values in outputs.items()} == {
+                "ranking_score": other.rows
+            }
+            assert np.array_equal(
+                np.float32(outputs["ranking_score"]).reshape(-1, 1), wanted["ranking_score"]
+            )
 
 
 def test_integers_beyond_float32_survive_both_forms():
@@ -60,7 +64,10 @@ def test_integers_beyond_float32_survive_both_forms():
     }
     cases = golden_cases(schema, scored)
     back = golden.from_bytes(golden.to_bytes(cases))
-    assert back.cases[0].inputs["ids"].tolist() == [[2**33 + 1]] and back.cases[0].inputs["ids"].dtype == np.int64
+    assert (
+        back.cases[0].inputs["ids"].tolist() == [[2**33 + 1]]
+        and back.cases[0].inputs["ids"].dtype == np.int64
+    )
     assert json.loads(golden.to_json(cases))["cases"][0]["inputs"]["ids"] == [2**33 + 1]
 
 
@@ -95,7 +102,9 @@ def test_cases_that_are_cut_or_go_on_are_refused(unpacked):
 
 
 def test_a_flipped_bit_is_refused_or_read_as_another_value(unpacked):
-    """A bit in a value cannot be seen here: its hash is in model.json. Whatever is read differs in what it says."""
+    """A bit in a value cannot be seen here: its hash is in model.json. Whatever is read differs in
+    what it says.
+    """
     content = (unpacked / "golden.bin").read_bytes()
     rng = np.random.default_rng(1)
     refused = 0
@@ -125,12 +134,17 @@ def test_scores_that_are_all_alike_prove_nothing(cases):
     def changed(outputs, change):
         return {name: change(values) for name, values in outputs.items()}
 
-    expected = {file: changed(outputs, lambda values: values[:1]) for file, outputs in one.expected.items()}
+    expected = {
+        file: changed(outputs, lambda values: values[:1]) for file, outputs in one.expected.items()
+    }
     single = golden.Case("one", first, changed(one.trained, lambda values: values[:1]), expected)
     alike = [
         replace(
             case,
-            expected={file: changed(outputs, lambda values: values * 0) for file, outputs in case.expected.items()},
+            expected={
+                file: changed(outputs, lambda values: values * 0)
+                for file, outputs in case.expected.items()
+            },
         )
         for case in cases.cases
     ]
@@ -161,23 +175,44 @@ def _replace(name, old, new):
 _SCORE = '"trained model": {"ranking_score": [0.'
 
 DISAGREEING = {
-    "no golden.json": (lambda folder: (folder / "golden.json").unlink(), "golden.json cannot be read: No such file"),
-    "garbage": (lambda folder: (folder / "golden.json").write_text("garbage"), "golden.json is damaged: Expecting"),
-    "empty": (lambda folder: (folder / "golden.json").write_text("{}"), "does not hold the cases of golden.bin"),
-    "another tolerance": (lambda folder: _loose(folder, ["golden.json"]), "does not hold the cases of golden.bin"),
+    "no golden.json": (
+        lambda folder: (folder / "golden.json").unlink(),
+        "golden.json cannot be read: No such file",
+    ),
+    "garbage": (
+        lambda folder: (folder / "golden.json").write_text("garbage"),
+        "golden.json is damaged: Expecting",
+    ),
+    "empty": (
+        lambda folder: (folder / "golden.json").write_text("{}"),
+        "does not hold the cases of golden.bin",
+    ),
+    "another tolerance": (
+        lambda folder: _loose(folder, ["golden.json"]),
+        "does not hold the cases of golden.bin",
+    ),
     "another score": (
-        _replace("golden.json", '"trained model": {"ranking_score": [0.', '"trained model": {"ranking_score": [1.'),
+        _replace(
+            "golden.json",
+            '"trained model": {"ranking_score": [0.',
+            '"trained model": {"ranking_score": [1.',
+        ),
         "does not hold the c",
     ),
     "NaN": (
         _replace(
-            "golden.json", '"trained model": {"ranking_score": [0.', '"trained model": {"ranking_score": [NaN, 0.'
+            "golden.json",
+            '"trained model": {"ranking_score": [0.',
+            '"trained model": {"ranking_score": [NaN, 0.',
         ),
         "NaN is no value",
     ),
     "a score as text": (_replace("golden.json", " 1.0, ", ' "1.0", '), "does not hold the cases"),
     "true for one": (_replace("golden.json", " 1.0, ", " true, "), "does not hold the cases"),
-    "a key twice": (_replace("golden.json", '{"format": 2', '{"format": 2, "format": 2'), "'format' is there twice"),
+    "a key twice": (
+        _replace("golden.json", '{"format": 2', '{"format": 2, "format": 2'),
+        "'format' is there twice",
+    ),
 }
 
 
@@ -192,31 +227,56 @@ def test_the_two_forms_of_a_bundle_must_agree(unpacked, ranking, tmp_path, fault
 
 
 STATED = {
-    ".05 in the cases": (lambda folder: _loose(folder), "model.tflite differences of 0.05, model.json says 1e-05"),
+    ".05 in the cases": (
+        lambda folder: _loose(folder),
+        "model.tflite differences of 0.05, model.json says 1e-05",
+    ),
     "none": (_replace("model.json", '"tolerance": {', '"tolerances": {'), "model.json says None"),
-    "of no output": (_replace("model.json", '"ranking_score": 1e-05', '"labels": 1e-05'), "model.json says None"),
-    "one number": (_replace("model.json", '{"ranking_score": 1e-05}', "1e-05"), "model.json says None"),
-    "text": (_replace("model.json", '"ranking_score": 1e-05', '"ranking_score": "1e-05"'), "model.json says '1e-05'"),
-    "true": (_replace("model.json", '"ranking_score": 1e-05', '"ranking_score": true'), "model.json says True"),
+    "of no output": (
+        _replace("model.json", '"ranking_score": 1e-05', '"labels": 1e-05'),
+        "model.json says None",
+    ),
+    "one number": (
+        _replace("model.json", '{"ranking_score": 1e-05}', "1e-05"),
+        "model.json says None",
+    ),
+    "text": (
+        _replace("model.json", '"ranking_score": 1e-05', '"ranking_score": "1e-05"'),
+        "model.json says '1e-05'",
+    ),
+    "true": (
+        _replace("model.json", '"ranking_score": 1e-05', '"ranking_score": true'),
+        "model.json says True",
+    ),
     "NaN": (
         _replace("model.json", '"ranking_score": 1e-05', '"ranking_score": NaN'),
         "model.json is damaged: .*NaN is no v",
     ),
-    "Infinity": (_replace("model.json", '"version"', '"auc": Infinity, "version"'), "Infinity is no value"),
-    "no list": (_replace("model.json", '{"tolerance": {"ranking_score": 1e-05}}', "1"), "model.json says None"),
+    "Infinity": (
+        _replace("model.json", '"version"', '"auc": Infinity, "version"'),
+        "Infinity is no value",
+    ),
+    "no list": (
+        _replace("model.json", '{"tolerance": {"ranking_score": 1e-05}}', "1"),
+        "model.json says None",
+    ),
 }
 
 
 @pytest.mark.parametrize("fault", STATED)
 def test_the_cases_allow_what_the_manifest_states(unpacked, ranking, tmp_path, fault):
-    """Whoever replaces the cases by looser ones, hashes and all, has to replace what the manifest says of them too."""
+    """Whoever replaces the cases by looser ones, hashes and all, has to replace what the manifest
+    says of them too.
+    """
     change, message = STATED[fault]
     folder = tmp_path / "bundle"
     shutil.copytree(unpacked, folder)
     change(folder)
     stated = json.loads((folder / "model.json").read_text())
     if fault == ".05 in the cases":
-        write_manifest(folder, ranking.schema)  # with the right hashes, and the tolerances as they were stated
+        write_manifest(
+            folder, ranking.schema
+        )  # with the right hashes, and the tolerances as they were stated
         made = json.loads((folder / "model.json").read_text()) | {"files": stated["files"]}
         (folder / "model.json").write_text(json.dumps(made))
     with pytest.raises(DamagedFile, match=message):
@@ -228,8 +288,16 @@ def test_a_schema_without_a_range_or_of_another_type_is_refused(unpacked, tmp_pa
         ('"high": 1.0}', '"high": NaN}', "NaN is no value"),
         ('"high": 1.0}', '"high": -1.0}', "which is no range"),
         ('"high": 1.0}', '"high": "1"}', "the schema in model.json is damaged: TypeError"),
-        ('"dtype": "float32"', '"dtype": "object"', "is of 'object', a device takes float32, int32, int64"),
-        ('"inputs": [{', '"inputs": [], "more": [{', "the schema in model.json is damaged: IndexError"),
+        (
+            '"dtype": "float32"',
+            '"dtype": "object"',
+            "is of 'object', a device takes float32, int32, int64",
+        ),
+        (
+            '"inputs": [{',
+            '"inputs": [], "more": [{',
+            "the schema in model.json is damaged: IndexError",
+        ),
     ):
         folder = tmp_path / message[:3]
         shutil.rmtree(folder, ignore_errors=True)
@@ -255,10 +323,17 @@ def test_a_figure_that_is_undefined_is_null_in_the_manifest(unpacked, ranking, c
     from helpers.bundle import make
     from helpers.tasks.ranking import RANKING
 
-    row = {"file": "tflite/fp32.tflite", "bytes": 1, **dict.fromkeys(RANKING.columns, float("nan")), "verdict": "same"}
+    row = {
+        "file": "tflite/fp32.tflite",
+        "bytes": 1,
+        **dict.fromkeys(RANKING.columns, float("nan")),
+        "verdict": "same",
+    }
     only = replace(cases, tolerance={"model.tflite": {"ranking_score": 1e-5}})
     files = {"model.tflite": row["file"]}
     words = {"version": "v1", "run": "ranking/x", "minimum": {}, "packages": {}}
-    made = make.manifest(RANKING, ranking.schema, pd.DataFrame([row]), files, only, {"model.tflite": b""}, **words)
+    made = make.manifest(
+        RANKING, ranking.schema, pd.DataFrame([row]), files, only, {"model.tflite": b""}, **words
+    )
     assert b"NaN" not in made and json.loads(made)["files"]["model.tflite"]["auc"] is None
     assert archive.schema(json.loads(made)) == ranking.schema

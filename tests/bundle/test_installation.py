@@ -1,4 +1,6 @@
-"""The folder of an installation: nothing that is not the client's is touched, and the disk holds what is linked."""
+"""The folder of an installation: nothing that is not the client's is touched, and the disk holds
+what is linked.
+"""
 
 import _thread
 import fcntl
@@ -38,23 +40,31 @@ def _tree(folder: Path) -> dict[str, object]:
 def _unreachable(published: Path) -> str:
     """A descriptor whose zip cannot be fetched."""
     descriptor = published.with_name("away.json")
-    descriptor.write_text(json.dumps(json.loads(published.read_text()) | {"modelUrl": "http://127.0.0.1:1/b.zip"}))
+    descriptor.write_text(
+        json.dumps(json.loads(published.read_text()) | {"modelUrl": "http://127.0.0.1:1/b.zip"})
+    )
     return str(descriptor)
 
 
-@pytest.mark.parametrize("name", ["letter.txt", "downloads/letter.txt", "versions/v1/letter.txt", "current", ".lock"])
+@pytest.mark.parametrize(
+    "name", ["letter.txt", "downloads/letter.txt", "versions/v1/letter.txt", "current", ".lock"]
+)
 @pytest.mark.parametrize("fetched", [True, False])
 def test_a_folder_of_somebody_else_is_refused_and_left_alone(published, tmp_path, name, fetched):
     path = tmp_path / "home" / name
     path.parent.mkdir(parents=True)
     path.write_text("dear")
     before = _tree(tmp_path / "home")
-    with pytest.raises(BadInput, match=r"home is not empty \(it holds '.*'\) and was not made by `workbench bundle"):
+    with pytest.raises(
+        BadInput, match=r"home is not empty \(it holds '.*'\) and was not made by `workbench bundle"
+    ):
         client.install(str(published) if fetched else _unreachable(published), tmp_path / "home")
     assert _tree(tmp_path / "home") == before
 
 
-def test_the_folders_that_clients_before_the_mark_made_are_taken_over(installed, unpacked, tmp_path, ranking):
+def test_the_folders_that_clients_before_the_mark_made_are_taken_over(
+    installed, unpacked, tmp_path, ranking
+):
     first = client.current(installed)
     short = first.rename(first.with_name(first.name[: -64 + 12]))
     (installed / "current").unlink()
@@ -110,10 +120,15 @@ def test_other_names_in_an_installation_stay(installed, unpacked, published, tmp
     client.install(str(tmp_path / "server-v2" / "bundle.json"), installed)
     client.install(str(published), installed)
     assert {name for name in foreign if (installed / name).read_text() != name} == set()
-    assert all((installed / name).is_symlink() for name in links) and (outside / "deep" / "letter.txt").exists()
+    assert (
+        all((installed / name).is_symlink() for name in links)
+        and (outside / "deep" / "letter.txt").exists()
+    )
     kinds = ("pipe", f"v7-{digits}.zip", "socket")
     assert all(os.path.lexists(installed / "downloads" / kind) for kind in kinds)
-    assert not any(map(os.path.lexists, (*ours, left, installed / "downloads" / f"v6-{digits}.zip")))
+    assert not any(
+        map(os.path.lexists, (*ours, left, installed / "downloads" / f"v6-{digits}.zip"))
+    )
 
 
 PARTS = {
@@ -127,7 +142,12 @@ PARTS = {
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [(n, k) for n, usual in PARTS.items() for k in ("link", "file", "fifo", "folder") if k != usual],
+    [
+        (n, k)
+        for n, usual in PARTS.items()
+        for k in ("link", "file", "fifo", "folder")
+        if k != usual
+    ],
 )
 def test_another_kind_in_the_place_of_a_part_is_refused_at_once(
     installed,
@@ -160,7 +180,9 @@ def test_another_kind_in_the_place_of_a_part_is_refused_at_once(
     shutil.rmtree(tmp_path / "server-v2")
     after = _tree(tmp_path)
     made = {"phone/versions", "phone/downloads"}  # which an installation lacks that lost them
-    assert {k: v for k, v in after.items() if k not in made} == {k: v for k, v in before.items() if k not in made}
+    assert {k: v for k, v in after.items() if k not in made} == {
+        k: v for k, v in before.items() if k not in made
+    }
 
 
 @pytest.mark.parametrize("kind", ["fifo", "link", "hard link", "folder", "socket"])
@@ -169,7 +191,11 @@ def test_a_download_is_not_written_into_anything_but_its_own_file(published, tmp
     letter.write_text("dear")
     with pytest.raises(BadInput, match="cannot fetch"):
         client.install(_unreachable(published), into)
-    zipped = into / "downloads" / f"{installation.name(archive.Descriptor.from_json(published.read_text()))}.zip"
+    zipped = (
+        into
+        / "downloads"
+        / f"{installation.name(archive.Descriptor.from_json(published.read_text()))}.zip"
+    )
     zipped.unlink()
     {
         "fifo": lambda: os.mkfifo(zipped),
@@ -198,7 +224,10 @@ def test_an_older_version_may_follow_a_newer_one(published, unpacked, tmp_path, 
     assert client.install(str(published), into).replaced == "v2" and _version(into) == "v1"
     assert client.install(str(published), into).replaced == ""
     done = workbench("bundle", "install", newer, "--into", str(into))
-    assert done.returncode == 0 and f"before  version v1: `workbench bundle rollback {into}` goes back" in done.stdout
+    assert (
+        done.returncode == 0
+        and f"before  version v1: `workbench bundle rollback {into}` goes back" in done.stdout
+    )
 
 
 def test_going_back_after_the_first_install_fails_in_one_line(published, tmp_path):
@@ -210,7 +239,11 @@ def test_going_back_after_the_first_install_fails_in_one_line(published, tmp_pat
     ):
         done = workbench("bundle", "rollback", str(into))
         assert done.returncode == 2 and expected in done.stderr
-        assert done.stdout == "" and done.stderr.startswith("workbench: ") and done.stderr.count("\n") == 1
+        assert (
+            done.stdout == ""
+            and done.stderr.startswith("workbench: ")
+            and done.stderr.count("\n") == 1
+        )
         into = tmp_path / "mistyped"
     assert _version(tmp_path / "phone") == "v1" and not into.exists()
 
@@ -226,7 +259,9 @@ def test_the_disk_holds_a_version_before_it_is_linked(published, tmp_path):
         pytest.skip("strace may not trace here")
     assert done.returncode == 0, done.stderr
     calls = [line.split(maxsplit=1)[1] for line in log.read_text().splitlines() if "phone" in line]
-    (put,) = [i for i, call in enumerate(calls) if call.startswith("rename(") and "/versions/v1-" in call]
+    (put,) = [
+        i for i, call in enumerate(calls) if call.startswith("rename(") and "/versions/v1-" in call
+    ]
     (link,) = [
         i
         for i, call in enumerate(calls)
@@ -235,7 +270,9 @@ def test_the_disk_holds_a_version_before_it_is_linked(published, tmp_path):
     fresh, version = calls[put].split('"')[1:4:2]
     flushed = {re.search("<(.*)>", call)[1] for call in calls[:put] if call.startswith("fsync(")}
     assert {fresh, *(f"{fresh}/{path.name}" for path in Path(version).iterdir())} <= flushed
-    assert any(call.startswith("fsync(") and f"<{into}/versions>" in call for call in calls[put:link])
+    assert any(
+        call.startswith("fsync(") and f"<{into}/versions>" in call for call in calls[put:link]
+    )
     assert any(call.startswith("fsync(") and f"<{into}>" in call for call in calls[link:])
 
 
@@ -254,11 +291,16 @@ def test_who_waits_for_another_process_is_told_so_and_can_give_up(installed, pub
         fcntl.flock(mark, fcntl.LOCK_EX)
         waiting = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
         for process in waiting:
-            assert f"another process changes {installed}: waiting until it is done" in process.stderr.readline()
+            assert (
+                f"another process changes {installed}: waiting until it is done"
+                in process.stderr.readline()
+            )
         waiting[0].send_signal(signal.SIGINT)
         assert waiting[0].wait(timeout=20) == 130 and "interrupted" in waiting[0].stderr.read()
         assert waiting[1].poll() is None
-    assert waiting[1].wait(timeout=120) == 0 and f"{installed} is free now" in waiting[1].stderr.read()
+    assert (
+        waiting[1].wait(timeout=120) == 0 and f"{installed} is free now" in waiting[1].stderr.read()
+    )
 
 
 def test_an_interruption_that_wakes_nobody_ends_the_wait(installed, published):
@@ -281,7 +323,9 @@ def test_two_first_installations_at_once_both_succeed(published, tmp_path):
     results = []
 
     def install():
-        results.append(client.install(str(published), tmp_path / "phone", echo=lambda _: None).version)
+        results.append(
+            client.install(str(published), tmp_path / "phone", echo=lambda _: None).version
+        )
 
     threads = [threading.Thread(target=install) for _ in range(2)]
     for thread in threads:
@@ -294,7 +338,9 @@ def test_two_first_installations_at_once_both_succeed(published, tmp_path):
 def test_a_version_that_cannot_be_removed_is_no_obstacle(installed, unpacked, tmp_path, ranking):
     stuck = installed / "versions" / f"v0-{'0' * 64}"
     stuck.mkdir()
-    mounted = os.geteuid() == 0 and subprocess.run(["mount", "-t", "tmpfs", "none", stuck], capture_output=True)
+    mounted = os.geteuid() == 0 and subprocess.run(
+        ["mount", "-t", "tmpfs", "none", stuck], capture_output=True
+    )
     if not mounted or mounted.returncode:
         pytest.skip("making a folder that cannot be removed needs the right to mount")
     try:

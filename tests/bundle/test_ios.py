@@ -1,4 +1,6 @@
-"""Sources for iOS: the Swift parses, the Objective-C++ compiles, runs on the real MNN, and notices a wrong model."""
+"""Sources for iOS: the Swift parses, the Objective-C++ compiles, runs on the real MNN, and notices
+a wrong model.
+"""
 
 import re
 import shutil
@@ -21,7 +23,10 @@ FILES = ("model.tflite", "model.mnn")
 MINIMUM = {"tflite": "2.17", "mnn": "3.4"}
 MANY = Schema(
     "many_ids_model",
-    tuple(Tensor(f"f{220000 + i}", "item", (Dimension(f"id{i}", "an id", 0, 99),), "int64") for i in range(20)),
+    tuple(
+        Tensor(f"f{220000 + i}", "item", (Dimension(f"id{i}", "an id", 0, 99),), "int64")
+        for i in range(20)
+    ),
     (Tensor("score", "score", (Dimension("score", "probability of a tap"),)),),
 )
 
@@ -61,32 +66,56 @@ def test_every_input_is_in_the_sources_with_its_type(ranking):
         name = sources.class_name(schema.model_name)
         texts = sources.render(schema, FILES, MINIMUM)
         for tensor in schema.inputs:
-            ranges = "".join(f"            ({float(d.low)}, {float(d.high)}),\n" for d in tensor.dimensions)
-            wanted = f'Input(name: "{tensor.name}", dataType: .{tensor.dtype}, ranges: [\n{ranges}        ]),'
+            ranges = "".join(
+                f"            ({float(d.low)}, {float(d.high)}),\n" for d in tensor.dimensions
+            )
+            wanted = (
+                f'Input(name: "{tensor.name}", dataType: .{tensor.dtype}, ranges: [\n{ranges}      '
+                "  ]),"
+            )
             assert wanted in texts[f"ios/{name}.swift"]
-            assert f'{{"{tensor.name}", {tensor.size}, INPUT_{tensor.dtype.upper()}, ' in texts[f"c/{name}Inputs.h"]
+            assert (
+                f'{{"{tensor.name}", {tensor.size}, INPUT_{tensor.dtype.upper()}, '
+                in texts[f"c/{name}Inputs.h"]
+            )
             for number, dimension in enumerate(tensor.dimensions):
-                assert f"{number} `{dimension.name}` | {dimension.meaning} | " in texts[f"ios/{name}.swift"]
+                assert (
+                    f"{number} `{dimension.name}` | {dimension.meaning} | "
+                    in texts[f"ios/{name}.swift"]
+                )
 
 
 def test_the_podfile_asks_for_the_runtimes_of_the_files(ranking):
     both = sources.render(ranking.schema, FILES, MINIMUM)["ios/Podfile"]
     pods = [line.strip() for line in both.splitlines() if line.strip().startswith("pod ")]
-    assert pods == ["pod 'TensorFlowLiteSwift', '>= 2.17'", "pod 'MNN', '>= 3.4'"], "accelerators are for whoever asks"
+    assert pods == [
+        "pod 'TensorFlowLiteSwift', '>= 2.17'",
+        "pod 'MNN', '>= 3.4'",
+    ], "accelerators are for whoever asks"
     assert ":podspec" not in both, "MNN's podspec says 2.2.0 and installs it"
-    assert "pod 'MNN'" not in sources.render(ranking.schema, ["model.tflite"], MINIMUM)["ios/Podfile"]
+    assert (
+        "pod 'MNN'" not in sources.render(ranking.schema, ["model.tflite"], MINIMUM)["ios/Podfile"]
+    )
 
 
 def test_lines_are_short_enough_to_read(rendered):
-    """The table of inputs has a row a dimension, whatever its meaning; lines with the class's name grow with it."""
+    """The table of inputs has a row a dimension, whatever its meaning; lines with the class's name
+    grow with it.
+    """
     for path, text in rendered.items():
         if path.startswith("ios/"):
-            long = [line for line in text.splitlines() if len(line) > 140 and not line.startswith("/// |")]
+            long = [
+                line
+                for line in text.splitlines()
+                if len(line) > 140 and not line.startswith("/// |")
+            ]
             assert not long, path
 
 
 def _gnustep(what: str) -> list[str]:
-    return subprocess.run(["gnustep-config", what], capture_output=True, text=True, check=True).stdout.split()
+    return subprocess.run(
+        ["gnustep-config", what], capture_output=True, text=True, check=True
+    ).stdout.split()
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +125,29 @@ def compiler() -> list[str]:
         pytest.skip("GNUstep is not installed (gobjc++, gnustep-make, libgnustep-base-dev)")
     if not HEADERS.is_dir():
         pytest.skip("MNN's headers are not in the package")
-    flags = [flag.replace("-I", "-isystem", 1) for flag in _gnustep("--objc-flags") if flag not in ("-MMD", "-MP")]
-    compiler = ["g++", "-x", "objective-c++", "-std=c++14", *flags, "-Wall", "-Werror", "-I", str(HEADERS)]
+    flags = [
+        flag.replace("-I", "-isystem", 1)
+        for flag in _gnustep("--objc-flags")
+        if flag not in ("-MMD", "-MP")
+    ]
+    compiler = [
+        "g++",
+        "-x",
+        "objective-c++",
+        "-std=c++14",
+        *flags,
+        "-Wall",
+        "-Werror",
+        "-I",
+        str(HEADERS),
+    ]
     probe = "#import <Foundation/Foundation.h>\n"
-    if subprocess.run([*compiler, "-fsyntax-only", "-"], input=probe, text=True, capture_output=True).returncode:
-        pytest.skip("g++ does not compile Objective-C++ with Foundation (gobjc++, libgnustep-base-dev)")
+    if subprocess.run(
+        [*compiler, "-fsyntax-only", "-"], input=probe, text=True, capture_output=True
+    ).returncode:
+        pytest.skip(
+            "g++ does not compile Objective-C++ with Foundation (gobjc++, libgnustep-base-dev)"
+        )
     return compiler
 
 
@@ -125,27 +172,43 @@ def test_objective_c_compiles_without_a_warning(compiler, rendered, tmp_path):
     (folder / "XCTest").mkdir()
     (folder / "XCTest" / "XCTest.h").write_text(XCTEST)
     for path in sorted((folder / "ios").glob("*.mm")):
-        command = [*compiler, "-I", str(folder / "c"), "-I", str(folder), "-fsyntax-only", str(path)]
+        command = [
+            *compiler,
+            "-I",
+            str(folder / "c"),
+            "-I",
+            str(folder),
+            "-fsyntax-only",
+            str(path),
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")
 def run(compiler, ranking, tmp_path_factory):
-    """Runs the tests of an app as it would: their own ``main``, with the MNN that the Python wheel carries."""
-    folder = _written(sources.render(ranking.schema, FILES, MINIMUM), tmp_path_factory.mktemp("ios"))
+    """Runs the tests of an app as it would: their own ``main``, with the MNN that the Python wheel
+    carries.
+    """
+    folder = _written(
+        sources.render(ranking.schema, FILES, MINIMUM), tmp_path_factory.mktemp("ios")
+    )
     return _runner(compiler, folder)
 
 
 @pytest.fixture(scope="module")
 def run_many(compiler, tmp_path_factory):
     """The same for a model of twenty ids."""
-    return _runner(compiler, _written(sources.render(MANY, FILES, MINIMUM), tmp_path_factory.mktemp("many")))
+    return _runner(
+        compiler, _written(sources.render(MANY, FILES, MINIMUM), tmp_path_factory.mktemp("many"))
+    )
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory) -> Path:
-    """A folder with models of twenty ids, and the cases that NumPy says ``model.mnn`` must reproduce."""
+    """A folder with models of twenty ids, and the cases that NumPy says ``model.mnn`` must
+    reproduce.
+    """
     folder = tmp_path_factory.mktemp("ids")
     weights, bias = _convert(folder, "sigmoid").get_weights()
     typical = {t.name: np.random.default_rng(0).integers(0, 99, (30, 1)) for t in MANY.inputs}
@@ -159,7 +222,9 @@ def many(tmp_path_factory) -> Path:
 
 
 def _convert(folder: Path, activation: str):
-    """Write ``model.tflite`` and ``model.mnn`` of twenty ids; their last layer, which has an activation."""
+    """Write ``model.tflite`` and ``model.mnn`` of twenty ids; their last layer, which has an
+    activation.
+    """
     import keras
 
     from helpers.convert import mnn
@@ -168,10 +233,14 @@ def _convert(folder: Path, activation: str):
     keras.utils.set_random_seed(3)
     ids = [keras.Input((1,), name=t.name, dtype=t.dtype) for t in MANY.inputs]
     joined = keras.layers.Concatenate()([keras.ops.cast(values, "float32") / 100 for values in ids])
-    last = keras.layers.Dense(1, activation=activation, bias_initializer=keras.initializers.Constant(0.4375))
+    last = keras.layers.Dense(
+        1, activation=activation, bias_initializer=keras.initializers.Constant(0.4375)
+    )
     model = keras.Model(ids, last(joined), name=MANY.model_name)
     framework.export(model, MANY, folder / "model.tflite")
-    narrow = replace(MANY, inputs=tuple(replace(t, dtype="int32") for t in MANY.inputs))  # which MNN makes of int64
+    narrow = replace(
+        MANY, inputs=tuple(replace(t, dtype="int32") for t in MANY.inputs)
+    )  # which MNN makes of int64
     mnn.convert(folder / "model.tflite", narrow, folder / "model.mnn", trusted=True)
     return last
 
@@ -191,13 +260,24 @@ def nan(tmp_path_factory) -> Path:
 def _runner(compiler, folder: Path):
     files = [str(path) for path in (folder / "ios").glob("*.mm") if "XCTests" not in path.name]
     library = folder / "tests.so"
-    build = [*compiler, "-I", str(folder / "c"), "-shared", *files, "-o", str(library), "-x", "none"]
+    build = [
+        *compiler,
+        "-I",
+        str(folder / "c"),
+        "-shared",
+        *files,
+        "-o",
+        str(library),
+        "-x",
+        "none",
+    ]
     done = subprocess.run([*build, *_gnustep("--base-libs")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     code = (
-        "import ctypes, os, sys; sys.setdlopenflags(os.RTLD_NOW | os.RTLD_GLOBAL); import _mnncengine;"
-        "words = [os.fsencode(word) for word in sys.argv[1:]];"
-        "sys.exit(ctypes.CDLL(words[0]).main(len(words), (ctypes.c_char_p * len(words))(*words)))"
+        "import ctypes, os, sys; sys.setdlopenflags(os.RTLD_NOW | os.RTLD_GLOBAL); import "
+        "_mnncengine;words = [os.fsencode(word) for word in "
+        "sys.argv[1:]];sys.exit(ctypes.CDLL(words[0]).main(len(words), (ctypes.c_char_p * "
+        "len(words))(*words)))"
     )
 
     def run(*arguments) -> subprocess.CompletedProcess:
@@ -211,9 +291,14 @@ def test_the_app_s_tests_pass_on_the_real_mnn(run, unpacked):
     done = run(unpacked / "model.mnn", unpacked / "golden.bin")
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("ok")]
-    scores = [float(score) for score in re.findall(r"random cases?(?:, \d)?: score ([\d.]+)", done.stdout)]
+    scores = [
+        float(score) for score in re.findall(r"random cases?(?:, \d)?: score ([\d.]+)", done.stdout)
+    ]
     assert len(scores) == 6 and len(set(scores)) == 6, "one case and five, a score each"
-    assert len([line for line in lines if "largest difference" in line]) == 8 and "FAIL" not in done.stdout
+    assert (
+        len([line for line in lines if "largest difference" in line]) == 8
+        and "FAIL" not in done.stdout
+    )
     assert done.stdout.rstrip().endswith("0 failed")
 
 
@@ -264,33 +349,49 @@ def test_an_id_outside_its_table_fails_its_case_only(run_many, many, tmp_path, w
     whole = golden.from_bytes((many / "golden.bin").read_bytes())
     first = whole.cases[0]
     outside = replace(first, inputs={**first.inputs, "f220003": np.array([[wrong]])})
-    (tmp_path / "golden.bin").write_bytes(golden.to_bytes(replace(whole, cases=(outside, *whole.cases[1:]))))
-    done = run_many(many / "model.mnn", tmp_path / "golden.bin")
-    assert done.returncode == 1 and f"f220003 is {wrong} in row 0, column 0: it takes 0 to 99" in done.stdout, (
-        done.stdout
+    (tmp_path / "golden.bin").write_bytes(
+        golden.to_bytes(replace(whole, cases=(outside, *whole.cases[1:])))
     )
+    done = run_many(many / "model.mnn", tmp_path / "golden.bin")
+    assert (
+        done.returncode == 1
+        and f"f220003 is {wrong} in row 0, column 0: it takes 0 to 99" in done.stdout
+    ), done.stdout
     assert done.stdout.count("FAIL") == 1
 
 
 def test_a_score_that_is_no_number_is_refused(run_many, many, nan):
     done = run_many(nan / "model.mnn", many / "golden.bin")
-    assert done.returncode == 1 and done.stdout.count("score 0 is nan: the model file is damaged") == 13, done.stdout
+    assert (
+        done.returncode == 1
+        and done.stdout.count("score 0 is nan: the model file is damaged") == 13
+    ), done.stdout
 
 
 def test_a_model_with_other_inputs_fails(run_many, unpacked, many):
     done = run_many(unpacked / "model.mnn", many / "golden.bin")
-    assert done.returncode == 1 and "the model has no input f220000" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 1 and "the model has no input f220000" in done.stdout, (
+        done.stdout + done.stderr
+    )
     done = run_many(many / "model.mnn", unpacked / "golden.bin")
-    assert done.returncode == 1 and "the golden cases are of another model" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 1 and "the golden cases are of another model" in done.stdout, (
+        done.stdout + done.stderr
+    )
 
 
 @pytest.mark.parametrize("name", SHAPED)
 def test_tensors_of_any_shape_go_in_and_out(compiler, shaped, tmp_path, name):
-    run = _runner(compiler, _written(sources.render(SHAPED[name], FILES, MINIMUM), tmp_path / "sources"))
+    run = _runner(
+        compiler, _written(sources.render(SHAPED[name], FILES, MINIMUM), tmp_path / "sources")
+    )
     done = run(shaped[name] / "model.mnn", shaped[name] / "golden.bin")
     cases = golden.from_bytes((shaped[name] / "golden.bin").read_bytes()).cases
-    assert done.returncode == 0 and done.stdout.count("largest difference") == len(cases), done.stdout + done.stderr
-    lines = [line for line in done.stdout.splitlines() if "random case" in line and "largest" not in line]
+    assert done.returncode == 0 and done.stdout.count("largest difference") == len(cases), (
+        done.stdout + done.stderr
+    )
+    lines = [
+        line for line in done.stdout.splitlines() if "random case" in line and "largest" not in line
+    ]
     assert len(lines) == {"picture_model": 6 * 2, "mixed_model": 6 * 4}[name]
     (tmp_path / "model.mnn").write_bytes(changed_float((shaped[name] / "model.mnn").read_bytes()))
     done = run(tmp_path / "model.mnn", shaped[name] / "golden.bin")

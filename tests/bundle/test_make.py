@@ -1,4 +1,4 @@
-"""The bundle of a finished run: what is chosen, what the zip holds, and the command line over it."""
+"""The bundle of a finished run: what is chosen, what the zip holds, and its command line."""
 
 import json
 import shutil
@@ -29,14 +29,20 @@ def test_the_recommended_file_and_its_likes_are_chosen(comparison):
     assert make.choose(comparison, "mnn/fp16.mnn")["model.tflite"] == "tflite/fp16.tflite"
     assert make.choose(comparison, None, "mnn fp16")["model.mnn"] == "mnn/fp16.mnn"
     only = make.choose(comparison, None, "litert int16x8")
-    assert only == {"model.tflite": "tflite/int16x8.tflite", "model.mnn": "mnn/fp32.mnn"}, "no such precision in MNN"
+    assert only == {"model.tflite": "tflite/int16x8.tflite", "model.mnn": "mnn/fp32.mnn"}, (
+        "no such precision in MNN"
+    )
 
 
 @pytest.mark.parametrize(
     "recommended, variant, message",
     [
         (None, "recommended", "nothing is recommended; there is: litert fp32"),
-        ("tflite/fp32.tflite", "mnn fp64", "there is no variant 'mnn fp64' to ship; there is: litert fp32"),
+        (
+            "tflite/fp32.tflite",
+            "mnn fp64",
+            "there is no variant 'mnn fp64' to ship; there is: litert fp32",
+        ),
         ("tflite/fp32.tflite", "keras fp32", "no variant 'keras fp32'"),
     ],
 )
@@ -53,8 +59,13 @@ def test_a_broken_file_is_never_shipped(comparison):
 
 
 def test_every_recipe_says_which_runtime_it_needs():
-    assert {recipes.oldest(r.runtime, r.precision)[0] for r in recipes.of("litert")} == {"tflite", "litert"}
-    assert make.minimum_versions({"model.tflite": "tflite/int8.tflite", "model.mnn": "mnn/fp32.mnn"}) == {
+    assert {recipes.oldest(r.runtime, r.precision)[0] for r in recipes.of("litert")} == {
+        "tflite",
+        "litert",
+    }
+    assert make.minimum_versions(
+        {"model.tflite": "tflite/int8.tflite", "model.mnn": "mnn/fp32.mnn"}
+    ) == {
         "tflite": "2.14.0",
         "mnn": "3.1.0",
     }
@@ -99,7 +110,11 @@ def test_verify_install_and_rollback_on_the_command_line(folder, tmp_path):
     done = workbench("bundle", "install", str(folder / "bundle.json"), "--into", str(phone))
     assert done.returncode == 0 and f"in use  {(phone / 'current').resolve()}" in done.stdout
     done = workbench("bundle", "rollback", str(phone))
-    assert done.returncode == 2 and done.stderr.startswith("workbench: ") and "no version before" in done.stderr
+    assert (
+        done.returncode == 2
+        and done.stderr.startswith("workbench: ")
+        and "no version before" in done.stderr
+    )
     shutil.copytree(folder, tmp_path / "damaged")
     (tmp_path / "damaged" / "model.mnn").write_bytes(b"\0" * 100)
     done = workbench("bundle", "verify", str(tmp_path / "damaged"))

@@ -20,7 +20,9 @@ MODELS = ["model.tflite", "model.mnn"]
 
 def _rendered(schema, folder: Path, **options) -> Path:
     """The folder of the rendered C and C++ sources."""
-    for name, text in sources.render(schema, MODELS, {"tflite": "2.9.0", "mnn": "3.1.0"}, **options).items():
+    for name, text in sources.render(
+        schema, MODELS, {"tflite": "2.9.0", "mnn": "3.1.0"}, **options
+    ).items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     return folder / "c"
@@ -62,7 +64,9 @@ def test_the_runner_reproduces_every_case(commands, unpacked, file):
 
 
 @pytest.mark.parametrize("file", MODELS)
-def test_the_runner_fails_a_model_with_one_weight_changed(commands, unpacked, trained, tmp_path, file):
+def test_the_runner_fails_a_model_with_one_weight_changed(
+    commands, unpacked, trained, tmp_path, file
+):
     (tmp_path / file).write_bytes(changed_weight(unpacked / file, trained.model))
     outcome = native.run(_command(commands, file), tmp_path / file, unpacked / "golden.bin")
     assert outcome.status == 1 and sum(line.startswith("FAIL") for line in outcome.lines) >= 7
@@ -93,7 +97,9 @@ def test_an_input_that_is_no_number_is_refused(commands, unpacked, tmp_path, fil
     wrong = first.inputs["user_features"].copy()
     wrong[0, 2] = value
     wrong = replace(first, inputs={**first.inputs, "user_features": wrong})
-    (tmp_path / "golden.bin").write_bytes(golden.to_bytes(replace(whole, cases=(wrong, *whole.cases[2:]))))
+    (tmp_path / "golden.bin").write_bytes(
+        golden.to_bytes(replace(whole, cases=(wrong, *whole.cases[2:])))
+    )
     outcome = native.run(_command(commands, file), unpacked / file, tmp_path / "golden.bin")
     failed = [line for line in outcome.lines if line.startswith("FAIL")]
     assert outcome.status == 1 and len(failed) == 1, outcome.lines
@@ -108,7 +114,9 @@ def commands_of_ids(tmp_path_factory) -> dict[str, list[str]]:
 @pytest.mark.parametrize("file", MODELS)
 @pytest.mark.parametrize("wrong", [-1, 100, 10**6, 2**40])
 def test_an_id_outside_its_table_is_refused(commands_of_ids, many, tmp_path, file, wrong):  # noqa: F811
-    """MNN reads what lies beside the table and scores it; TensorFlow Lite does so where an operator does not look."""
+    """MNN reads what lies beside the table and scores it; TensorFlow Lite does so where an operator
+    does not look.
+    """
     whole = golden.from_bytes((many / "golden.bin").read_bytes())
     cases = list(whole.cases)
     outside = np.resize(cases[1].inputs["f220003"], (cases[1].rows, 1))
@@ -126,13 +134,19 @@ def test_a_score_that_is_no_number_is_refused(commands_of_ids, many, nan, tmp_pa
     whole = golden.from_bytes((many / "golden.bin").read_bytes())
     _write_cases(tmp_path / "golden.bin", whole, whole.cases)
     outcome = native.run(_command(commands_of_ids, file), nan / file, tmp_path / "golden.bin")
-    refused = [line for line in outcome.lines if "could not be scored: score 0 is nan: the model file" in line]
+    refused = [
+        line
+        for line in outcome.lines
+        if "could not be scored: score 0 is nan: the model file" in line
+    ]
     assert outcome.status == 1 and len(refused) == 7, outcome.lines
 
 
 def _write_cases(path: Path, whole: golden.Golden, cases) -> None:
     """Write cases of ``model.mnn`` as cases of both files."""
-    both = [replace(case, expected=dict.fromkeys(MODELS, case.expected["model.mnn"])) for case in cases]
+    both = [
+        replace(case, expected=dict.fromkeys(MODELS, case.expected["model.mnn"])) for case in cases
+    ]
     allowed = dict.fromkeys(MODELS, whole.tolerance["model.mnn"])
     path.write_bytes(golden.to_bytes(replace(whole, tolerance=allowed, cases=tuple(both))))
 
@@ -146,7 +160,9 @@ def test_integers_beyond_32_bits_are_not_rendered_for_mnn():
 
 
 def test_two_bundles_live_in_one_program(c, tmp_path):
-    """A part for each bundle, and one that knows both tables, with the headers of both bundles in the search path."""
+    """A part for each bundle, and one that knows both tables, with the headers of both bundles in
+    the search path.
+    """
     try:
         include, library = native._tflite()
     except native.NotHere as reason:
@@ -154,21 +170,23 @@ def test_two_bundles_live_in_one_program(c, tmp_path):
     feed = _rendered(feed_schema(["f1", "f2"], {"f1": 7, "f2": 9}), tmp_path, encoding=True)
     for name, extra in (("UltraSimpleRankingModel", ""), ("FeedModel", '#include "encoding.h"\n')):
         (tmp_path / f"{name}.c").write_text(
-            f'#include "golden.h"\n#include "tflite.h"\n{extra}#include "{name}Inputs.h"\n'
-            f"const char *open_{name}(const char *path) {{\n  const char *detail;\n  tflite model;\n"
-            f"  const char *wrong = tflite_open(&model, path, {name}Inputs, {name}InputCount, {name}Output, &detail);\n"
-            "  tflite_close(&model);\n  return wrong;\n}\n"
+            f'#include "golden.h"\n#include "tflite.h"\n{extra}#include "{name}Inputs.h"\nconst'
+            f" char *open_{name}(const char *path) {{\n  const char *detail;\n  tflite model;\n "
+            f" const char *wrong = tflite_open(&model, path, {name}Inputs, {name}InputCount, "
+            f"{name}Output, &detail);\n  tflite_close(&model);\n  return wrong;\n}}\n"
         )
     (tmp_path / "main.c").write_text(
-        '#include "UltraSimpleRankingModelInputs.h"\n#include "FeedModelInputs.h"\n'
-        "const char *open_UltraSimpleRankingModel(const char *);\nconst char *open_FeedModel(const char *);\n"
-        "int main(void) {\n"
-        '  printf("%s %s\\n", open_UltraSimpleRankingModel("nowhere"), open_FeedModel("nowhere"));\n'
-        '  printf("%d %d %s %s\\n", UltraSimpleRankingModelInputCount, FeedModelInputCount,\n'
-        "         UltraSimpleRankingModelInputs[0].name, FeedModelInputs[0].name);\n"
-        "  return strcmp(UltraSimpleRankingModelOutput, FeedModelOutput) == 1000;\n}\n"
+        '#include "UltraSimpleRankingModelInputs.h"\n#include "FeedModelInputs.h"\nconst char'
+        " *open_UltraSimpleRankingModel(const char *);\nconst char *open_FeedModel(const char"
+        ' *);\nint main(void) {\n  printf("%s %s\\n", open_UltraSimpleRankingModel("nowhere"),'
+        ' open_FeedModel("nowhere"));\n  printf("%d %d %s %s\\n",'
+        " UltraSimpleRankingModelInputCount, FeedModelInputCount,\n        "
+        " UltraSimpleRankingModelInputs[0].name, FeedModelInputs[0].name);\n  return "
+        "strcmp(UltraSimpleRankingModelOutput, FeedModelOutput) == 1000;\n}\n"
     )
-    sources_of = [tmp_path / name for name in ("UltraSimpleRankingModel.c", "FeedModel.c", "main.c")]
+    sources_of = [
+        tmp_path / name for name in ("UltraSimpleRankingModel.c", "FeedModel.c", "main.c")
+    ]
     places = [f"-I{c}", f"-I{feed}", f"-I{include}", library, f"-Wl,-rpath,{library.parent}", "-lm"]
     command = ["cc", "-std=c99", *native.WARNINGS, *sources_of, *places, "-o", tmp_path / "both"]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -187,52 +205,83 @@ def test_cmake_builds_and_runs_what_is_there(c, commands, unpacked, tmp_path):
     (tmp_path / "tflite" / "lib").mkdir(parents=True)
     (tmp_path / "tflite" / "include").symlink_to(include)
     (tmp_path / "tflite" / "lib" / library.name).symlink_to(library)
-    build = ["cmake", "-S", tmp_path / "bundle" / "c", "-B", tmp_path / "build", f"-DTFLITE_ROOT={tmp_path / 'tflite'}"]
+    build = [
+        "cmake",
+        "-S",
+        tmp_path / "bundle" / "c",
+        "-B",
+        tmp_path / "build",
+        f"-DTFLITE_ROOT={tmp_path / 'tflite'}",
+    ]
     done = subprocess.run(build, capture_output=True, text=True)
     assert done.returncode == 0 and "run_mnn is left out" in done.stdout, done.stderr
     subprocess.run(["cmake", "--build", tmp_path / "build"], check=True, capture_output=True)
-    done = subprocess.run(["ctest", "--test-dir", tmp_path / "build"], capture_output=True, text=True)
+    done = subprocess.run(
+        ["ctest", "--test-dir", tmp_path / "build"], capture_output=True, text=True
+    )
     assert done.returncode == 0 and "100% tests passed, 0 tests failed out of 1" in done.stdout
 
 
 def test_it_is_timed_beside_python(commands, unpacked, ranking):
     there = {file: _command(commands, file) for file in MODELS}
     timed = native.beside_python(there, unpacked, ranking.schema, rounds=1, seconds=0.01)
-    assert list(timed["rows"]) == [1, 20, 257] * 2 and (timed[["native_us", "python_us"]] > 0).all().all()
+    assert (
+        list(timed["rows"]) == [1, 20, 257] * 2
+        and (timed[["native_us", "python_us"]] > 0).all().all()
+    )
     assert list(native.table(timed).index)[0] == "model.tflite, batch 1"
 
 
 def test_what_is_not_reproduced_is_not_timed(commands, unpacked, ranking, trained, tmp_path):
-    """A library that is too old for a file: notebook 06 shows what the others take and does not end."""
+    """A library that is too old for a file: notebook 06 shows what the others take and does not
+    end.
+    """
     command = _command(commands, "model.mnn")
     shutil.copy(unpacked / "golden.bin", tmp_path)
     (tmp_path / "model.mnn").write_bytes(changed_weight(unpacked / "model.mnn", trained.model))
-    timed = native.beside_python({"model.mnn": command}, tmp_path, ranking.schema, rounds=1, seconds=0.01)
+    timed = native.beside_python(
+        {"model.mnn": command}, tmp_path, ranking.schema, rounds=1, seconds=0.01
+    )
     assert len(timed) < 3
     timed = native.beside_python({}, tmp_path, ranking.schema, rounds=1, seconds=0.01)
     assert len(timed) == 0 and len(native.table(timed)) == 0
 
 
 def test_a_runner_that_crashes_says_so(unpacked):
-    outcome = native.run(["sh", "-c", "kill -SEGV $$"], unpacked / "model.mnn", unpacked / "golden.bin")
+    outcome = native.run(
+        ["sh", "-c", "kill -SEGV $$"], unpacked / "model.mnn", unpacked / "golden.bin"
+    )
     assert outcome.lines[-1] == "the runner ended before it was done, with status -11"
 
 
-def test_what_is_said_of_the_oldest_runtime_is_true_of_2_9(commands, unpacked, finished, ranking, trained, tmp_path):
-    """Files that are said to run on TensorFlow Lite 2.9 do; those that need a later one fail there, and are noticed."""
+def test_what_is_said_of_the_oldest_runtime_is_true_of_2_9(
+    commands, unpacked, finished, ranking, trained, tmp_path
+):
+    """Files that are said to run on TensorFlow Lite 2.9 do; those that need a later one fail there,
+    and are noticed.
+    """
     command = _command(commands, "model.tflite")
-    if "TensorFlow Lite 2.9" not in native.run(command, unpacked / "model.tflite", unpacked / "golden.bin").lines[-1]:
+    if (
+        "TensorFlow Lite 2.9"
+        not in native.run(command, unpacked / "model.tflite", unpacked / "golden.bin").lines[-1]
+    ):
         pytest.skip("the C library is not version 2.9")
     run = finished.home / "artifacts/ranking/default"
     right = set()
     for recipe in recipes.of("litert"):
         file = {"model.tflite": run / f"tflite/{recipe.precision}.tflite"}
-        cases = make.cases(ranking.schema, run / "model/model.keras", file, trained.reference.inputs)
+        cases = make.cases(
+            ranking.schema, run / "model/model.keras", file, trained.reference.inputs
+        )
         (tmp_path / "golden.bin").write_bytes(golden.to_bytes(cases))
         shutil.copy(file["model.tflite"], tmp_path / "model.tflite")
         if native.run(command, tmp_path / "model.tflite", tmp_path / "golden.bin").status == 0:
             right.add(recipe.precision)
-    assert right == {r.precision for r in recipes.of("litert") if recipes.oldest("litert", r.precision)[1] == "2.9.0"}
+    assert right == {
+        r.precision
+        for r in recipes.of("litert")
+        if recipes.oldest("litert", r.precision)[1] == "2.9.0"
+    }
 
 
 def test_damaged_cases_do_not_harm_the_reader(c, unpacked, tmp_path):
@@ -241,9 +290,9 @@ def test_damaged_cases_do_not_harm_the_reader(c, unpacked, tmp_path):
         pytest.skip("there is no C compiler")
     program = tmp_path / "read"
     (tmp_path / "read.c").write_text(
-        '#include "golden.h"\nint main(int n, char **v) { int i, whole = 0; for (i = 1; i < n; i++) {\n'
-        "golden g; whole += golden_read(v[i], &g); golden_free(&g); }\n"
-        'printf("%d\\n", whole); (void)golden_file; (void)golden_compare; return 0; }\n'
+        '#include "golden.h"\nint main(int n, char **v) { int i, whole = 0; for (i = 1; i < n; i++)'
+        ' {\ngolden g; whole += golden_read(v[i], &g); golden_free(&g); }\nprintf("%d\\n", whole);'
+        " (void)golden_file; (void)golden_compare; return 0; }\n"
     )
     options = ["-std=c99", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover", f"-I{c}"]
     built = subprocess.run(
@@ -260,7 +309,9 @@ def test_damaged_cases_do_not_harm_the_reader(c, unpacked, tmp_path):
         damaged = bytearray(content[: rng.integers(0, len(content))] if i % 3 == 0 else content)
         for _ in range(int(rng.integers(0 if i % 3 == 0 else 1, 4))):
             if damaged:
-                damaged[int(rng.integers(0, min(len(damaged), 400)))] ^= 1 << int(rng.integers(0, 8))
+                damaged[int(rng.integers(0, min(len(damaged), 400)))] ^= 1 << int(
+                    rng.integers(0, 8)
+                )
         files.append(tmp_path / f"{i}.bin")
         files[-1].write_bytes(damaged)
     done = subprocess.run([program, *files], capture_output=True, text=True)

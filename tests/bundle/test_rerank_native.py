@@ -1,4 +1,6 @@
-"""Golden sessions, and their runner in C: raw JSON to order, with the real TensorFlow Lite and a model of 24 ids."""
+"""Golden sessions, and their runner in C: raw JSON to order, with the real TensorFlow Lite and a
+model of 24 ids.
+"""
 
 import json
 import random
@@ -29,8 +31,12 @@ def _encoding(mode: str = "separate") -> Encoding:
         own, other = f"8000{20 + i}", f"8000{30 + i}"
         ids = [rng.randrange(-(2**63), 2**63) for _ in range(40)] + [2**53, 2**53 + 1, 5, 6, 5]
         made += [
-            Bucketize(f"f{i}", ("last_click", "candidate")[i % 2], own, (-1.5, 0, 0.1, i + 1, 887, 2**53)),
-            LabelEncode(f"l{i}", ("candidate", "last_click")[i % 2], own, rng.sample(ids, len(ids))),
+            Bucketize(
+                f"f{i}", ("last_click", "candidate")[i % 2], own, (-1.5, 0, 0.1, i + 1, 887, 2**53)
+            ),
+            LabelEncode(
+                f"l{i}", ("candidate", "last_click")[i % 2], own, rng.sample(ids, len(ids))
+            ),
             Plain(f"p{i}", "candidate", other, 30),
             Equal(f"d{i}", own, own),
         ]
@@ -40,7 +46,9 @@ def _encoding(mode: str = "separate") -> Encoding:
 def _formula(inputs) -> np.ndarray:
     """Scores without a model, with ties and zeros of both signs."""
     total = sum((i + 1) * values[:, 0] for i, values in enumerate(inputs.values())) % 7 - 3
-    return np.where(total == 0, np.where(np.arange(len(total)) % 2, 0.0, -0.0), total / 8).astype(np.float32)
+    return np.where(total == 0, np.where(np.arange(len(total)) % 2, 0.0, -0.0), total / 8).astype(
+        np.float32
+    )
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +70,9 @@ def test_generated_sessions_are_hard(plain):
     assert {0, 1, 20, 257} <= sizes
     values = {i for case in plain.cases for ids in case.inputs.values() for i in ids[:, 0].tolist()}
     assert {0, 1, 2} <= values
-    for encoder in _encoding().encoders:  # every encoder meets missing, unknown if it knows it, and known values
+    for encoder in (
+        _encoding().encoders
+    ):  # every encoder meets missing, unknown if it knows it, and known values
         seen = {i for case in plain.cases for i in case.inputs[encoder.name][:, 0].tolist()}
         assert {0, 1, 2} <= seen, encoder.name
     assert len(set(cases["all tie"].expected[FILE].tolist())) == 1
@@ -76,19 +86,30 @@ def test_generated_sessions_are_hard(plain):
 def test_what_is_not_reproduced_is_told(plain):
     encoding, raw = _encoding(), plain.cases[2]
     first = encoding.encoders[0]
-    other = Encoding([replace(first, boundaries=(-1.5, 0, 0.1, 1.000001, 887, 2**53)), *encoding.encoders[1:]])
+    other = Encoding(
+        [replace(first, boundaries=(-1.5, 0, 0.1, 1.000001, 887, 2**53)), *encoding.encoders[1:]]
+    )
     assert any("input f0, row" in line for line in sessions.failures(plain, FILE, other, _formula))
     assert sessions.failures(plain, FILE, _encoding("published"), _formula)
-    moved = sessions.failures(plain, FILE, encoding, lambda inputs: _formula(inputs) + np.float32(1e-3))
-    assert len(moved) == len(plain.cases) - 1 and "scores" in moved[0]  # the one without candidates has no scores
-    nan = sessions.failures(plain, FILE, encoding, lambda inputs: _formula(inputs) * np.float32("nan"))
+    moved = sessions.failures(
+        plain, FILE, encoding, lambda inputs: _formula(inputs) + np.float32(1e-3)
+    )
+    assert (
+        len(moved) == len(plain.cases) - 1 and "scores" in moved[0]
+    )  # the one without candidates has no scores
+    nan = sessions.failures(
+        plain, FILE, encoding, lambda inputs: _formula(inputs) * np.float32("nan")
+    )
     assert len(nan) == len(plain.cases) - 1
     swapped = replace(raw, order={FILE: raw.order[FILE][::-1]})
     told = sessions.failures(sessions.Sessions({FILE: 1e-5}, (swapped,)), FILE, encoding, _formula)
     assert len(told) == 1 and "place 0" in told[0]
     for order in (raw.order[FILE][1:], ["nobody", *raw.order[FILE][1:]]):
         foreign = sessions.Sessions({FILE: 1e-5}, (replace(raw, order={FILE: order}),))
-        assert "the order is not one of its candidates" in sessions.failures(foreign, FILE, encoding, _formula)[0]
+        assert (
+            "the order is not one of its candidates"
+            in sessions.failures(foreign, FILE, encoding, _formula)[0]
+        )
 
 
 def test_sessions_that_prove_nothing_are_refused(plain):
@@ -121,7 +142,9 @@ def test_sessions_that_prove_nothing_are_refused(plain):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A folder with ``model.tflite`` of 24 ids, ``features.json`` and ``sessions.json``, and the runner's command."""
+    """A folder with ``model.tflite`` of 24 ids, ``features.json`` and ``sessions.json``, and the
+    runner's command.
+    """
     folder, encoding = tmp_path_factory.mktemp("feed"), _encoding()
     schema = feed_schema(encoding.names, encoding.sizes)
     for name, text in sources.render(schema, [FILE], {"tflite": "2.9.0"}, encoding=True).items():
@@ -137,12 +160,18 @@ def model(tmp_path_factory):
     made = sessions.make(encoding, sessions.generate(encoding), {FILE: opened.score}, {FILE: 1e-5})
     (folder / "sessions.json").write_text(sessions.to_json(made))
     return SimpleNamespace(
-        folder=folder, command=command, encoding=encoding, schema=schema, weights=weights, opened=opened, made=made
+        folder=folder,
+        command=command,
+        encoding=encoding,
+        schema=schema,
+        weights=weights,
+        opened=opened,
+        made=made,
     )
 
 
 def _convert(encoding: Encoding, schema, path: Path) -> np.ndarray:
-    """Write a model of the encoding's inputs; the weights of its first layer behind the embeddings."""
+    """Write a model of the encoding's inputs; the weights of the first layer are given."""
     import keras
     import tensorflow as tf
 
@@ -163,7 +192,9 @@ def _convert(encoding: Encoding, schema, path: Path) -> np.ndarray:
     keras.utils.set_random_seed(1)
     inputs = [keras.Input((1,), name=name, dtype="int64") for name in encoding.names]
     sizes = encoding.sizes
-    joined = keras.layers.Concatenate()([Lookup(sizes[i.name], name=f"of_{i.name}")(i) for i in inputs])
+    joined = keras.layers.Concatenate()(
+        [Lookup(sizes[i.name], name=f"of_{i.name}")(i) for i in inputs]
+    )
     hidden = keras.layers.Dense(16, activation="relu", kernel_initializer="random_normal")(joined)
     score = keras.layers.Dense(1, activation="sigmoid")(hidden)
     model = keras.Model(dict(zip(encoding.names, inputs, strict=True)), score)
@@ -181,11 +212,15 @@ def test_the_runner_reproduces_every_session(model):
     outcome = _run(model)
     said = [line for line in outcome.lines if line.startswith("ok ")]
     assert outcome.status == 0 and len(said) == len(model.made.cases), outcome.lines
-    assert {"0", "1", "20", "257"} <= {re.search(r"(\d+) candidates, largest", line)[1] for line in said}
+    assert {"0", "1", "20", "257"} <= {
+        re.search(r"(\d+) candidates, largest", line)[1] for line in said
+    }
     scores = np.concatenate([case.expected[FILE] for case in model.made.cases])
     assert len(np.unique(scores)) > 200 and np.ptp(scores) > 0.1
     timed = native.run(
-        model.command, *(model.folder / n for n in (FILE, "features.json", "sessions.json")), seconds=0.01
+        model.command,
+        *(model.folder / n for n in (FILE, "features.json", "sessions.json")),
+        seconds=0.01,
     )
     assert timed.status == 0 and timed.microseconds["typical, 20 candidates"] > 0
 
@@ -198,7 +233,9 @@ def test_the_runner_fails_a_model_with_one_weight_changed(model, tmp_path):
     content[place : place + 4] = np.float32(model.weights[0, 0] + 0.5).tobytes()
     (tmp_path / FILE).write_bytes(content)
     outcome = _run(model, model_tflite=tmp_path / FILE)
-    assert outcome.status == 1 and any(line.startswith("FAIL") and "scores" in line for line in outcome.lines)
+    assert outcome.status == 1 and any(
+        line.startswith("FAIL") and "scores" in line for line in outcome.lines
+    )
 
 
 def test_the_runner_fails_an_encoding_with_one_boundary_changed(model, tmp_path):
@@ -206,7 +243,9 @@ def test_the_runner_fails_an_encoding_with_one_boundary_changed(model, tmp_path)
     changed = replace(first, boundaries=(-1.5, 0, 0.1, 1.000001, 887, 2**53))
     Encoding([changed, *model.encoding.encoders[1:]]).save(tmp_path / "features.json")
     outcome = _run(model, features_json=tmp_path / "features.json")
-    assert outcome.status == 1 and any(line.startswith("FAIL") and "input f0, row" in line for line in outcome.lines)
+    assert outcome.status == 1 and any(
+        line.startswith("FAIL") and "input f0, row" in line for line in outcome.lines
+    )
 
 
 @pytest.mark.parametrize(
@@ -263,9 +302,15 @@ def test_ids_outside_the_tables_of_the_model_are_refused(model, tmp_path):
     second = model.encoding.encoders[1]
     assert second.name == "l0"
     longer = replace(second, vocabulary=[10**9 + i for i in range(100)] + list(second.vocabulary))
-    Encoding([model.encoding.encoders[0], longer, *model.encoding.encoders[2:]]).save(tmp_path / "features.json")
+    Encoding([model.encoding.encoders[0], longer, *model.encoding.encoders[2:]]).save(
+        tmp_path / "features.json"
+    )
     outcome = _run(model, features_json=tmp_path / "features.json")
-    refused = [line for line in outcome.lines if re.search(r"l0 is \d{3} in row \d+, column 0: it takes 0 to", line)]
+    refused = [
+        line
+        for line in outcome.lines
+        if re.search(r"l0 is \d{3} in row \d+, column 0: it takes 0 to", line)
+    ]
     assert outcome.status == 1 and refused, outcome.lines
 
 
@@ -277,9 +322,18 @@ def test_cmake_builds_the_runner_of_sessions(model, tmp_path):
     (tmp_path / "tflite" / "lib").mkdir(parents=True)
     (tmp_path / "tflite" / "include").symlink_to(include)
     (tmp_path / "tflite" / "lib" / library.name).symlink_to(library)
-    build = ["cmake", "-S", tmp_path / "bundle" / "c", "-B", tmp_path / "build", f"-DTFLITE_ROOT={tmp_path / 'tflite'}"]
+    build = [
+        "cmake",
+        "-S",
+        tmp_path / "bundle" / "c",
+        "-B",
+        tmp_path / "build",
+        f"-DTFLITE_ROOT={tmp_path / 'tflite'}",
+    ]
     done = subprocess.run(build, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     subprocess.run(["cmake", "--build", tmp_path / "build"], check=True, capture_output=True)
-    done = subprocess.run(["ctest", "--test-dir", tmp_path / "build", "-R", "rerank"], capture_output=True, text=True)
+    done = subprocess.run(
+        ["ctest", "--test-dir", tmp_path / "build", "-R", "rerank"], capture_output=True, text=True
+    )
     assert done.returncode == 0 and "100% tests passed, 0 tests failed out of 1" in done.stdout

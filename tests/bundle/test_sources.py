@@ -14,10 +14,17 @@ FILES = ["model.tflite", "model.mnn"]
 
 def _ids_schema() -> Schema:
     inputs = tuple(
-        Tensor(f"f{220000 + i}", "item", (Dimension(f"id_{i}", 'a "quoted" $id */ of /* topic', 0, 999),), "int64")
+        Tensor(
+            f"f{220000 + i}",
+            "item",
+            (Dimension(f"id_{i}", 'a "quoted" $id */ of /* topic', 0, 999),),
+            "int64",
+        )
         for i in range(20)
     )
-    return Schema("2nd-list model", inputs, (Tensor("click", "score", (Dimension("score", "probability"),)),))
+    return Schema(
+        "2nd-list model", inputs, (Tensor("click", "score", (Dimension("score", "probability"),)),)
+    )
 
 
 @pytest.mark.parametrize("model", ["ranking", "ids"])
@@ -26,9 +33,17 @@ def test_every_input_is_named_and_nothing_is_left_to_fill_in(ranking, model, min
     schema = ranking.schema if model == "ranking" else _ids_schema()
     rendered = sources.render(schema, FILES, minimum)
     name = sources.class_name(schema.model_name)
-    assert {"README.md", "c/golden.h", "c/run_tflite.c", f"ios/{name}.swift", f"android/{name}.kt"} <= set(rendered)
+    assert {
+        "README.md",
+        "c/golden.h",
+        "c/run_tflite.c",
+        f"ios/{name}.swift",
+        f"android/{name}.kt",
+    } <= set(rendered)
     for path, text in rendered.items():
-        assert "{%" not in text and not re.search(r"\{\{ ?\w+", text) and "__name__" not in path + text, path
+        assert (
+            "{%" not in text and not re.search(r"\{\{ ?\w+", text) and "__name__" not in path + text
+        ), path
     for path in ("README.md", f"ios/{name}.swift", f"android/{name}Inputs.kt"):
         assert all(tensor.name in rendered[path] for tensor in schema.inputs), path
 
@@ -55,7 +70,11 @@ def test_one_runtime_alone_has_its_sources_only(ranking):
 
 @pytest.mark.parametrize(
     "model, name",
-    [("ultra_simple_ranking_model", "UltraSimpleRankingModel"), ("2nd-list model", "Model2ndListModel"), ("a", "A")],
+    [
+        ("ultra_simple_ranking_model", "UltraSimpleRankingModel"),
+        ("2nd-list model", "Model2ndListModel"),
+        ("a", "A"),
+    ],
 )
 def test_a_class_is_named_after_the_model(model, name):
     assert sources.class_name(model) == name
@@ -64,5 +83,9 @@ def test_a_class_is_named_after_the_model(model, name):
 def test_text_from_a_schema_cannot_leave_its_comment_or_string(ranking):
     from helpers.bundle.sources import _comment, _kotlin, _quoted
 
-    assert "*/" not in _comment("a */ b") and "\n" not in _comment("a\nb") and "\\" not in _comment("a\\")
+    assert (
+        "*/" not in _comment("a */ b")
+        and "\n" not in _comment("a\nb")
+        and "\\" not in _comment("a\\")
+    )
     assert _quoted('a"b\n') == r'"a\"b\n"' and _kotlin("$x") == r'"\$x"'

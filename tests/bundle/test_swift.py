@@ -1,8 +1,10 @@
-"""Sources for iOS, compiled by the Swift compiler and run: XCTests over TensorFlow Lite's C library.
+"""Sources for iOS, compiled by the Swift compiler and run: XCTests over TensorFlow Lite's C
+library.
 
-The compiler is that of ``.ci/swift``; ``stubs/swift`` gives the C library the interface of the pod. Five bundles are
-compiled into one module, as in an app that has them all: one of the study ``ranking``, two that take raw sessions, and
-those of `bundling.SHAPED`, of pictures and of a fixed batch.
+The compiler is that of ``.ci/swift``; ``stubs/swift`` gives the C library the interface of the pod.
+Five bundles are compiled into one module, as in an app that has them all: one of the study
+``ranking``, two that take raw sessions, and those of `bundling.SHAPED`, of pictures and of a fixed
+batch.
 """
 
 import re
@@ -30,7 +32,9 @@ def swift(tmp_path_factory):
     """Run a program where Swift is, in a folder that has TensorFlow Lite as a Swift module."""
     enter = native.tools() / "swift" / "enter"
     if not enter.exists():
-        pytest.skip(f"no Swift compiler in {native.tools()}: run .ci/swift (Debian, on x86-64 or ARM)")
+        pytest.skip(
+            f"no Swift compiler in {native.tools()}: run .ci/swift (Debian, on x86-64 or ARM)"
+        )
     try:
         include, library = native._tflite()
     except native.NotHere as reason:
@@ -41,10 +45,18 @@ def swift(tmp_path_factory):
     shutil.copytree(STUBS, folder, dirs_exist_ok=True)
 
     def run(*command: str) -> subprocess.CompletedProcess:
-        return subprocess.run([enter, folder, *command], capture_output=True, text=True, timeout=300)
+        return subprocess.run(
+            [enter, folder, *command], capture_output=True, text=True, timeout=300
+        )
 
     run.folder = folder
-    module = ["-emit-module", "-emit-library", "-parse-as-library", "-module-name", "TensorFlowLite"]
+    module = [
+        "-emit-module",
+        "-emit-library",
+        "-parse-as-library",
+        "-module-name",
+        "TensorFlowLite",
+    ]
     done = run("swiftc", *module, *_PLACES, "TensorFlowLite.swift", "-o", "libTensorFlowLite.so")
     assert done.returncode == 0 and "error" not in done.stderr, done.stderr
     return run
@@ -58,12 +70,21 @@ def texts(ranking, model) -> dict[str, dict[str, str]]:  # noqa: F811
     """The Swift sources of all bundles, by class name and file name."""
     made = {}
     second = replace(model.schema, model_name="second feed model")
-    schemas = {ranking.schema: False, model.schema: True, second: True, **dict.fromkeys(SHAPED.values(), False)}
+    schemas = {
+        ranking.schema: False,
+        model.schema: True,
+        second: True,
+        **dict.fromkeys(SHAPED.values(), False),
+    }
     for schema, encoding in schemas.items():
         rendered = sources.render(schema, [FILE], {"tflite": "2.9.0"}, encoding=encoding)
-        files = {Path(path).name: text for path, text in rendered.items() if path.endswith(".swift")}
+        files = {
+            Path(path).name: text for path, text in rendered.items() if path.endswith(".swift")
+        }
         made[sources.class_name(schema.model_name)] = files
-    assert {name: len(files) for name, files in made.items()} == dict(zip(BUNDLES, (2, 4, 4, 2, 2), strict=True))
+    assert {name: len(files) for name, files in made.items()} == dict(
+        zip(BUNDLES, (2, 4, 4, 2, 2), strict=True)
+    )
     return made
 
 
@@ -86,7 +107,10 @@ def _main(texts) -> str:
     for text in texts:
         if match := re.search(r"class (\w+): XCTestCase", text):
             tests = re.findall(r"^ +func (test\w+)\(\) *(async)?", text, re.MULTILINE)
-            lines = [f'    ("{t}", {f"asyncTest({match[1]}.{t})" if a else f"{match[1]}.{t}"}),' for t, a in tests]
+            lines = [
+                f'    ("{t}", {f"asyncTest({match[1]}.{t})" if a else f"{match[1]}.{t}"}),'
+                for t, a in tests
+            ]
             classes.append("testCase([\n" + "\n".join(lines) + "\n]),")
     return "import XCTest\n\nXCTMain([\n" + "\n".join(classes) + "\n])\n"
 
@@ -101,18 +125,32 @@ LANGUAGES = {
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_five_bundles_compile_in_one_module_without_a_warning(swift, files, language):
-    done = swift("swiftc", "-typecheck", *LANGUAGES[language], "-module-name", "App", *_PLACES, *files)
+    done = swift(
+        "swiftc", "-typecheck", *LANGUAGES[language], "-module-name", "App", *_PLACES, *files
+    )
     assert done.returncode == 0 and not done.stderr and not done.stdout, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
 def app(swift, files, unpacked, model, shaped):  # noqa: F811
-    """The tests of all bundles as a program, with its resources beside it: what a run of them says."""
-    link = ["-lTensorFlowLite", "-Xlinker", "-rpath", "-Xlinker", "/work", "-module-name", "App", "-o", "app/app"]
+    """The tests of all bundles as a program, its resources beside it: what a run of them says."""
+    link = [
+        "-lTensorFlowLite",
+        "-Xlinker",
+        "-rpath",
+        "-Xlinker",
+        "/work",
+        "-module-name",
+        "App",
+        "-o",
+        "app/app",
+    ]
     done = swift("swiftc", *LANGUAGES["6, on the main actor"], *_PLACES, *link, *files)
     assert done.returncode == 0, done.stdout + done.stderr
     folder = swift.folder / "app"
-    for name, place in zip(BUNDLES, (unpacked, model.folder, model.folder, *shaped.values()), strict=True):
+    for name, place in zip(
+        BUNDLES, (unpacked, model.folder, model.folder, *shaped.values()), strict=True
+    ):
         (folder / name).mkdir()
         for file in (FILE, "golden.json", "golden.bin", "features.json", "sessions.json"):
             if (place / file).exists():
@@ -148,7 +186,9 @@ def test_every_test_of_every_bundle_passes_in_one_app(app):
 
 @pytest.fixture
 def replaced(app):
-    """Replace the model of a bundle in the app for as long as a test runs, by default that of `ranking`."""
+    """Replace the model of a bundle in the app for as long as a test runs, by default that of
+    `ranking`.
+    """
     before = {}
 
     def replace(content: bytes, name: str = BUNDLES[0]) -> None:
@@ -176,7 +216,9 @@ def test_scores_that_are_no_numbers_are_refused(app, replaced, unpacked, trained
     assert status == 1 and "the score of row 0 is nan: the model file is damaged" in said, said
 
 
-@pytest.mark.parametrize("name, output", [("picture_model", "(kind|embedding)"), ("mixed_model", "score")])
+@pytest.mark.parametrize(
+    "name, output", [("picture_model", "(kind|embedding)"), ("mixed_model", "score")]
+)
 def test_a_changed_weight_fails_in_whatever_output_it_is(app, replaced, shaped, name, output):
     bundle = sources.class_name(name)
     replaced(changed_float((shaped[name] / FILE).read_bytes()), bundle)

@@ -10,7 +10,15 @@ from helpers.evaluation import choice
 from helpers.evaluation.choice import Budget
 from helpers.tasks.ranking import RANKING
 
-NAMES = ["runtime", "precision", "bytes", "auc_delta_low", "latency_ratio", "kendall_tau", "verdict"]
+NAMES = [
+    "runtime",
+    "precision",
+    "bytes",
+    "auc_delta_low",
+    "latency_ratio",
+    "kendall_tau",
+    "verdict",
+]
 FILES = [
     ("keras", "fp32", 35000, 0.0, 100.0, 1.0, "same"),
     ("litert", "fp32", 4000, 0.0, 1.0, 1.0, "same"),
@@ -31,7 +39,9 @@ def comparison():
 
 
 def _without_intervals(table):
-    return table.assign(latency_ratio_low=table["latency_ratio"], latency_ratio_high=table["latency_ratio"])
+    return table.assign(
+        latency_ratio_low=table["latency_ratio"], latency_ratio_high=table["latency_ratio"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,11 +63,16 @@ def test_the_file_that_keeps_the_budget_and_is_preferred(comparison, budget, pre
     assert found.met and found.file == file
     assert found.sentence.startswith(f"Ship {file.replace('/', ' ')}: ")
     row = found.table[found.table["file"] == file].iloc[0]
-    assert f"{row['bytes']:,} bytes" in found.sentence and f"{row['latency_ratio']:.2f}x" in found.sentence
+    assert (
+        f"{row['bytes']:,} bytes" in found.sentence
+        and f"{row['latency_ratio']:.2f}x" in found.sentence
+    )
 
 
 def test_against_a_search_over_random_tables():
-    """The recommended file by brute force: filter, then the smallest key, written out for each preference."""
+    """The recommended file by brute force: filter, then the smallest key, written out for each
+    preference.
+    """
     rng = np.random.default_rng(0)
     for _ in range(100):
         size = rng.integers(1, 9)
@@ -77,7 +92,9 @@ def test_against_a_search_over_random_tables():
         table["latency_ratio_low"] = table["latency_ratio"]
         table["latency_ratio_high"] = table["latency_ratio"] + rng.integers(0, 3, size) / 2
         budget = Budget(
-            bytes=rng.integers(1, 6) * 1000, loss=rng.integers(1, 3) / 100, latency_ratio=rng.integers(1, 4) / 2
+            bytes=rng.integers(1, 6) * 1000,
+            loss=rng.integers(1, 3) / 100,
+            latency_ratio=rng.integers(1, 4) / 2,
         )
         prefer = rng.choice(list(choice.PREFERENCES))
         found = choice.recommend(RANKING, table, budget, prefer)
@@ -103,12 +120,15 @@ def test_against_a_search_over_random_tables():
             r.file
             for r in good
             for o in good
-            if (o.bytes, -o.auc_delta_low, o.latency_ratio) != (r.bytes, -r.auc_delta_low, r.latency_ratio)
+            if (o.bytes, -o.auc_delta_low, o.latency_ratio)
+            != (r.bytes, -r.auc_delta_low, r.latency_ratio)
             and o.bytes <= r.bytes
             and o.auc_delta_low >= r.auc_delta_low
             and o.latency_ratio <= r.latency_ratio
         }
-        assert set(found.table.loc[found.table["pareto"], "file"]) == {r.file for r in good} - beaten
+        assert (
+            set(found.table.loc[found.table["pareto"], "file"]) == {r.file for r in good} - beaten
+        )
 
 
 RANDOM = settings(max_examples=100, deadline=None, derandomize=True, database=None)
@@ -118,7 +138,9 @@ NAN = float("nan")
 
 @st.composite
 def tables(draw):
-    """Comparison tables of up to eight files: every verdict, ties, figures that are nearly equal or undefined."""
+    """Comparison tables of up to eight files: every verdict, ties, figures that are nearly equal or
+    undefined.
+    """
 
     def figure(*values: float):
         return st.sampled_from([*values, *values, NAN])
@@ -140,7 +162,9 @@ def tables(draw):
         for name in draw(st.permutations(range(size)))
     ]
     keras = pd.DataFrame([FILES[0]], columns=NAMES).assign(file="model.keras")
-    return pd.concat([_without_intervals(keras), pd.DataFrame(rows)], ignore_index=True).assign(auc=0.9)
+    return pd.concat([_without_intervals(keras), pd.DataFrame(rows)], ignore_index=True).assign(
+        auc=0.9
+    )
 
 
 def _limit(*values: float):
@@ -148,13 +172,16 @@ def _limit(*values: float):
 
 
 BUDGETS = st.builds(
-    Budget, bytes=_limit(1000, 2000), loss=_limit(0.0, 0.005, 0.01), latency_ratio=_limit(0.5, 1.0, 1.05, 1.5)
+    Budget,
+    bytes=_limit(1000, 2000),
+    loss=_limit(0.0, 0.005, 0.01),
+    latency_ratio=_limit(0.5, 1.0, 1.05, 1.5),
 )
 PREFERENCES = st.sampled_from(list(choice.PREFERENCES))
 
 
 def _measures(row) -> tuple:
-    """What a file costs, lower is better; Kendall tau does not count where the scores are the same."""
+    """What a file costs, lower is better; Kendall tau does not count where scores are the same."""
     tau = 1.0 if row.verdict == "same" and np.isnan(row.kendall_tau) else row.kendall_tau
     return row.bytes, max(-row.auc_delta_low, 0), row.latency_ratio, (row.verdict != "same", -tau)
 
@@ -162,7 +189,10 @@ def _measures(row) -> tuple:
 def _whole(row) -> bool:
     """Whether a file may be shipped and every figure that counts is defined."""
     _, loss, ratio, (_, tau) = _measures(row)
-    return row.verdict in ("same", "ships with loss") and not np.isnan([loss, ratio, row.latency_ratio_high, tau]).any()
+    return (
+        row.verdict in ("same", "ships with loss")
+        and not np.isnan([loss, ratio, row.latency_ratio_high, tau]).any()
+    )
 
 
 def _within(row, budget: Budget) -> bool:
@@ -186,14 +216,19 @@ def test_what_is_recommended_is_whole_within_the_budget_and_never_dominated(tabl
     if found.met:
         own = _measures(within[found.file])
         for other in map(_measures, within.values()):
-            assert other == own or any(theirs > ours for theirs, ours in zip(other, own, strict=True))
+            assert other == own or any(
+                theirs > ours for theirs, ours in zip(other, own, strict=True)
+            )
 
 
 @pytest.mark.parametrize(
-    ("measure", "better"), [("latency_ratio", 0.99), ("kendall_tau", 0.9998), ("auc_delta_low", 0.0)]
+    ("measure", "better"),
+    [("latency_ratio", 0.99), ("kendall_tau", 0.9998), ("auc_delta_low", 0.0)],
 )
 @pytest.mark.parametrize("prefer", choice.PREFERENCES)
-def test_of_files_that_steps_do_not_tell_apart_the_better_is_chosen(comparison, measure, better, prefer):
+def test_of_files_that_steps_do_not_tell_apart_the_better_is_chosen(
+    comparison, measure, better, prefer
+):
     both = comparison[comparison["file"].isin(["litert/fp16", "mnn/fp32"])].copy()
     both = both.assign(bytes=3000, auc_delta_low=-0.001, latency_ratio=1.0, kendall_tau=0.9995)
     both["verdict"] = "ships with loss"
@@ -203,7 +238,9 @@ def test_of_files_that_steps_do_not_tell_apart_the_better_is_chosen(comparison, 
 
 @RANDOM
 @given(table=tables(), budget=BUDGETS, prefer=PREFERENCES, random=st.randoms(use_true_random=False))
-def test_the_order_of_rows_and_files_that_are_not_chosen_change_nothing(table, budget, prefer, random):
+def test_the_order_of_rows_and_files_that_are_not_chosen_change_nothing(
+    table, budget, prefer, random
+):
     found = choice.recommend(RANKING, table, budget, prefer)
     order = random.sample(range(len(table)), len(table))
     again = choice.recommend(RANKING, table.iloc[order], budget, prefer)
@@ -218,9 +255,17 @@ def test_the_order_of_rows_and_files_that_are_not_chosen_change_nothing(table, b
 def test_the_sentence_says_what_is_true(table, budget, prefer):
     found = choice.recommend(RANKING, table, budget, prefer)
     converted = table[(table["runtime"] != "keras") & (table["verdict"] != "not made")]
-    few, broken = ((converted["verdict"] == verdict).sum() for verdict in ("too few rows", "broken"))
-    untimed = converted[converted["verdict"].isin(VERDICTS[:2]) & converted["latency_ratio_high"].isna()]
-    for number, said in ((few, "too few test rows to tell"), (broken, "broken"), (len(untimed), "could not be timed")):
+    few, broken = (
+        (converted["verdict"] == verdict).sum() for verdict in ("too few rows", "broken")
+    )
+    untimed = converted[
+        converted["verdict"].isin(VERDICTS[:2]) & converted["latency_ratio_high"].isna()
+    ]
+    for number, said in (
+        (few, "too few test rows to tell"),
+        (broken, "broken"),
+        (len(untimed), "could not be timed"),
+    ):
         assert (said in found.sentence) == bool(number)
     if found.met:
         rows = [row for row in converted.itertuples() if _whole(row) and _within(row, budget)]
@@ -236,10 +281,13 @@ def test_a_budget_that_nothing_meets_names_the_closest_and_by_how_much(compariso
     found = choice.recommend(RANKING, comparison, Budget(bytes=1900, latency_ratio=1.2))
     assert not found.met and found.file == "litert/weight_int4"
     assert (
-        "Nothing meets the budget (at most 1,900 bytes, at most 1.2x the latency of LiteRT fp32; 1 is broken)"
-        in found.sentence
+        "Nothing meets the budget (at most 1,900 bytes, at most 1.2x the latency of LiteRT fp32; 1 "
+        "is broken)" in found.sentence
     )
-    assert "bytes 2,000 where 1,900 is allowed" in found.sentence and "latency ratio" not in found.sentence
+    assert (
+        "bytes 2,000 where 1,900 is allowed" in found.sentence
+        and "latency ratio" not in found.sentence
+    )
 
 
 def test_a_broken_file_is_never_shipped(comparison):
@@ -247,33 +295,66 @@ def test_a_broken_file_is_never_shipped(comparison):
     comparison["verdict"] = "broken"
     comparison["auc_delta_low"] = np.nan
     found = choice.recommend(RANKING, comparison, Budget())
-    assert found.file is None and found.sentence == "Ship nothing: all 6 converted files are broken."
+    assert (
+        found.file is None and found.sentence == "Ship nothing: all 6 converted files are broken."
+    )
     assert not found.table["pareto"].any()
 
 
 @pytest.mark.parametrize(
     ("few", "left", "sentence"),
     [
-        (3, 0, "Ship nothing: of the 6 converted files 3 are broken and 3 have too few test rows to tell."),
+        (
+            3,
+            0,
+            (
+                "Ship nothing: of the 6 converted files 3 are broken and 3 have too few test rows "
+                "to tell."
+            ),
+        ),
         (6, 0, "Ship nothing: all 6 converted files have too few test rows to tell."),
-        (5, 0, "Ship nothing: of the 6 converted files 1 is broken and 5 have too few test rows to tell."),
-        (2, 4, "Ship litert fp16: of the 4 files within the budget (no limits; 2 have too few test rows to tell) it "),
+        (
+            5,
+            0,
+            (
+                "Ship nothing: of the 6 converted files 1 is broken and 5 have too few test rows to"
+                " tell."
+            ),
+        ),
+        (
+            2,
+            4,
+            (
+                "Ship litert fp16: of the 4 files within the budget (no limits; 2 have too few test"
+                " rows to tell) it "
+            ),
+        ),
     ],
 )
 def test_files_judged_on_too_few_rows_are_not_shipped_and_counted(comparison, few, left, sentence):
     files = comparison["runtime"] != "keras"
-    comparison.loc[files, "verdict"] = ["too few rows"] * few + ["ships with loss" if left else "broken"] * (6 - few)
+    comparison.loc[files, "verdict"] = ["too few rows"] * few + [
+        "ships with loss" if left else "broken"
+    ] * (6 - few)
     assert choice.recommend(RANKING, comparison, Budget()).sentence.startswith(sentence)
 
 
 def test_a_file_that_could_not_be_timed_is_not_recommended(comparison):
-    comparison.loc[comparison["file"] == "litert/fp32", ["latency_ratio", "latency_ratio_high"]] = np.nan
+    comparison.loc[comparison["file"] == "litert/fp32", ["latency_ratio", "latency_ratio_high"]] = (
+        np.nan
+    )
     found = choice.recommend(RANKING, comparison, Budget())
-    assert found.file == "mnn/fp32" and "(no limits; 1 is broken; 1 could not be timed)" in found.sentence
+    assert (
+        found.file == "mnn/fp32"
+        and "(no limits; 1 is broken; 1 could not be timed)" in found.sentence
+    )
     assert "1 could not be timed" in choice.recommend(RANKING, comparison, Budget(bytes=1)).sentence
     one = choice.recommend(RANKING, comparison[comparison["file"] == "litert/fp32"], Budget())
     assert one.sentence == "Ship nothing: the only converted file could not be timed."
-    assert choice.recommend(RANKING, comparison[:1], Budget()).sentence == "Ship nothing: no file was converted."
+    assert (
+        choice.recommend(RANKING, comparison[:1], Budget()).sentence
+        == "Ship nothing: no file was converted."
+    )
 
 
 def test_an_undefined_loss_is_not_within_any_budget(comparison):
@@ -300,7 +381,10 @@ def test_less_than_the_noise_decides_nothing_and_is_not_called_more(comparison):
     comparison.loc[comparison["file"].isin(files), "latency_ratio"] = [0.99, 1.0]
     found = choice.recommend(RANKING, comparison, Budget(), "latency")
     assert found.file == "litert/fp32"
-    said = " it is one of the 4 fastest (5 % counts as none; the others are less like the trained model, or no smaller)"
+    said = (
+        " it is one of the 4 fastest (5 % counts as none; the others are less like the trained "
+        "model, or no smaller)"
+    )
     assert said in found.sentence
     comparison.loc[comparison["file"] == "mnn/fp32", "latency_ratio"] = 0.97
     found = choice.recommend(RANKING, comparison, Budget(), "latency")
@@ -318,7 +402,9 @@ def test_a_model_that_learned_nothing_is_not_shipped_in_silence(comparison):
 
 
 def test_bad_budgets_are_refused(comparison):
-    with pytest.raises(BadInput, match="prefer must be one of agreement, bytes, latency, not 'size'"):
+    with pytest.raises(
+        BadInput, match="prefer must be one of agreement, bytes, latency, not 'size'"
+    ):
         choice.recommend(RANKING, comparison, Budget(), "size")
     with pytest.raises(BadInput, match="the budget's AUC lost must not be negative: -1"):
         choice.recommend(RANKING, comparison, Budget(loss=-1))
@@ -330,7 +416,8 @@ def test_parameters_say_no_limit_with_zero():
     assert choice.from_parameters(limits) == Budget(bytes=4000)
     assert (
         Budget().text(RANKING, "x") == "no limits"
-        and Budget(bytes=4000, loss=0.01).text(RANKING, "x") == "at most 4,000 bytes, at most 0.01 AUC lost"
+        and Budget(bytes=4000, loss=0.01).text(RANKING, "x")
+        == "at most 4,000 bytes, at most 0.01 AUC lost"
     )
 
 

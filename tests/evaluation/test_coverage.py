@@ -1,4 +1,6 @@
-"""A quick form of `benchmarks/coverage.py`: bounds that a method which claims too much does not keep."""
+"""A quick form of `benchmarks/coverage.py`: bounds that a method which claims too much does not
+keep.
+"""
 
 import pytest
 from benchmarks import coverage
@@ -8,7 +10,9 @@ DRAWS = 400
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("design", ["10 x 20", "100 of 5 to 80", "250 x 20, 2 % positive", "100 x 20, ties"])
+@pytest.mark.parametrize(
+    "design", ["10 x 20", "100 of 5 to 80", "250 x 20, 2 % positive", "100 x 20, ties"]
+)
 def test_intervals_hold_the_truth_as_often_as_they_say(design):
     shares = coverage.intervals(DRAWS, {design: coverage.DESIGNS[design]}, errors=(0.15,))
     assert (shares >= 0.91).all(axis=None), shares.to_string()
@@ -26,7 +30,9 @@ def test_intervals_over_users_hold_what_intervals_over_requests_do_not():
 def test_good_files_are_never_broken_and_shifted_ones_always():
     shares = coverage.verdicts(60)
     good = shares.loc[["good, AUC -.0002", "four bits, AUC -.002", "moved by .04"]]
-    assert (good["broken"] == 0).all() and (good["too few rows"].xs(200, level="test rows")[:2] > 0.1).all()
+    assert (good["broken"] == 0).all() and (
+        good["too few rows"].xs(200, level="test rows")[:2] > 0.1
+    ).all()
     assert (shares.loc[["moved by .06", "moved by .08"], "broken"] == 1).all()
     bad = shares.loc[["two bits, AUC -.025"]]
     assert (bad["ships with loss"] == 0).all() and (bad["broken"] > 0.8).all()

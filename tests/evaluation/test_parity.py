@@ -22,7 +22,12 @@ def judge(trained):
 
 def test_the_reference_is_the_same_as_itself(trained, judge):
     result = judge(trained.reference.scores)
-    assert (result.verdict, result.max_abs_error, result.kendall_tau, result.top10_overlap) == ("same", 0, 1, 1)
+    assert (result.verdict, result.max_abs_error, result.kendall_tau, result.top10_overlap) == (
+        "same",
+        0,
+        1,
+        1,
+    )
     assert (result.auc_delta, result.auc_delta_low, result.auc_delta_high) == (0, 0, 0)
 
 
@@ -35,7 +40,11 @@ def test_the_reference_is_the_same_as_itself(trained, judge):
         (lambda s: np.full_like(s, 0.5), "broken", "constant"),
         (lambda s: 1 - s, "broken", "wrong order"),
         (lambda s: np.random.default_rng(0).permutation(s), "broken", "wrong order"),
-        (lambda s: np.where(np.arange(len(s))[:, None] == 17, np.nan, s), "broken", "non-finite: 1 of"),
+        (
+            lambda s: np.where(np.arange(len(s))[:, None] == 17, np.nan, s),
+            "broken",
+            "non-finite: 1 of",
+        ),
         (lambda s: s * np.float32(np.inf), "broken", "non-finite"),
     ],
 )
@@ -57,11 +66,17 @@ def test_a_loss_of_auc_that_keeps_the_order_is_below_threshold():
     labels = (rng.random(4000) < reference).astype(int)
     shifted = reference + np.repeat(rng.normal(0, 2, 200), 20)
     result = task.compare(shifted, reference, labels, requests)
-    assert result.kendall_tau == 1 and result.verdict == "broken" and "below threshold" in result.reason
+    assert (
+        result.kendall_tau == 1
+        and result.verdict == "broken"
+        and "below threshold" in result.reason
+    )
 
 
 class StaleBatch(Scoring):
-    """A runtime that answers with the rows of an earlier batch when the batch shrinks, as an unresized session does."""
+    """A runtime that answers with the rows of an earlier batch when the batch shrinks, as an
+    unresized session does.
+    """
 
     def __init__(self, model):
         self.model, self.kept = model, None
@@ -77,7 +92,9 @@ class StaleBatch(Scoring):
 def test_batches_must_agree(trained, ranking):
     model = runtimes.open_model(trained.files["fp32.tflite"], ranking.schema, trusted=True)
     parity.check_batches(model, trained.reference.inputs)
-    with pytest.raises(ParityError, match="batches disagree: in batches of 1 rows score differently"):
+    with pytest.raises(
+        ParityError, match="batches disagree: in batches of 1 rows score differently"
+    ):
         parity.check_batches(StaleBatch(model), trained.reference.inputs)
 
 
@@ -91,7 +108,9 @@ def test_examine_gives_a_verdict_where_scoring_fails(trained, ranking):
         def score(self, inputs):
             return np.zeros((1, 1), np.float32)
 
-    assert parity.examine(Static(), trained.reference).reason == "static batch: 1 scores for 4200 rows"
+    assert (
+        parity.examine(Static(), trained.reference).reason == "static batch: 1 scores for 4200 rows"
+    )
 
 
 def test_a_lost_sigmoid_ranks_the_same_and_is_broken(trained, judge):
@@ -103,13 +122,18 @@ def test_a_lost_sigmoid_ranks_the_same_and_is_broken(trained, judge):
 
 
 def test_a_second_sigmoid_near_its_fixed_point_is_broken():
-    """Scores around 0.66 keep their order and nearly their mean: AUC, Kendall tau and calibration see nothing."""
+    """Scores around 0.66 keep their order and nearly their mean: AUC, Kendall tau and calibration
+    see nothing.
+    """
     rng = np.random.default_rng(0)
     scores = 1 / (1 + np.exp(-(0.66 + 0.3 * rng.standard_normal(5000))))
     labels, requests = (rng.random(5000) < scores).astype(np.int8), np.arange(5000) // 20
     doubled = task.compare(1 / (1 + np.exp(-scores)), scores, labels, requests)
     assert doubled.kendall_tau == 1 and doubled.auc_delta == 0
-    assert doubled.calibration_error < metrics.calibration_error(scores, labels) + task.SHIP_CALIBRATION
+    assert (
+        doubled.calibration_error
+        < metrics.calibration_error(scores, labels) + task.SHIP_CALIBRATION
+    )
     assert doubled.verdict == "broken" and doubled.reason.startswith(
         "scores are squeezed together: its logits grow by 0.2"
     )
@@ -134,7 +158,9 @@ class Drawing(Scoring):
 
     def score(self, inputs):
         scores = self.model.score(inputs)
-        return np.clip(scores + self.rng.normal(0, self.noise, scores.shape).astype(np.float32), 0, 1)
+        return np.clip(
+            scores + self.rng.normal(0, self.noise, scores.shape).astype(np.float32), 0, 1
+        )
 
 
 @pytest.mark.parametrize("noise", [0.001, 0.5])
@@ -142,7 +168,9 @@ def test_scores_that_are_drawn_at_random_are_told_as_such(trained, ranking, nois
     """Whether the order survives it or not."""
     model = runtimes.open_model(trained.files["fp32.tflite"], ranking.schema, trusted=True)
     result = parity.examine(Drawing(model, noise), trained.reference)
-    assert result.verdict == "broken" and result.reason.startswith("not repeatable: the same rows score differently")
+    assert result.verdict == "broken" and result.reason.startswith(
+        "not repeatable: the same rows score differently"
+    )
     assert "dropout" in result.reason
 
 
@@ -152,9 +180,14 @@ def test_scores_that_hardly_differ_are_not_the_same_in_another_order(trained):
     close = 0.5 + 4e-6 * (reference.scores[:, 0] - 0.5)
     result = task.compare(1 - close, close, reference.truth.labels, reference.truth.groups)
     assert result.max_abs_error < SAME_ERROR and result.verdict == "broken"
-    assert task.compare(close, close, reference.truth.labels, reference.truth.groups).verdict == "same"
+    assert (
+        task.compare(close, close, reference.truth.labels, reference.truth.groups).verdict == "same"
+    )
     constant = np.full(4200, 0.5)
-    assert task.compare(constant, constant, reference.truth.labels, reference.truth.groups).verdict == "same"
+    assert (
+        task.compare(constant, constant, reference.truth.labels, reference.truth.groups).verdict
+        == "same"
+    )
 
 
 class Jitter(Scoring):
@@ -168,7 +201,9 @@ class Jitter(Scoring):
         return scores if len(scores) == 1 else scores + np.float32(self.step)
 
 
-def test_a_reduced_file_may_round_another_way_in_another_batch_and_keeps_its_figures(trained, ranking):
+def test_a_reduced_file_may_round_another_way_in_another_batch_and_keeps_its_figures(
+    trained, ranking
+):
     model = runtimes.open_model(trained.files["fp32.tflite"], ranking.schema, trusted=True)
     assert parity.examine(Jitter(model, 1 / 512), trained.reference).verdict == "ships with loss"
     far = parity.examine(Jitter(model, 1 / 64), trained.reference)
@@ -185,7 +220,9 @@ def test_every_figure_against_its_own_definition(trained, judge):
     result = judge(scores)
     labels = reference.truth.labels
     ours, before = (values[:, 0].astype(np.float64) for values in (scores, reference.scores))
-    groups = [np.flatnonzero(reference.truth.groups == r) for r in np.unique(reference.truth.groups)]
+    groups = [
+        np.flatnonzero(reference.truth.groups == r) for r in np.unique(reference.truth.groups)
+    ]
     assert result.max_abs_error == pytest.approx(np.abs(ours - before).max(), abs=1e-12)
     assert result.mean_abs_error == pytest.approx(np.abs(ours - before).mean(), abs=1e-12)
     assert result.auc_delta == pytest.approx(
@@ -195,7 +232,8 @@ def test_every_figure_against_its_own_definition(trained, judge):
     taus = [stats.kendalltau(ours[g], before[g]).statistic for g in groups]
     assert result.kendall_tau == pytest.approx(np.nanmean(taus), abs=1e-12)
     change = [
-        sk.ndcg_score([labels[g]], [ours[g]], k=10) - sk.ndcg_score([labels[g]], [before[g]], k=10) for g in groups
+        sk.ndcg_score([labels[g]], [ours[g]], k=10) - sk.ndcg_score([labels[g]], [before[g]], k=10)
+        for g in groups
     ]
     assert result.ndcg_delta == pytest.approx(np.mean(change), abs=1e-12)
     assert result.ndcg_delta_low <= result.ndcg_delta <= result.ndcg_delta_high
@@ -213,20 +251,52 @@ NAN = float("nan")
         ({}, "ships with loss", "scores move by up to 2e-02, Kendall tau 0.950"),
         ({"max_abs_error": 1e-6}, "same", "no score moves"),
         ({"distinct_scores": 1}, "broken", "constant"),
-        ({"kendall_tau": (0.87, 0.86, 0.89)}, "broken", "wrong order: Kendall tau 0.870 is below 0.9"),
+        (
+            {"kendall_tau": (0.87, 0.86, 0.89)},
+            "broken",
+            "wrong order: Kendall tau 0.870 is below 0.9",
+        ),
         ({"kendall_tau": (0.5, NAN, NAN)}, "broken", "wrong order"),
-        ({"kendall_tau": (0.91, 0.89, 0.93)}, "too few rows", "too few rows to tell: Kendall tau is 0.890 to 0.930"),
-        ({"kendall_tau": (NAN, NAN, NAN)}, "too few rows", "too few rows to tell: the Kendall tau has no interval"),
-        ({"auc_delta": (-0.02, -0.025, -0.015)}, "broken", "below threshold: it loses 0.0200 AUC, more than 0.01"),
-        ({"auc_delta": (-0.002, -0.012, 0.008)}, "too few rows", "too few rows to tell: change of AUC is -0.012 to"),
-        ({"ndcg_delta": (-0.02, -0.025, -0.015)}, "broken", "below threshold: it loses 0.0200 NDCG@10, more than"),
-        ({"ndcg_delta": (-0.012, -0.02, -0.004)}, "too few rows", "too few rows to tell: change of NDCG@10"),
+        (
+            {"kendall_tau": (0.91, 0.89, 0.93)},
+            "too few rows",
+            "too few rows to tell: Kendall tau is 0.890 to 0.930",
+        ),
+        (
+            {"kendall_tau": (NAN, NAN, NAN)},
+            "too few rows",
+            "too few rows to tell: the Kendall tau has no interval",
+        ),
+        (
+            {"auc_delta": (-0.02, -0.025, -0.015)},
+            "broken",
+            "below threshold: it loses 0.0200 AUC, more than 0.01",
+        ),
+        (
+            {"auc_delta": (-0.002, -0.012, 0.008)},
+            "too few rows",
+            "too few rows to tell: change of AUC is -0.012 to",
+        ),
+        (
+            {"ndcg_delta": (-0.02, -0.025, -0.015)},
+            "broken",
+            "below threshold: it loses 0.0200 NDCG@10, more than",
+        ),
+        (
+            {"ndcg_delta": (-0.012, -0.02, -0.004)},
+            "too few rows",
+            "too few rows to tell: change of NDCG@10",
+        ),
         (
             {"ndcg_delta": (NAN, NAN, NAN)},
             "too few rows",
             "too few rows to tell: the change of NDCG@10 has no",
         ),
-        ({"calibration_shift": 0.06}, "broken", "shifted: its probabilities move by 0.060 on average, more than 0.05"),
+        (
+            {"calibration_shift": 0.06},
+            "broken",
+            "shifted: its probabilities move by 0.060 on average, more than 0.05",
+        ),
         ({"calibration_shift": NAN}, "broken", "shifted"),
         ({"logit_slope": 0.2}, "broken", "scores are squeezed together: its logits grow by 0.20"),
         ({"logit_slope": 3.0}, "broken", "scores are pulled apart: its logits grow by 3.00"),
@@ -234,11 +304,22 @@ NAN = float("nan")
     ],
 )
 def test_each_threshold_on_its_own(changed, verdict, reason):
-    fine = {"max_abs_error": 0.02, "distinct_scores": 50, "calibration_shift": 0.04, "logit_slope": 1.1}
-    fine |= {"kendall_tau": (0.95, 0.94, 0.96), "auc_delta": (0, -0.001, 0.001), "ndcg_delta": (0, 0, 0)}
+    fine = {
+        "max_abs_error": 0.02,
+        "distinct_scores": 50,
+        "calibration_shift": 0.04,
+        "logit_slope": 1.1,
+    }
+    fine |= {
+        "kendall_tau": (0.95, 0.94, 0.96),
+        "auc_delta": (0, -0.001, 0.001),
+        "ndcg_delta": (0, 0, 0),
+    }
     values = {}
     for name, value in {**fine, **changed}.items():
-        values |= dict(zip((name, f"{name}_low", f"{name}_high"), np.atleast_1d(value), strict=False))
+        values |= dict(
+            zip((name, f"{name}_low", f"{name}_high"), np.atleast_1d(value), strict=False)
+        )
     found = task._verdict(values, SAME_ERROR, 100)
     assert found[0] == verdict and found[1].startswith(reason)
 
@@ -248,33 +329,50 @@ def _judged(rng, requests: int, noise: float, shift: float = 0.0):
     rows = np.repeat(np.arange(requests), 20)
     reference = 1 / (1 + np.exp(-rng.normal(0, 1.5, len(rows))))
     labels = (rng.random(len(rows)) < reference).astype(np.int8)
-    file = 1 / (1 + np.exp(-(np.log(reference / (1 - reference)) + rng.normal(0, noise, len(rows)))))
+    file = 1 / (
+        1 + np.exp(-(np.log(reference / (1 - reference)) + rng.normal(0, noise, len(rows))))
+    )
     return task.compare(np.clip(file + shift, 0, 1), reference, labels, rows)
 
 
 def test_few_rows_are_not_called_broken_and_not_shipped_by_luck():
-    """Files that lose next to nothing: with ten requests nobody can tell, with four hundred they ship."""
+    """Files that lose next to nothing: with ten requests nobody can tell, with four hundred they
+    ship.
+    """
     rng = np.random.default_rng(0)
     few = [_judged(rng, 10, noise=0.15) for _ in range(60)]
     assert {found.verdict for found in few} == {"too few rows", "ships with loss"}
     assert sum(found.verdict == "too few rows" for found in few) > 30
     for found in few:
-        assert found.verdict == "ships with loss" or "requests would tell, there are 10" in found.reason
+        assert (
+            found.verdict == "ships with loss"
+            or "requests would tell, there are 10" in found.reason
+        )
     assert {_judged(rng, 400, noise=0.15).verdict for _ in range(20)} == {"ships with loss"}
 
 
 def test_the_number_of_requests_that_would_tell_tells():
     rng = np.random.default_rng(1)
     few = [_judged(rng, 10, noise=0.15) for _ in range(60)]
-    said = [re.search(r"about ([\d,]+) requests", found.reason) for found in few if found.verdict == TOO_FEW]
+    said = [
+        re.search(r"about ([\d,]+) requests", found.reason)
+        for found in few
+        if found.verdict == TOO_FEW
+    ]
     enough = int(np.median([int(match[1].replace(",", "")) if match else np.inf for match in said]))
     assert 10 < enough < 1000
     verdicts = [_judged(rng, enough, noise=0.15).verdict for _ in range(40)]
-    assert verdicts.count("ships with loss") >= 30, "nine in ten, if the estimates of few requests were exact"
+    assert verdicts.count("ships with loss") >= 30, (
+        "nine in ten, if the estimates of few requests were exact"
+    )
 
 
-@pytest.mark.parametrize(("shift", "requests", "refused"), [(0.06, 250, True), (0.08, 10, True), (0.04, 250, False)])
-def test_a_shift_of_probabilities_is_refused_by_its_size_whatever_the_labels_do(shift, requests, refused):
+@pytest.mark.parametrize(
+    ("shift", "requests", "refused"), [(0.06, 250, True), (0.08, 10, True), (0.04, 250, False)]
+)
+def test_a_shift_of_probabilities_is_refused_by_its_size_whatever_the_labels_do(
+    shift, requests, refused
+):
     """Clipping at 1 takes a little of it away."""
     rng = np.random.default_rng(2)
     found = [_judged(rng, requests, noise=0.0, shift=1.02 * shift) for _ in range(50)]
@@ -290,13 +388,17 @@ def test_clusters_widen_intervals_and_survive_the_disk(tmp_path):
     labels = (rng.random(4000) < reference).astype(np.int8)
     scores = np.clip(reference + 0.1 * rng.normal(0, 1, 40)[user] * (reference - 0.5), 0, 1)
     inputs = {"x": np.zeros((4000, 1), np.float32)}
-    alone = parity.Reference(RANKING, inputs, {"p": reference[:, None]}, Truth(labels, np.arange(4000) // 20))
+    alone = parity.Reference(
+        RANKING, inputs, {"p": reference[:, None]}, Truth(labels, np.arange(4000) // 20)
+    )
     together = dataclasses.replace(alone, truth=dataclasses.replace(alone.truth, clusters=user))
     together.save(tmp_path / "reference.npz")
     loaded = parity.Reference.load(tmp_path / "reference.npz", RANKING, inputs)
     np.testing.assert_array_equal(loaded.truth.clusters, user)
     by_request, by_user = (found.judge({"p": scores}) for found in (alone, loaded))
-    assert by_user.auc_delta == by_request.auc_delta and by_user.kendall_tau == by_request.kendall_tau
+    assert (
+        by_user.auc_delta == by_request.auc_delta and by_user.kendall_tau == by_request.kendall_tau
+    )
     width = [found.auc_delta_high - found.auc_delta_low for found in (by_request, by_user)]
     assert width[1] > 1.3 * width[0]
 
@@ -304,13 +406,17 @@ def test_clusters_widen_intervals_and_survive_the_disk(tmp_path):
 def test_swapping_inputs_of_one_width_is_seen(trained, ranking, judge):
     model = runtimes.open_model(trained.files["fp32.tflite"], ranking.schema, trusted=True)
     swapped = parity.swapped(trained.reference.inputs)
-    np.testing.assert_array_equal(swapped["user_features"], trained.reference.inputs["item_features"])
+    np.testing.assert_array_equal(
+        swapped["user_features"], trained.reference.inputs["item_features"]
+    )
     assert judge(model.score(swapped)).verdict == "broken"
     assert parity.swapped({"a": np.zeros((2, 3)), "b": np.zeros((2, 4))}) is None
 
 
 def test_reference_survives_the_disk(trained, tmp_path):
-    loaded = parity.Reference.load(trained.files["reference.npz"], RANKING, trained.reference.inputs)
+    loaded = parity.Reference.load(
+        trained.files["reference.npz"], RANKING, trained.reference.inputs
+    )
     np.testing.assert_array_equal(loaded.scores, trained.reference.scores)
     assert list(loaded.inputs) == list(trained.reference.inputs)
     loaded.save(tmp_path / "again.npz")
@@ -319,9 +425,15 @@ def test_reference_survives_the_disk(trained, tmp_path):
 
 def test_table_hides_digits_that_mean_nothing(trained, judge):
     table = task.agreement_table(
-        {"a": judge(trained.reference.scores + np.float32(3e-7)), "b": judge(1 - trained.reference.scores)}
+        {
+            "a": judge(trained.reference.scores + np.float32(3e-7)),
+            "b": judge(1 - trained.reference.scores),
+        }
     )
-    assert table.loc["a", "largest difference"] == "under 1e-05" and table.loc["b", "verdict"] == "broken"
+    assert (
+        table.loc["a", "largest difference"] == "under 1e-05"
+        and table.loc["b", "verdict"] == "broken"
+    )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -329,4 +441,9 @@ def test_a_reference_that_is_not_finite_judges_nothing(trained, value):
     broken = trained.reference.scores.copy()
     broken[3] = value
     with pytest.raises(ParityError, match="the reference itself"):
-        task.compare(trained.reference.scores, broken, trained.reference.truth.labels, trained.reference.truth.groups)
+        task.compare(
+            trained.reference.scores,
+            broken,
+            trained.reference.truth.labels,
+            trained.reference.truth.groups,
+        )

@@ -1,4 +1,6 @@
-"""Replayed sessions: the gain of an order is what a plain loop counts, and a perfect order gains the most."""
+"""Replayed sessions: the gain of an order is what a plain loop counts, and a perfect order gains
+the most.
+"""
 
 import numpy as np
 import pytest
@@ -50,7 +52,9 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
         def probability(order, worth=worth):
             return 1 / (1 + np.exp(1 - np.take_along_axis(worth, order, axis=1)))
 
-        rates = replay.click_rates(orders, probability, rng.integers(1, 4, 200), baseline="one", seed=seed)
+        rates = replay.click_rates(
+            orders, probability, rng.integers(1, 4, 200), baseline="one", seed=seed
+        )
         held += rates.loc["other", "ctr_low"] <= 0 <= rates.loc["other", "ctr_high"]
     assert 88 <= held <= 100, "binomial, 95 of 100 expected: fewer than 88 come once in 500 times"
 
@@ -59,7 +63,9 @@ def test_the_best_order_cannot_be_beaten(lists):
     worth, probability, depth = lists
     rng = np.random.default_rng(1)
     orders = {"best": replay.order_by(worth)}
-    orders |= {f"random {i}": rng.permuted(np.tile(np.arange(6), (500, 1)), axis=1) for i in range(5)}
+    orders |= {
+        f"random {i}": rng.permuted(np.tile(np.arange(6), (500, 1)), axis=1) for i in range(5)
+    }
     rates = replay.click_rates(orders, probability, depth, baseline="best")
     assert (rates["ctr_high"].drop("best") < 0).all()
 

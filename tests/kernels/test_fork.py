@@ -1,4 +1,6 @@
-"""The ``workbench`` kernel: forked in milliseconds, the same as an ordinary one, and never left behind."""
+"""The ``workbench`` kernel: forked in milliseconds, the same as an ordinary one, and never left
+behind.
+"""
 
 import copy
 import json
@@ -86,20 +88,22 @@ def test_it_is_installed_with_the_environment():
 def test_tensorflow_is_there_and_the_kernel_is_a_process_of_its_own(runtime):
     with Kernel(FOO="bar") as kernel:
         said = kernel.run(
-            "import os, sys; print('tensorflow' in sys.modules, 'helpers' in sys.modules, os.getsid(0) == os.getpid(), "
-            "os.environ['FOO'], '/' in sys.path, os.getcwd())"
+            "import os, sys; print('tensorflow' in sys.modules, 'helpers' in sys.modules, "
+            "os.getsid(0) == os.getpid(), os.environ['FOO'], '/' in sys.path, os.getcwd())"
         )
         assert said == f"True False True bar False {os.getcwd()}"
         with Kernel() as other:
-            assert other.pid != kernel.pid and other.run("print(os.environ.get('FOO'))").startswith("NameError")
+            assert other.pid != kernel.pid and other.run("print(os.environ.get('FOO'))").startswith(
+                "NameError"
+            )
 
 
 def test_tables_and_figures_look_as_in_the_ordinary_kernel(runtime):
     code = (
-        "import matplotlib, pandas as pd\nfrom matplotlib import pyplot\n"
-        "names = [name for name in pd._config.config._registered_options if name.startswith('display')]\n"
-        "print({name: pd.get_option(name) for name in names})\n"
-        "print(matplotlib.get_backend(), sorted(map(str, matplotlib.rcParams.items())))"
+        "import matplotlib, pandas as pd\nfrom matplotlib import pyplot\nnames = [name for name in "
+        "pd._config.config._registered_options if name.startswith('display')]\nprint({name: "
+        "pd.get_option(name) for name in names})\nprint(matplotlib.get_backend(), sorted(map(str, "
+        "matplotlib.rcParams.items())))"
     )
     forked, ordinary = _in_both(code)
     assert forked == ordinary and "inline" in forked
@@ -119,7 +123,11 @@ def test_interrupt_restart_and_shutdown(runtime):
         before = kernel.pid
         kernel.manager.restart_kernel(now=True)
         kernel.client.wait_for_ready(timeout=30)
-        assert kernel.pid != before and _gone(before) and kernel.run("print('x' in globals())") == "False"
+        assert (
+            kernel.pid != before
+            and _gone(before)
+            and kernel.run("print('x' in globals())") == "False"
+        )
         kernel.manager.shutdown_kernel()
         assert not kernel.manager.is_alive()
 
@@ -133,15 +141,14 @@ def test_output_of_native_code_goes_where_the_askers_does(runtime, capfd):
 @pytest.mark.slow
 def test_weights_are_those_of_the_ordinary_kernel(runtime):
     code = (
-        "import hashlib\nfrom helpers import simulation, studies\nfrom helpers.frameworks import keras\nfrom helpers.tasks.ranking import RANKING\n"
-        "study = studies.get('ranking')\nsplits = []\n"
-        "for split in ('train', 'validation'):\n"
-        "    frame = simulation.sample(study, 'simple', rows=2000, seed=3, split=split)\n"
-        "    splits.append((study.schema.arrays(frame), frame[simulation.LABEL].to_numpy()))\n"
-        "build = study.models['hidden_layer'].build\n"
-        "options = {'epochs': 2, 'seed': 3, 'progress': False}\n"
-        "model, _ = keras.train(build, study.schema, RANKING, *splits, **options)\n"
-        "print(hashlib.sha256(b''.join(w.tobytes() for w in model.get_weights())).hexdigest())"
+        "import hashlib\nfrom helpers import simulation, studies\nfrom helpers.frameworks import "
+        "keras\nfrom helpers.tasks.ranking import RANKING\nstudy = studies.get('ranking')\nsplits "
+        "= []\nfor split in ('train', 'validation'):\n    frame = simulation.sample(study, "
+        "'simple', rows=2000, seed=3, split=split)\n    splits.append((study.schema.arrays(frame), "
+        "frame[simulation.LABEL].to_numpy()))\nbuild = study.models['hidden_layer'].build\noptions "
+        "= {'epochs': 2, 'seed': 3, 'progress': False}\nmodel, _ = keras.train(build, "
+        "study.schema, RANKING, *splits, **options)\nprint(hashlib.sha256(b''.join(w.tobytes() for "
+        "w in model.get_weights())).hexdigest())"
     )
     forked, ordinary = _in_both(code)
     assert len(forked) == 64 and forked == ordinary
@@ -154,13 +161,19 @@ def test_no_output_is_lost_by_a_client_that_does_not_wait_for_silence(runtime, n
         config = Config({"KernelManager": notebooks.KERNEL["KernelManager"]})
         client = NotebookClient(copy.deepcopy(notebook), kernel_name=name, config=config)
         (cell,) = client.execute().cells
-        assert [output.get("text") or output["data"]["text/plain"] for output in cell["outputs"]] == ["heard\n", "1"]
+        assert [
+            output.get("text") or output["data"]["text/plain"] for output in cell["outputs"]
+        ] == ["heard\n", "1"]
 
 
 def test_a_kernel_whose_port_was_taken_ends_at_once(runtime):
-    """Jupyter chooses free ports and the kernel takes them later: another process may have been faster."""
+    """Jupyter chooses free ports and the kernel takes them later: another process may have been
+    faster.
+    """
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        manager = KernelManager(kernel_name=kernels.NAME, iopub_port=taken.getsockname()[1], cache_ports=False)
+        manager = KernelManager(
+            kernel_name=kernels.NAME, iopub_port=taken.getsockname()[1], cache_ports=False
+        )
         manager.start_kernel()
         assert manager.provisioner.process.wait(timeout=10) == 1
         manager.shutdown_kernel(now=True)
@@ -183,10 +196,13 @@ def test_a_killed_kernel_is_reported_dead(runtime):
 
 def test_a_kernel_ends_with_whoever_asked_for_it(runtime):
     code = (
-        "import time\nfrom jupyter_client import KernelManager\nmanager = KernelManager(kernel_name='workbench')\n"
-        "manager.start_kernel()\nprint(manager.provisioner.process.pid, flush=True)\ntime.sleep(60)"
+        "import time\nfrom jupyter_client import KernelManager\nmanager = "
+        "KernelManager(kernel_name='workbench')\nmanager.start_kernel()\nprint(manager.provisioner.process.pid,"
+        " flush=True)\ntime.sleep(60)"
     )
-    asker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    asker = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     pid = int(asker.stdout.readline())
     asker.kill()
     asker.wait()
@@ -195,8 +211,15 @@ def test_a_kernel_ends_with_whoever_asked_for_it(runtime):
 
 @pytest.mark.parametrize("imports", ["bare", "notebooks"])
 def test_a_fork_ends_whose_asker_was_gone_before_it_was_made(runtime, imports):
-    """The request is sent and the connection closed at once, as by an asker that is killed just then."""
-    request = {"fingerprint": server.fingerprint(), "module": "helpers.child", "arguments": [], "cwd": "/"}
+    """The request is sent and the connection closed at once, as by an asker that is killed just
+    then.
+    """
+    request = {
+        "fingerprint": server.fingerprint(),
+        "module": "helpers.child",
+        "arguments": [],
+        "cwd": "/",
+    }
     content = json.dumps({**request, "env": dict(os.environ)}).encode() + b"\n"
     keeps_open, _ = os.pipe()
     for _ in range(20):
@@ -218,14 +241,21 @@ def test_kernels_end_with_a_killed_server_and_the_next_one_is_started(runtime):
         assert _gone(kernel.pid) and not kernel.manager.is_alive()
     with Kernel() as kernel:
         assert kernel.run("print(1)") == "1"
-        assert [p.pid for p in servers(server.address("notebooks"))] == [psutil.Process(kernel.pid).ppid()]
+        assert [p.pid for p in servers(server.address("notebooks"))] == [
+            psutil.Process(kernel.pid).ppid()
+        ]
 
 
 def test_many_who_ask_at_once_share_one_server(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("WORKBENCH_KERNEL_IDLE", "1")
-    code = "from helpers import forks; from helpers.forks import loop; print(loop._peer(forks.connect('bare'))[0])"
-    askers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(4)]
+    code = (
+        "from helpers import forks; from helpers.forks import loop; "
+        "print(loop._peer(forks.connect('bare'))[0])"
+    )
+    askers = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(4)
+    ]
     said = {int(asker.communicate()[0]) for asker in askers}
     assert said == {process.pid for process in servers(server.address("bare"))}
     started = servers(server.address("bare"))
@@ -240,13 +270,17 @@ def test_a_changed_environment_replaces_the_server(runtime, monkeypatch):
         mark = server.fingerprint()
         connection = forks.connect("notebooks")
         line = (
-            json.dumps({"fingerprint": "another", "module": "x", "arguments": [], "env": {}, "cwd": "/"}).encode()
+            json.dumps(
+                {"fingerprint": "another", "module": "x", "arguments": [], "env": {}, "cwd": "/"}
+            ).encode()
             + b"\n"
         )
         with open(os.devnull) as nothing:
             socket.send_fds(connection, [line], [nothing.fileno()])
         assert forks.read_reply(connection)["error"].startswith("stale")
-        assert server.fingerprint() == mark and kernel.run("print(1)") == "1", "running kernels stay"
+        assert server.fingerprint() == mark and kernel.run("print(1)") == "1", (
+            "running kernels stay"
+        )
         assert psutil.pid_exists(first)
 
 
@@ -263,7 +297,9 @@ def test_a_bad_request_is_answered_and_the_server_lives_on(runtime, request_line
 
 
 @pytest.mark.parametrize("fault", ["open folder", "another platform", "another command"])
-def test_where_it_cannot_fork_an_ordinary_kernel_is_started_and_says_why(tmp_path, monkeypatch, caplog, fault):
+def test_where_it_cannot_fork_an_ordinary_kernel_is_started_and_says_why(
+    tmp_path, monkeypatch, caplog, fault
+):
     if fault == "open folder":
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
         (tmp_path / f"workbench-kernels-{os.getuid()}").mkdir(mode=0o755)
@@ -276,7 +312,9 @@ def test_where_it_cannot_fork_an_ordinary_kernel_is_started_and_says_why(tmp_pat
         monkeypatch.setattr(provisioner, "_fork", lambda cmd, **how: 1 / 0)
         why = "division by zero"
     with caplog.at_level("WARNING"), Kernel() as kernel:
-        assert kernel.run("print(3)") == "3" and isinstance(kernel.manager.provisioner.process, subprocess.Popen)
+        assert kernel.run("print(3)") == "3" and isinstance(
+            kernel.manager.provisioner.process, subprocess.Popen
+        )
     assert why in caplog.text and "an ordinary kernel is started" in caplog.text
 
 

@@ -1,4 +1,4 @@
-"""Kernels that execute notebooks: ours whatever else is called so, and they leave nothing behind."""
+"""Kernels that execute notebooks: ours whatever else is called so; they leave nothing behind."""
 
 import json
 import os
@@ -26,7 +26,9 @@ INTERRUPTED = "workbench: interrupted; the same command continues where it stopp
 
 @pytest.fixture
 def decoy(tmp_path, monkeypatch) -> Path:
-    """Kernels of another environment, called as ours and first on Jupyter's path; they leave a mark."""
+    """Kernels of another environment, called as ours and first on Jupyter's path; they leave a
+    mark.
+    """
     mark = tmp_path / "the decoy was started"
     code = f"open({str(mark)!r}, 'w').close()"
     for name in (kernels.NAME, kernels.ORDINARY):
@@ -106,7 +108,9 @@ def test_a_kernel_that_does_not_start_is_named(tmp_path, monkeypatch, home):
         pipeline.run("ranking", "r", {"rows": 200}, chosen="01", echo=lambda line: None)
 
 
-def test_without_our_provisioner_an_ordinary_kernel_of_this_interpreter_is_started(monkeypatch, caplog):
+def test_without_our_provisioner_an_ordinary_kernel_of_this_interpreter_is_started(
+    monkeypatch, caplog
+):
     from jupyter_client.provisioning import KernelProvisionerFactory
 
     factory = KernelProvisionerFactory.instance()

@@ -81,7 +81,9 @@ print(first)
 """
 
 
-@pytest.mark.parametrize("change", ["a package is installed", "the environment is removed", "the socket is removed"])
+@pytest.mark.parametrize(
+    "change", ["a package is installed", "the environment is removed", "the socket is removed"]
+)
 def test_a_stale_server_waits_for_its_forks_however_often_it_looks(folder, environment, change):
     (packages,) = environment.glob("lib/python*/site-packages")
     command = [str(environment / "bin/python"), "-c", STALE, change, str(packages)]
@@ -170,8 +172,8 @@ with Child("look") as child:
     print(json.dumps([forked, look(child)]))
 """
 RESTRICTED = (
-    "umask 077; ulimit -Sn 256; ulimit -Sc 0; trap '' HUP USR2; echo 500 > /proc/self/oom_score_adj; "
-    "exec nice -n 15 taskset -c 0 chrt --batch 0 ionice -c 3 "
+    "umask 077; ulimit -Sn 256; ulimit -Sc 0; trap '' HUP USR2; echo 500 > "
+    "/proc/self/oom_score_adj; exec nice -n 15 taskset -c 0 chrt --batch 0 ionice -c 3 "
 )
 PLAIN = "umask 022; exec "
 UNPRIVILEGED = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
@@ -220,9 +222,9 @@ def test_a_harder_limit_has_a_server_that_cannot_pass_it(folder):
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with Child("work") as child:
         look = (
-            "from helpers.child import Child; import psutil\nwith Child('look') as child:\n"
-            "    limits = psutil.Process(child.pid).rlimit(psutil.RLIMIT_NOFILE)\n"
-            "    print(child.call('os:getppid'), *limits)"
+            "from helpers.child import Child; import psutil\nwith Child('look') as child:\n "
+            "   limits = psutil.Process(child.pid).rlimit(psutil.RLIMIT_NOFILE)\n "
+            "   print(child.call('os:getppid'), *limits)"
         )
         shell = ["bash", "-c", 'ulimit -n 300; exec "$0" -c "$1"', sys.executable, look]
         done = subprocess.run(shell, capture_output=True, text=True, check=True)

@@ -108,7 +108,9 @@ def test_paired_interval_by_the_published_formula():
     np.testing.assert_allclose(found, (a - b - half, a - b + half), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("rows", "gain", "loss"), [(200, 0.01, 0.02), (1000, 0.0, 0.01), (5000, 0.005, 0.01)])
+@pytest.mark.parametrize(
+    ("rows", "gain", "loss"), [(200, 0.01, 0.02), (1000, 0.0, 0.01), (5000, 0.005, 0.01)]
+)
 def test_paired_intervals_cover_the_truth(rows, gain, loss):
     rng, inside = np.random.default_rng(1), 0
     for _ in range(400):

@@ -18,7 +18,11 @@ from helpers.errors import StageFailed
 def test_every_code_cell_was_executed_in_order_without_an_error(notebook):
     counts = [cell["execution_count"] for cell in code_cells(notebook)]
     assert counts == list(range(1, len(counts) + 1))
-    assert not any(output["output_type"] == "error" for cell in code_cells(notebook) for output in cell["outputs"])
+    assert not any(
+        output["output_type"] == "error"
+        for cell in code_cells(notebook)
+        for output in cell["outputs"]
+    )
 
 
 def test_it_is_valid_and_normalised(notebook):
@@ -34,7 +38,9 @@ def test_it_reads_as_prose_with_short_cells(notebook):
     assert statistics.median(lengths) <= 6 and max(lengths) <= 20
     tags = [set(cell["metadata"].get("tags", ())) for cell in cells]
     for task in tasks.NAMES:
-        assert sum(not of & (set(tasks.NAMES) - {task}) for of in tags) <= 30, f"as it is shown in runs of {task}"
+        assert sum(not of & (set(tasks.NAMES) - {task}) for of in tags) <= 30, (
+            f"as it is shown in runs of {task}"
+        )
     assert cells[0]["cell_type"] == "markdown"
     first = "".join(cells[0]["source"])
     assert "**In:**" in first and "**Out:**" in first and "**Question:**" in first
@@ -52,7 +58,9 @@ def test_figures_are_small(notebook):
 def test_it_shows_pictures_and_no_place_of_a_machine(notebook):
     text = notebook.read_text()
     assert "image/png" in text
-    assert not re.search(r"/(home|root|tmp|work|Users|var)/", re.sub(r'"image/png": "[^"]*"', "", text))
+    assert not re.search(
+        r"/(home|root|tmp|work|Users|var)/", re.sub(r'"image/png": "[^"]*"', "", text)
+    )
 
 
 def test_parameters_are_typed_commented_and_known(notebook):
@@ -94,16 +102,23 @@ def test_what_was_timed_in_a_noisy_moment_is_not_stored(home):
 
 @pytest.mark.slow
 def test_only_training_and_tflite_conversion_import_tensorflow(notebook, finished_copy):
-    """Every code cell of a stage that should not need TensorFlow, run as a script where importing it is an error."""
+    """Every code cell of a stage that should not need TensorFlow, run as a script where importing
+    it is an error.
+    """
     if notebook.name[:2] in ("02", "03") or notebook not in notebooks.stages().values():
         return
     source = "\n".join("".join(cell["source"]) for cell in code_cells(notebook))
     blocked = (
-        "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\nfrom IPython.display import display\n"
-        "import pandas as pd\nfrom helpers import runs\nfrom helpers.evaluation import latency\n"
-        "made = runs.Run('ranking', 'default').folder\nblocks = pd.read_csv(made / 'latency.csv')\n"
-        "memory = dict.fromkeys(blocks['variant'], 1.0)\n"
-        "latency.measure = lambda *files, **how: (blocks, memory, {})  # timed in processes of its own, one of Keras\n"
+        "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\nfrom IPython.display "
+        "import display\nimport pandas as pd\nfrom helpers import runs\nfrom helpers.evaluation "
+        "import latency\nmade = runs.Run('ranking', 'default').folder\nblocks = pd.read_csv(made / "
+        "'latency.csv')\nmemory = dict.fromkeys(blocks['variant'], 1.0)\nlatency.measure = lambda "
+        "*files, **how: (blocks, memory, {})  # timed in processes of its own, one of Keras\n"
     )
-    done = subprocess.run([sys.executable, "-c", blocked + source], capture_output=True, text=True, cwd=notebook.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", blocked + source],
+        capture_output=True,
+        text=True,
+        cwd=notebook.parent,
+    )
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,6 @@
-"""A study of each kind through every stage: classes of pictures, several inputs, outputs and models,
-a table of one's own, a fixed batch. Each is one module in a copy of the project, and its bundle's
-C runner reproduces its golden cases."""
+"""A study of each kind through every stage: classes of pictures, several inputs, outputs and
+models, a table of one's own, a fixed batch. Each is one module in a copy of the project, and its
+bundle's C runner reproduces its golden cases."""
 
 import json
 
@@ -18,8 +18,14 @@ import numpy as np
 from helpers.schema import Schema, Tensor
 from helpers.studies import Model, Simulated, Study
 
-IMAGE = Tensor("image", dtype="uint8", shape=(12, 12, 3), low=0, high=255, meaning="a picture, row by row, RGB")
-SCHEMA = Schema("pictures_model", (IMAGE,), (Tensor("corner", shape=(4,), meaning="probability of each corner"),))
+IMAGE = Tensor(
+    "image", dtype="uint8", shape=(12, 12, 3), low=0, high=255, meaning="a picture, row by row, RGB"
+)
+SCHEMA = Schema(
+    "pictures_model",
+    (IMAGE,),
+    (Tensor("corner", shape=(4,), meaning="probability of each corner"),),
+)
 
 
 def draw(rng, n_rows):
@@ -40,9 +46,13 @@ def build(hidden_units=16):
     import keras
 
     image = keras.Input(IMAGE.shape, name="image", dtype="uint8")
-    x = keras.layers.Conv2D(4, 3, strides=3, activation="relu")(keras.layers.Rescaling(1 / 128, -1)(image))
+    x = keras.layers.Conv2D(4, 3, strides=3, activation="relu")(
+        keras.layers.Rescaling(1 / 128, -1)(image)
+    )
     x = keras.layers.Dense(hidden_units, activation="relu")(keras.layers.Flatten()(x))
-    return keras.Model(image, keras.layers.Dense(4, activation="softmax", name="corner")(x), name="pictures_model")
+    return keras.Model(
+        image, keras.layers.Dense(4, activation="softmax", name="corner")(x), name="pictures_model"
+    )
 
 
 STUDY = Study(
@@ -64,10 +74,17 @@ from helpers.schema import Dimension, Schema, Tensor
 from helpers.studies import Model, Simulated, Study
 
 VALUES = Tensor("values", "user", tuple(Dimension(f"v{i}", "a value", -9, 9) for i in range(5)))
-IDS = Tensor("ids", "item", (Dimension("id", "an id", 0, 99), Dimension("parent", "its parent", 0, 9)), "int32")
+IDS = Tensor(
+    "ids",
+    "item",
+    (Dimension("id", "an id", 0, 99), Dimension("parent", "its parent", 0, 9)),
+    "int32",
+)
 HOUR = Tensor("hour", "context", (Dimension("hour", "hour of the day", 0, 23),), "int64")
 SCORE = Tensor("score", "score", (Dimension("score", "probability of a click"),))
-VECTOR = Tensor("vector", "score", shape=(8,), low=-99, high=99, meaning="what a nearest neighbour search takes")
+VECTOR = Tensor(
+    "vector", "score", shape=(8,), low=-99, high=99, meaning="what a nearest neighbour search takes"
+)
 SCHEMA = Schema("mixed_model", (VALUES, IDS, HOUR), (SCORE, VECTOR))
 
 
@@ -75,7 +92,9 @@ def draw(rng, n_rows):
     parent = rng.integers(0, 10, n_rows)
     return {
         "values": rng.standard_normal((n_rows, 5), dtype=np.float32),
-        "ids": np.stack([10 * parent + rng.integers(0, 10, n_rows), parent], axis=1).astype(np.int32),
+        "ids": np.stack([10 * parent + rng.integers(0, 10, n_rows), parent], axis=1).astype(
+            np.int32
+        ),
         "hour": rng.integers(0, 24, (n_rows, 1)),
     }
 
@@ -88,7 +107,9 @@ def utility(inputs):
 def _build(names, hidden_units):
     import keras
 
-    inputs = [keras.Input(t.shape, name=t.name, dtype=t.dtype) for t in SCHEMA.inputs if t.name in names]
+    inputs = [
+        keras.Input(t.shape, name=t.name, dtype=t.dtype) for t in SCHEMA.inputs if t.name in names
+    ]
     scale = {"values": 1.0, "ids": 50.0, "hour": 12.0}
     parts = [keras.ops.cast(x, "float32") / scale[x.name] for x in inputs]
     x = keras.layers.Dense(hidden_units, activation="relu")(keras.layers.Concatenate()(parts))
@@ -133,7 +154,11 @@ def build(hidden_units=16):
 
     inputs = [keras.Input(t.shape, name=t.name) for t in SCHEMA.inputs]
     hidden = keras.layers.Dense(hidden_units, activation="relu")(keras.layers.Concatenate()(inputs))
-    return keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid", name="click")(hidden), name="table_model")
+    return keras.Model(
+        inputs,
+        keras.layers.Dense(1, activation="sigmoid", name="click")(hidden),
+        name="table_model",
+    )
 
 
 STUDY = Study(
@@ -190,27 +215,39 @@ def _clicks(folder, sessions: int = 900) -> None:
     price, kind = rng.random(len(session)).round(4), rng.integers(0, 10, len(session))
     utility = 8 * (user[:, 1] - 0.5) * (price - 0.5) + (kind == 3)
     clicked = (utility + 0.5 * rng.logistic(size=len(session)) > 0.3).astype(int)
-    columns = {"session": session, "age": user[:, 0], "income": user[:, 1], "price": price, "kind": kind}
+    columns = {
+        "session": session,
+        "age": user[:, 0],
+        "income": user[:, 1],
+        "price": price,
+        "kind": kind,
+    }
     table = pd.DataFrame({**columns, "clicked": clicked}).sample(frac=1, random_state=1)
     folder.mkdir(parents=True)
     table.to_csv(folder / "clicks.csv", index=False)
 
 
 def _whole(folder, schema_outputs: int = 1) -> pd.DataFrame:
-    """The comparison of a run, whose float32 files are the model, and whose bundle the C runner reproduces."""
+    """The comparison of a run, whose float32 files are the model, and whose bundle the C runner
+    reproduces.
+    """
     table = pd.read_csv(folder / "comparison.csv")
     plain = table[table["precision"] == "fp32"].set_index("runtime")
     assert (plain["verdict"] == "same").all() and {"keras", "litert"} <= set(plain.index), plain
     manifest = json.loads((folder / "bundle/model.json").read_text())
     assert len(manifest["schema"]["outputs"]) == schema_outputs
-    for name in [name for name in ("model.tflite", "model.mnn") if (folder / "bundle" / name).is_file()]:
+    for name in [
+        name for name in ("model.tflite", "model.mnn") if (folder / "bundle" / name).is_file()
+    ]:
         try:
             (folder / "built").mkdir(exist_ok=True)
             command = native.build(folder / "bundle/c", folder / "built", name)
         except native.NotHere as reason:
             pytest.skip(str(reason))
         outcome = native.run(command, folder / "bundle" / name, folder / "bundle/golden.bin")
-        assert outcome.status == 0 and any(line.startswith("ok ") for line in outcome.lines), outcome.lines
+        assert outcome.status == 0 and any(line.startswith("ok ") for line in outcome.lines), (
+            outcome.lines
+        )
     return table
 
 
@@ -219,7 +256,9 @@ def test_classes_of_pictures(workbench_with, home):
     workbench_with("pictures", PICTURES)
     folder = home / "artifacts/pictures/r"
     table = _whole(folder)
-    assert {"top1_agreement", "top3_accuracy", "accuracy_delta_low"} <= set(table) and "auc" not in table
+    assert {"top1_agreement", "top3_accuracy", "accuracy_delta_low"} <= set(
+        table
+    ) and "auc" not in table
     assert table["accuracy"].max() > 0.5
     executed = (folder / "notebooks/01_synthetic_data.ipynb").read_text()
     assert (
@@ -237,7 +276,10 @@ def test_two_models_three_dtypes_two_outputs(workbench_with, home):
     workbench_with("mixed", MIXED, "-p", "model=some", run="some")
     some = _whole(home / "artifacts/mixed/some", schema_outputs=2)
     config = json.loads((home / "artifacts/mixed/some/model/config.json").read_text())
-    assert config["model"] == "some" and [t["name"] for t in config["schema"]["inputs"]] == ["values", "ids"]
+    assert config["model"] == "some" and [t["name"] for t in config["schema"]["inputs"]] == [
+        "values",
+        "ids",
+    ]
     assert both["auc"].max() > some["auc"].max() > 0.6
 
 

@@ -21,7 +21,9 @@ def folder(tmp_path, monkeypatch):
 
 def test_two_notebooks_of_one_number_are_refused_by_name(folder):
     shutil.copy(folder / "03_tflite_conversion.ipynb", folder / "03_zzz.ipynb")
-    with pytest.raises(BadInput, match=r"^03_tflite_conversion.ipynb and 03_zzz.ipynb in .* have one number"):
+    with pytest.raises(
+        BadInput, match=r"^03_tflite_conversion.ipynb and 03_zzz.ipynb in .* have one number"
+    ):
         pipeline.run("ranking")
 
 
@@ -60,7 +62,10 @@ def test_declared_parameters_are_those_that_papermill_finds():
         declared = parameters.declared(notebook)
         assert list(declared) == list(found)
         for name, entry in found.items():
-            assert declared[name].kind.__name__ == entry["inferred_type_name"] and declared[name].help == entry["help"]
+            assert (
+                declared[name].kind.__name__ == entry["inferred_type_name"]
+                and declared[name].help == entry["help"]
+            )
             assert repr(declared[name].default) == repr(ast.literal_eval(entry["default"]))
 
 
@@ -68,6 +73,10 @@ def test_a_default_that_is_no_value_is_named(folder):
     notebook = folder / "03_tflite_conversion.ipynb"
     text = notebook.read_text(encoding="utf-8")
     assert 'run: str = \\"default\\"' in text
-    notebook.write_text(text.replace('run: str = \\"default\\"', "run: str = max(1, 2)"), encoding="utf-8")
-    with pytest.raises(BadInput, match="03_tflite_conversion.ipynb is not a notebook with parameters"):
+    notebook.write_text(
+        text.replace('run: str = \\"default\\"', "run: str = max(1, 2)"), encoding="utf-8"
+    )
+    with pytest.raises(
+        BadInput, match="03_tflite_conversion.ipynb is not a notebook with parameters"
+    ):
         pipeline.run("ranking", given={"rows": 200})

@@ -1,4 +1,6 @@
-"""Adding a study is adding one module: a copy of the project with a study that shares nothing with the first."""
+"""Adding a study is adding one module: a copy of the project with a study that shares nothing with
+the first.
+"""
 
 import json
 
@@ -16,11 +18,15 @@ from helpers.studies import Model, Simulated, Study
 
 QUERY = Tensor("query_vec", "user", tuple(Dimension(f"q{i}", "") for i in range(3)))
 DOCUMENT = Tensor("doc_vec", "item", tuple(Dimension(f"d{i}", "") for i in range(5)))
-SCHEMA = Schema("clicks_model", (QUERY, DOCUMENT), (Tensor("click", "score", (Dimension("score", ""),)),))
+SCHEMA = Schema(
+    "clicks_model", (QUERY, DOCUMENT), (Tensor("click", "score", (Dimension("score", ""),)),)
+)
 
 
 def draw(rng, n_rows):
-    return {t.name: rng.standard_normal((n_rows, *t.shape), dtype=np.float32) for t in SCHEMA.inputs}
+    return {
+        t.name: rng.standard_normal((n_rows, *t.shape), dtype=np.float32) for t in SCHEMA.inputs
+    }
 
 
 def utility(inputs):
@@ -32,7 +38,11 @@ def build_model(hidden_units=8):
 
     inputs = [keras.Input(t.shape, name=t.name) for t in SCHEMA.inputs]
     hidden = keras.layers.Dense(hidden_units, activation="relu")(keras.layers.Concatenate()(inputs))
-    return keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid", name="click")(hidden), name="clicks_model")
+    return keras.Model(
+        inputs,
+        keras.layers.Dense(1, activation="sigmoid", name="click")(hidden),
+        name="clicks_model",
+    )
 
 
 PLAIN = Simulated("plain", "a dot product", draw, utility, 0.0, 0.5, 10)
@@ -48,7 +58,9 @@ from helpers.studies import Model, Simulated, Study
 
 TOPIC = Tensor("topic", "user", (Dimension("id", "topic", 0, 9),), "int32")
 DOCUMENT = Tensor("doc_vec", "item", tuple(Dimension(f"d{i}", "") for i in range(5)))
-SCHEMA = Schema("topics_model", (TOPIC, DOCUMENT), (Tensor("click", "score", (Dimension("score", ""),)),))
+SCHEMA = Schema(
+    "topics_model", (TOPIC, DOCUMENT), (Tensor("click", "score", (Dimension("score", ""),)),)
+)
 
 
 def draw(rng, n_rows):
@@ -57,7 +69,9 @@ def draw(rng, n_rows):
 
 
 def utility(inputs):
-    return np.take_along_axis(inputs["doc_vec"], inputs["topic"] % 5, axis=1)[:, 0].astype(np.float64)
+    return np.take_along_axis(inputs["doc_vec"], inputs["topic"] % 5, axis=1)[:, 0].astype(
+        np.float64
+    )
 
 
 def build_model(hidden_units=8):
@@ -65,7 +79,9 @@ def build_model(hidden_units=8):
 
     topic, document = (keras.Input(t.shape, name=t.name, dtype=t.dtype) for t in SCHEMA.inputs)
     looked_up = keras.layers.Flatten()(keras.layers.Embedding(10, 5)(topic))
-    hidden = keras.layers.Dense(hidden_units, activation="relu")(keras.layers.Concatenate()([looked_up, document]))
+    hidden = keras.layers.Dense(hidden_units, activation="relu")(
+        keras.layers.Concatenate()([looked_up, document])
+    )
     score = keras.layers.Dense(1, activation="sigmoid", name="click")(hidden)
     return keras.Model([topic, document], score, name="topics_model")
 
@@ -86,7 +102,10 @@ def test_what_one_tool_refuses_is_a_row_and_the_run_goes_on(workbench_with, home
         "MNN does not have the operator SELECT_V2 (a Keras Embedding becomes"
     )
     assert "helpers.layers.Lookup" in refused.loc["fp32", "reason"]
-    assert table.loc[("litert", "fp32"), "verdict"] == "same" and table.loc[("litert", "fp32"), "latency_ratio"] == 1
+    assert (
+        table.loc[("litert", "fp32"), "verdict"] == "same"
+        and table.loc[("litert", "fp32"), "latency_ratio"] == 1
+    )
     assert json.loads((folder / "recommendation.json").read_text())["file"].startswith("tflite/")
     bundled = {path.name for path in (folder / "bundle").iterdir()}
     assert "model.tflite" in bundled and "model.mnn" not in bundled and "bundle.zip" in bundled

@@ -21,7 +21,8 @@ def test_a_kernel_that_ends_before_it_is_ready_is_started_again(home, monkeypatc
     if faults < pipeline.START_ATTEMPTS:
         pipeline.run("ranking", "r", {"rows": 200}, chosen="01", echo=lambda line: None)
         assert (
-            len(started) == 3 and runs.Run("ranking", "r").record()["stages"]["01_synthetic_data"]["status"] == "done"
+            len(started) == 3
+            and runs.Run("ranking", "r").record()["stages"]["01_synthetic_data"]["status"] == "done"
         )
     else:
         with pytest.raises(KernelDied, match="its kernel died"):

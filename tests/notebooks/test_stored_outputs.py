@@ -1,4 +1,6 @@
-"""nbval: executing the notebooks gives the outputs that are stored in them, and planted changes are noticed."""
+"""nbval: executing the notebooks gives the outputs that are stored in them, and planted changes are
+noticed.
+"""
 
 import json
 import re
@@ -11,7 +13,9 @@ from helpers.convert import mnn, recipes
 
 THREADS = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 OTHER_PROCESSOR = {
-    "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR AVX2 FMA3",
+    "NPY_DISABLE_CPU_FEATURES": (
+        "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR AVX2 FMA3"
+    ),
     "OPENBLAS_CORETYPE": "Nehalem",
     "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX2,-FMA",
     "TF_ENABLE_ONEDNN_OPTS": "1",
@@ -63,7 +67,9 @@ def test_a_changed_label_rule_is_noticed(tmp_path):
 
 
 def test_a_lower_training_rate_is_noticed(tmp_path, finished_copy, home):
-    copy = _planted("02", tmp_path, ("learning_rate: float = 0.001", "learning_rate: float = 0.0009"))
+    copy = _planted(
+        "02", tmp_path, ("learning_rate: float = 0.001", "learning_rate: float = 0.0009")
+    )
     _forget(finished_copy, "02_keras_training")
     output = _first_failure(notebooks.check([copy], ("-x",), home=home))
     assert "curves.tail" in output and "mismatch" in output
@@ -71,13 +77,17 @@ def test_a_lower_training_rate_is_noticed(tmp_path, finished_copy, home):
 
 def test_two_swapped_inputs_are_noticed_where_the_file_is_made(tmp_path, finished_copy, home):
     patch = (
-        "from helpers.convert import recipes, tflite, variants\n_named = tflite.named\n"
-        "tflite.named = lambda content, schema: _named(content, schema).replace(b'user_features', b'USER_FEATURES')"
-        ".replace(b'item_features', b'user_features').replace(b'USER_FEATURES', b'item_features')"
+        "from helpers.convert import recipes, tflite, variants\n_named = tflite.named\ntflite.named"
+        " = lambda content, schema: _named(content, schema).replace(b'user_features', "
+        "b'USER_FEATURES').replace(b'item_features', b'user_features').replace(b'USER_FEATURES', "
+        "b'item_features')"
     )
-    copy = _planted("03", tmp_path, ("from helpers.convert import recipes, tflite, variants", patch))
-    assert "ParityError: tflite/fp32.tflite does not score as its reference: wrong order" in _first_failure(
-        notebooks.check([copy], ("-x",), home=home)
+    copy = _planted(
+        "03", tmp_path, ("from helpers.convert import recipes, tflite, variants", patch)
+    )
+    assert (
+        "ParityError: tflite/fp32.tflite does not score as its reference: wrong order"
+        in _first_failure(notebooks.check([copy], ("-x",), home=home))
     )
 
 
@@ -86,7 +96,9 @@ def test_two_swapped_inputs_are_noticed_where_the_file_is_made(tmp_path, finishe
 def test_two_swapped_inputs_are_noticed_downstream(finished_copy, home, stage):
     file = "tflite/fp32.tflite"
     content = (finished_copy.folder / file).read_bytes()
-    swapped = content.replace(b"user_features", b"USER_FEATURES").replace(b"item_features", b"user_features")
+    swapped = content.replace(b"user_features", b"USER_FEATURES").replace(
+        b"item_features", b"user_features"
+    )
     replace_recorded(finished_copy, file, swapped.replace(b"USER_FEATURES", b"item_features"))
     _forget(finished_copy, "05_accuracy_latency")
     output = _first_failure(notebooks.check([notebooks.stages()[stage]], ("-x",), home=home))
@@ -97,12 +109,18 @@ def test_two_swapped_inputs_are_noticed_downstream(finished_copy, home, stage):
 def test_a_quantised_file_in_place_of_fp32_is_noticed(finished_copy, home, tmp_path, ranking):
     quantised = tmp_path / "quantised.mnn"
     options = recipes.get("mnn", "weight_int8").options
-    mnn.convert(finished_copy.folder / "tflite/fp32.tflite", ranking.schema, quantised, options=options)
-    runtimes.open_model(quantised, ranking.schema)  # a good file of another precision: only its scores tell
+    mnn.convert(
+        finished_copy.folder / "tflite/fp32.tflite", ranking.schema, quantised, options=options
+    )
+    runtimes.open_model(
+        quantised, ranking.schema
+    )  # a good file of another precision: only its scores tell
     replace_recorded(finished_copy, "mnn/fp32.mnn", quantised.read_bytes())
     _forget(finished_copy, "05_accuracy_latency")
     output = _first_failure(notebooks.check([notebooks.stages()["05"]], ("-x",), home=home))
-    assert re.search(r"[-+] +<td>5e-03</td>", output), "the largest difference of mnn fp32, stored as under 1e-05"
+    assert re.search(r"[-+] +<td>5e-03</td>", output), (
+        "the largest difference of mnn fp32, stored as under 1e-05"
+    )
 
 
 @pytest.mark.slow
@@ -113,7 +131,9 @@ def test_executing_the_other_notebooks_gives_their_stored_outputs():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("environment", [THREADS, OTHER_PROCESSOR], ids=["one thread", "without newer vector units"])
+@pytest.mark.parametrize(
+    "environment", [THREADS, OTHER_PROCESSOR], ids=["one thread", "without newer vector units"]
+)
 def test_stored_outputs_hold_elsewhere(monkeypatch, environment):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""`feed`: the simulated world, its raw form, the model's two halves, and integers on both runtimes."""
+"""`feed`: the simulated world, its raw form, the model's halves, integers on both runtimes."""
 
 import json
 
@@ -48,7 +48,9 @@ def files(study, tmp_path_factory):
     keras.utils.set_random_seed(1)
     folder, model = tmp_path_factory.mktemp("feed"), build_model()
     for layer in (model.get_layer(READER), model.get_layer("click")):
-        layer.set_weights([w + 0.3 * np.random.default_rng(0).normal(size=w.shape) for w in layer.get_weights()])
+        layer.set_weights(
+            [w + 0.3 * np.random.default_rng(0).normal(size=w.shape) for w in layer.get_weights()]
+        )
     framework.export(model, study.schema, folder / "feed.tflite")
     mnn.convert(folder / "feed.tflite", study.schema, folder / "feed.mnn")
     return model, folder
@@ -67,13 +69,19 @@ def test_the_true_preference_is_the_best_ranking_there_is(drawn, study):
     assert 0.08 < clicked.mean() < 0.15
     best = metrics.auc(probability, clicked)
     assert best == pytest.approx(metrics.bayes_auc(probability), abs=0.01)
-    for worse in (world.preference(drawn), drawn["_candidate_popularity"], -drawn["_candidate_position"]):
+    for worse in (
+        world.preference(drawn),
+        drawn["_candidate_popularity"],
+        -drawn["_candidate_position"],
+    ):
         assert metrics.auc(worse, clicked) < best
 
 
 def test_upper_places_are_clicked_more(drawn, study):
     source = study.source("default")
-    probability = source.probability(source.utility(drawn), source.threshold).reshape(-1, fields.CANDIDATES)
+    probability = source.probability(source.utility(drawn), source.threshold).reshape(
+        -1, fields.CANDIDATES
+    )
     assert probability[:, 0].mean() > 1.5 * probability[:, -1].mean()
     same = np.tile(np.arange(fields.CANDIDATES), (len(probability), 1))
     np.testing.assert_allclose(world.clicks(drawn)(same), probability, rtol=1e-12)
@@ -101,7 +109,10 @@ def test_the_raw_form_and_the_columns_give_the_same_ids(data, study):
 
 def test_each_step_of_an_encoding_can_be_looked_at(data):
     session = data.sessions("test", 3)[2]
-    steps, ids = features.explain(data.encoding, session, candidates=2), features.assemble(data.encoding, session)
+    steps, ids = (
+        features.explain(data.encoding, session, candidates=2),
+        features.assemble(data.encoding, session),
+    )
     assert list(steps.index) == data.encoding.names
     for name in data.encoding.names:
         assert [steps.loc[name, "id 1"], steps.loc[name, "id 2"]] == ids[name][:2, 0].tolist()
@@ -113,7 +124,9 @@ def test_every_id_is_within_the_schema(data, study):
     for split in datasets.SPLITS:
         study.schema.check(data.arrays(split)[0])
     assert all(data.encoding.sizes[t.name] <= t.dimensions[0].high + 1 for t in study.schema.inputs)
-    assert len(study.schema.inputs) >= 20 and all(t.dtype == "int64" and t.size == 1 for t in study.schema.inputs)
+    assert len(study.schema.inputs) >= 20 and all(
+        t.dtype == "int64" and t.size == 1 for t in study.schema.inputs
+    )
 
 
 @pytest.mark.parametrize("suffix", ["tflite", "mnn"])
@@ -136,21 +149,28 @@ def test_an_id_that_no_table_has_is_refused(files, study, suffix, value):
     opened = runtimes.open_model(files[1] / f"feed.{suffix}", study.schema, trusted=True)
     inputs = {t.name: np.zeros((2, 1), np.int64) for t in study.schema.inputs}
     inputs["f220031"][1] = value
-    with pytest.raises(BadInput, match=rf"f220031 has 1 values out of range, first {value} at row 1: .* from 0 to"):
+    with pytest.raises(
+        BadInput, match=rf"f220031 has 1 values out of range, first {value} at row 1: .* from 0 to"
+    ):
         opened.score(inputs)
 
 
 def test_mnn_never_narrows_in_silence(files):
     wide = Schema(
         "wide",
-        tuple(Tensor(t.name, t.role, (Dimension(t.name, "", -(2**62), 2**62),), "int64") for t in fields.SCHEMA.inputs),
+        tuple(
+            Tensor(t.name, t.role, (Dimension(t.name, "", -(2**62), 2**62),), "int64")
+            for t in fields.SCHEMA.inputs
+        ),
         (fields.SCORE,),
     )
     opened = runtimes.open_model(files[1] / "feed.mnn", wide, trusted=True)
     inputs = {t.name: np.zeros((2, 1), np.int64) for t in wide.inputs}
     opened.score(inputs)
     inputs["d11"][0] = 2**32  # its low half is 0
-    with pytest.raises(BadInput, match="d11 holds 4294967296, MNN takes integers from -2147483648 to 2147483647"):
+    with pytest.raises(
+        BadInput, match="d11 holds 4294967296, MNN takes integers from -2147483648 to 2147483647"
+    ):
         opened.score(inputs)
 
 
@@ -167,7 +187,10 @@ def test_the_halves_score_as_the_whole(files, study, tmp_path):
     assert np.abs(scores - whole).max() < 1e-5
     assert (tmp_path / "phone.tflite").stat().st_size < (folder / "feed.tflite").stat().st_size
     vector[:, 0] += 0.5
-    assert np.abs(runtimes.open_model(tmp_path / "phone.tflite", of_phone).score(part) - whole).max() > 1e-4
+    assert (
+        np.abs(runtimes.open_model(tmp_path / "phone.tflite", of_phone).score(part) - whole).max()
+        > 1e-4
+    )
 
 
 def test_two_fields_of_one_size_are_swapped_and_noticed(files, study):
@@ -179,7 +202,10 @@ def test_two_fields_of_one_size_are_swapped_and_noticed(files, study):
     scores = opened.score(rows)
     requests = np.arange(2000) // 20
     reference = parity.Reference(
-        RANKING, rows, {"click": scores}, Truth((scores[:, 0] > np.median(scores)).astype(np.int8), requests)
+        RANKING,
+        rows,
+        {"click": scores},
+        Truth((scores[:, 0] > np.median(scores)).astype(np.int8), requests),
     )
     with pytest.raises(ParityError, match="feed.tflite does not score as its reference"):
         parity.require_same(_Swapping(opened), reference, "feed.tflite")
@@ -209,7 +235,9 @@ def bundle(files, study, tmp_path_factory):
     drawn = world.draw(np.random.default_rng(9), 20_000)
     encoding = features.fit(drawn, study.features)
     raws = features.to_sessions(
-        {name: values[:60] for name, values in drawn.items() if not name.startswith("_")}, 20, study.id_field
+        {name: values[:60] for name, values in drawn.items() if not name.startswith("_")},
+        20,
+        study.id_field,
     )
     models = {"model.tflite": folder / "feed.tflite", "model.mnn": folder / "feed.mnn"}
     typical = features.encode(encoding, drawn)
@@ -218,7 +246,12 @@ def bundle(files, study, tmp_path_factory):
     content = make.contents(models, cases)
     content |= make.raw_contents(encoding, raws, models, study.schema, cases.tolerance)
     files = {name: {"tolerance": value} for name, value in cases.tolerance.items()}
-    manifest = {"format": archive.FORMAT, "version": "v1", "files": files, "schema": study.schema.to_json()}
+    manifest = {
+        "format": archive.FORMAT,
+        "version": "v1",
+        "files": files,
+        "schema": study.schema.to_json(),
+    }
     content[archive.MANIFEST] = json.dumps({**manifest, "sha256": {}}).encode()
     for name in list(content):
         if name != archive.MANIFEST:
@@ -227,7 +260,9 @@ def bundle(files, study, tmp_path_factory):
 
 
 def test_a_raw_bundle_is_installed_after_its_sessions_came_out_right(bundle, tmp_path):
-    checked = client.install(str(make.publish(bundle, tmp_path / "server", "v1")), tmp_path / "phone")
+    checked = client.install(
+        str(make.publish(bundle, tmp_path / "server", "v1")), tmp_path / "phone"
+    )
     assert set(checked.cases) == {"model.tflite", "model.mnn"} and checked.cases["model.mnn"] > 20
 
 
@@ -236,7 +271,9 @@ def test_another_boundary_is_noticed_before_the_switch(bundle, tmp_path):
     buckets = next(one for one in told["encoders"] if one["name"] == "f220041")
     buckets["boundaries"][3] += 1
     wrong = make.with_file(bundle, "features.json", json.dumps(told).encode())
-    with pytest.raises(DamagedFile, match="does not make of raw sessions what it should.*input f220041, row"):
+    with pytest.raises(
+        DamagedFile, match="does not make of raw sessions what it should.*input f220041, row"
+    ):
         client.install(str(make.publish(wrong, tmp_path / "server", "v2")), tmp_path / "phone")
     assert client.current(tmp_path / "phone") is None
 
@@ -253,7 +290,9 @@ def test_an_encoding_without_sessions_is_refused(bundle, tmp_path):
 def test_the_c_program_re_ranks_the_raw_lists(bundle, study, tmp_path):
     for name, data in bundle.items():
         (tmp_path / name).write_bytes(data)
-    for name, text in sources.render(study.schema, ["model.tflite"], {"tflite": "2.9.0"}, encoding=True).items():
+    for name, text in sources.render(
+        study.schema, ["model.tflite"], {"tflite": "2.9.0"}, encoding=True
+    ).items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     try:

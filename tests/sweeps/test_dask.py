@@ -1,4 +1,6 @@
-"""A sweep on a Dask cluster: a scheduler and two workers as processes of their own, one of them killed."""
+"""A sweep on a Dask cluster: a scheduler and two workers as processes of their own, one of them
+killed.
+"""
 
 import os
 import signal
@@ -27,15 +29,35 @@ def cluster(tmp_path):
 
     def run(module: str, *options: str) -> subprocess.Popen:
         command = [sys.executable, "-m", f"distributed.cli.{module}", *options]
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         processes.append(process)
         return process
 
-    run("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(place))
+    run(
+        "dask_scheduler",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--no-dashboard",
+        "--scheduler-file",
+        str(place),
+    )
     deadline = time.monotonic() + 30
     while not place.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    options = ("--scheduler-file", str(place), "--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1")
+    options = (
+        "--scheduler-file",
+        str(place),
+        "--nthreads",
+        "1",
+        "--no-nanny",
+        "--no-dashboard",
+        "--host",
+        "127.0.0.1",
+    )
     workers = [run("dask_worker", *options) for _ in range(2)]
     import distributed
 
@@ -65,8 +87,8 @@ def test_a_killed_worker_loses_and_doubles_nothing(cluster, file, home, tmp_path
     assert {key: now[key] for key in done} == done, "what was done is not executed again"
     check_whole(home, file)
     executed, recognised = said.count("  done in "), said.count("finished before, nothing to do")
-    # A result that only the killed worker held is asked for again, and its stage recognised, whether its line was
-    # already printed or not.
+    # A result that only the killed worker held is asked for again, and its stage recognised,
+    # whether its line was already printed or not.
     assert executed <= 3 + 6 <= executed + recognised, "every stage, and none twice"
 
     alone = tmp_path / "alone"
@@ -83,13 +105,18 @@ def test_no_scheduler_is_an_error_in_words(file, home, monkeypatch):
     monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "2s")
     file.write_text(SWEEP)
     done = workbench("sweep", str(file), "--scheduler", "tcp://127.0.0.1:9", home=home)
-    assert done.returncode == 2 and "workbench: no Dask scheduler answers at 'tcp://127.0.0.1:9'" in done.stderr
+    assert (
+        done.returncode == 2
+        and "workbench: no Dask scheduler answers at 'tcp://127.0.0.1:9'" in done.stderr
+    )
     assert "Traceback" not in done.stderr and not home.exists()
 
 
 @pytest.mark.slow
 def test_a_cluster_that_does_not_see_the_files_is_refused(cluster, file, home):
-    """Two namespaces for two machines: the sweep's home is on a file system that the workers do not have."""
+    """Two namespaces for two machines: the sweep's home is on a file system that the workers do not
+    have.
+    """
     address, _ = cluster
     file.write_text(SWEEP)
     sweep = f"{sys.executable} -m helpers.cli sweep {file} --scheduler {address}"
@@ -102,4 +129,8 @@ def test_a_cluster_that_does_not_see_the_files_is_refused(cluster, file, home):
     )
     if "unshare" in done.stderr:
         pytest.skip("a mount namespace of its own needs root")
-    assert done.returncode == 2 and "does not see" in done.stderr and "shared file system" in done.stderr, done.stderr
+    assert (
+        done.returncode == 2
+        and "does not see" in done.stderr
+        and "shared file system" in done.stderr
+    ), done.stderr

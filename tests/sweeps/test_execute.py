@@ -17,38 +17,64 @@ def test_a_sweep_makes_what_single_runs_make_and_shares_what_is_the_same(file, h
     assert "2 runs of ranking, stages 01, 02: 3 stages to execute, 1 shared" in done.stdout
     assert "3/3  " in done.stdout and "hidden_units" in done.stdout and "02 auc" in done.stdout
     check_whole(home, file)
-    first, second = records(home).values() if "4" in next(iter(records(home))) else reversed(records(home).values())
+    first, second = (
+        records(home).values()
+        if "4" in next(iter(records(home)))
+        else reversed(records(home).values())
+    )
     assert (
-        second["stages"]["01_synthetic_data"]["from_run"] == first["run"] == "epochs=2,hidden_units=4,rows=1000,seed=1"
+        second["stages"]["01_synthetic_data"]["from_run"]
+        == first["run"]
+        == "epochs=2,hidden_units=4,rows=1000,seed=1"
     )
     assert second["stages"]["01_synthetic_data"]["parameters"]["run"] == second["run"]
 
-    given = [word for name, value in second["requested"].items() for word in ("-p", f"{name}={value}")]
+    given = [
+        word for name, value in second["requested"].items() for word in ("-p", f"{name}={value}")
+    ]
     alone = workbench("run", "ranking", *given, "--stages", "01-02", home=tmp_path / "alone")
     assert alone.returncode == 0, alone.stderr
-    for output in ("data.json", "model/model.keras", "model/reference.npz", "figures/calibration.png"):
-        ours, theirs = (place / "artifacts/ranking" / second["run"] / output for place in (home, tmp_path / "alone"))
+    for output in (
+        "data.json",
+        "model/model.keras",
+        "model/reference.npz",
+        "figures/calibration.png",
+    ):
+        ours, theirs = (
+            place / "artifacts/ranking" / second["run"] / output
+            for place in (home, tmp_path / "alone")
+        )
         assert ours.read_bytes() == theirs.read_bytes(), output
 
     again = workbench("sweep", str(file), home=home)
-    assert again.returncode == 0 and "done in" not in again.stdout and again.stdout.count("nothing to do") == 4
+    assert (
+        again.returncode == 0
+        and "done in" not in again.stdout
+        and again.stdout.count("nothing to do") == 4
+    )
     page = (home / "artifacts/ranking/index.html").read_text()
     assert (
-        f'href="{second["run"].replace("=", "%3D").replace(",", "%2C")}/report.html"' in page and "hidden_units" in page
+        f'href="{second["run"].replace("=", "%3D").replace(",", "%2C")}/report.html"' in page
+        and "hidden_units" in page
     )
 
 
 def test_a_dry_run_shows_the_runs_and_makes_nothing(file, home):
     file.write_text(TWO_WIDTHS)
     done = workbench("sweep", str(file), "--dry-run", home=home)
-    assert done.returncode == 0 and "epochs=2,hidden_units=8,rows=1000,seed=1: rows=1000, epochs=2" in done.stdout
+    assert (
+        done.returncode == 0
+        and "epochs=2,hidden_units=8,rows=1000,seed=1: rows=1000, epochs=2" in done.stdout
+    )
     assert not home.exists()
 
 
 def test_a_bad_file_is_one_line_and_status_2(file, home):
     file.write_text("study: ranking\ngrid: {epochs: [0]}")
     done = workbench("sweep", str(file), home=home)
-    assert done.returncode == 2 and done.stderr.startswith("workbench: sweep.yaml: epochs must be between 1")
+    assert done.returncode == 2 and done.stderr.startswith(
+        "workbench: sweep.yaml: epochs must be between 1"
+    )
     assert not home.exists()
 
 
@@ -61,12 +87,15 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_others(file, home):
     done = workbench("sweep", str(file), "--workers", "2", home=home)
     assert done.returncode == 1
     assert (
-        "failed  rows=200,seed=2: stage 01_synthetic_data failed: WorkbenchError: cannot make the folder" in done.stderr
+        "failed  rows=200,seed=2: stage 01_synthetic_data failed: WorkbenchError: cannot make the "
+        "folder" in done.stderr
     )
     assert f"see {spoiled}/notebooks/01_synthetic_data.failed.ipynb" in done.stderr
     assert "workbench: 1 of 3 runs failed; the same command tries them again" in done.stderr
     assert {
-        name for name, record in records(home).items() if record["stages"]["01_synthetic_data"]["status"] == "done"
+        name
+        for name, record in records(home).items()
+        if record["stages"]["01_synthetic_data"]["status"] == "done"
     } == {
         "rows=200,seed=1",
         "rows=200,seed=3",
@@ -80,7 +109,10 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_others(file, home):
 def test_a_stage_is_not_taken_from_files_that_were_changed(finished_copy, home):
     other = finished_copy
     taker = runs.Run("ranking", "taker")
-    assert taker.reuse("01", other, {}) and taker.record()["stages"]["01_synthetic_data"]["from_run"] == "default"
+    assert (
+        taker.reuse("01", other, {})
+        and taker.record()["stages"]["01_synthetic_data"]["from_run"] == "default"
+    )
     assert not taker.reuse("03", other, {}), "its inputs are not there"
     damaged = other.folder / "model/model.keras"
     damaged.write_bytes(damaged.read_bytes()[:-1])

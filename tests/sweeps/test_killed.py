@@ -1,4 +1,6 @@
-"""SIGKILL at random moments, full disks, two sweeps at once: the same command finishes, nothing is lost or doubled."""
+"""SIGKILL at random moments, full disks, two sweeps at once: the same command finishes, nothing is
+lost or doubled.
+"""
 
 import random
 import signal
@@ -123,7 +125,10 @@ def test_ctrl_c_leaves_everything_resumable_and_no_process_behind(file, home):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=30)
-    assert process.returncode == 130 and "interrupted; the same command continues where it stopped" in said, said
+    assert (
+        process.returncode == 130
+        and "interrupted; the same command continues where it stopped" in said
+    ), said
     assert "Traceback" not in said and forks_ended()
     done = workbench("sweep", str(file), home=home)
     assert done.returncode == 0, done.stderr
@@ -137,7 +142,10 @@ def test_fail_fast_stops_the_others(file, home):
     (spoiled / "figures").write_text("")
     done = workbench("sweep", str(file), "--workers", "1", "--fail-fast", home=home)
     assert done.returncode == 1 and list(records(home)) == ["rows=200,seed=1"]
-    assert done.stderr.count("not executed: the sweep was stopped at the first failure (--fail-fast)") == 2
+    assert (
+        done.stderr.count("not executed: the sweep was stopped at the first failure (--fail-fast)")
+        == 2
+    )
     assert forks_ended()
 
 

@@ -17,7 +17,10 @@ stages: 01-05
 base: {epochs: 5}
 grid: {seed: {range: [0, 3]}, hidden_units: [8, 16]}
 list: [{learning_rate: 0.01}, {learning_rate: 3e-3}]
-random: {runs: 20, seed: 1, space: {learning_rate: {log_uniform: [0.0003, 0.03]}, epochs: {uniform: [5, 20]}}}
+random:
+  runs: 20
+  seed: 1
+  space: {learning_rate: {log_uniform: [0.0003, 0.03]}, epochs: {uniform: [5, 20]}}
 """
 
 
@@ -35,13 +38,20 @@ def test_the_documented_file(read):
     made = read(DOCUMENTED)
     assert made.study == "ranking" and made.stages == ("01", "02", "03", "04", "05")
     given = list(made.runs.values())
-    grid = [{"epochs": 5, "seed": s, "hidden_units": h} for s, h in itertools.product(range(3), (8, 16))]
+    grid = [
+        {"epochs": 5, "seed": s, "hidden_units": h} for s, h in itertools.product(range(3), (8, 16))
+    ]
     assert given[:6] == grid
-    assert given[6:8] == [{"epochs": 5, "learning_rate": 0.01}, {"epochs": 5, "learning_rate": 0.003}]
+    assert given[6:8] == [
+        {"epochs": 5, "learning_rate": 0.01},
+        {"epochs": 5, "learning_rate": 0.003},
+    ]
     drawn = given[8:]
     assert len(drawn) == 20 and all(0.0003 <= run["learning_rate"] <= 0.03 for run in drawn)
     assert all(type(run["epochs"]) is int and 5 <= run["epochs"] <= 20 for run in drawn)
-    assert list(made.runs)[0] == "epochs=5,hidden_units=8,seed=0", "named as `workbench run` names them"
+    assert list(made.runs)[0] == "epochs=5,hidden_units=8,seed=0", (
+        "named as `workbench run` names them"
+    )
 
 
 def test_stored_sweep_files_can_be_read(home):
@@ -50,21 +60,32 @@ def test_stored_sweep_files_can_be_read(home):
 
 
 def test_draws_are_seeded_and_do_not_depend_on_how_many_there_are(read):
-    text = "study: ranking\nrandom: {{runs: {}, seed: {}, space: {{learning_rate: {{log_uniform: [0.0001, 1]}}}}}}"
+    text = (
+        "study: ranking\nrandom: {{runs: {}, seed: {}, space: {{learning_rate: {{log_uniform: "
+        "[0.0001, 1]}}}}}}"
+    )
     first, more, other = (list(read(text.format(*how)).runs) for how in ((5, 1), (50, 1), (5, 2)))
     assert more[:5] == first and not set(first) & set(other)
     rates = np.log10([float(name.split("=")[1]) for name in more])
-    assert -4 <= rates.min() < -3 and -1 < rates.max() <= 0, "spread over the decades, not near the upper end"
+    assert -4 <= rates.min() < -3 and -1 < rates.max() <= 0, (
+        "spread over the decades, not near the upper end"
+    )
 
 
 def test_a_list_of_grids_is_each_of_them(read):
     made = read("study: ranking\ngrid:\n - {seed: [1, 2]}\n - {seed: [1], epochs: [7, 8]}\n")
-    assert list(made.runs.values()) == [{"seed": 1}, {"seed": 2}, {"seed": 1, "epochs": 7}, {"seed": 1, "epochs": 8}]
+    assert list(made.runs.values()) == [
+        {"seed": 1},
+        {"seed": 2},
+        {"seed": 1, "epochs": 7},
+        {"seed": 1, "epochs": 8},
+    ]
 
 
 def test_the_same_run_twice_is_one(read):
     made = read(
-        "study: ranking\nbase: {epochs: 3}\ngrid: {seed: [1, 1]}\nlist: [{seed: 1, epochs: 3}, {seed: 1, epochs: 4}]"
+        "study: ranking\nbase: {epochs: 3}\ngrid: {seed: [1, 1]}\nlist: [{seed: 1, epochs: 3}, "
+        "{seed: 1, epochs: 4}]"
     )
     assert list(made.runs) == ["epochs=3,seed=1", "epochs=4,seed=1"] and made.duplicates == 2
 
@@ -75,7 +96,8 @@ def _brute_force(made: plan.Plan) -> set:
     for given in made.runs.values():
         for i in range(len(made.stages)):
             prefix = [
-                (n, tuple(sorted(pipeline.effective("ranking", paths[n], given).items()))) for n in made.stages[: i + 1]
+                (n, tuple(sorted(pipeline.effective("ranking", paths[n], given).items())))
+                for n in made.stages[: i + 1]
             ]
             wanted.add(tuple(prefix))
     return wanted
@@ -87,11 +109,16 @@ def _brute_force(made: plan.Plan) -> set:
         "grid: {seed: [1, 2], hidden_units: [4, 8], budget_bytes: [0, 5000]}",
         "grid: {prefer: [bytes, latency], rows: [100, 200]}",
         "list: [{}, {seed: 42}, {epochs: 6}]",
-        "random: {runs: 30, space: {epochs: {choice: [5, 6]}, seed: {choice: [1, 2, 3]}, threads: {choice: [1, 2]}}}",
+        (
+            "random: {runs: 30, space: {epochs: {choice: [5, 6]}, seed: {choice: [1, 2, 3]}, "
+            "threads: {choice: [1, 2]}}}"
+        ),
     ],
 )
 def test_every_stage_is_executed_once_for_all_runs_that_share_it(read, sections):
-    """Replays the tasks: each must find what it builds on, and together they must do every stage exactly once."""
+    """Replays the tasks: each must find what it builds on, and together they must do every stage
+    exactly once.
+    """
     made = read(f"study: ranking\n{sections}")
     executed: dict[tuple, str] = {}
     has: dict[str, set] = {name: set() for name in made.runs}
@@ -102,7 +129,14 @@ def test_every_stage_is_executed_once_for_all_runs_that_share_it(read, sections)
         for number in task.stages.split(","):
             before = [n for n in made.stages if n <= number]
             prefix = tuple(
-                (n, tuple(sorted(pipeline.effective("ranking", notebooks.stages()[n], task.given).items())))
+                (
+                    n,
+                    tuple(
+                        sorted(
+                            pipeline.effective("ranking", notebooks.stages()[n], task.given).items()
+                        )
+                    ),
+                )
                 for n in before
             )
             assert has[task.run] >= set(before[:-1]), "a stage follows the one before it"
@@ -118,7 +152,8 @@ def test_every_stage_is_executed_once_for_all_runs_that_share_it(read, sections)
 
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{new}: &{new} [{', '.join(f'*{old}' for _ in range(9))}]\n" for old, new in itertools.pairwise("abcdefghi")
+    f"{new}: &{new} [{', '.join(f'*{old}' for _ in range(9))}]\n"
+    for old, new in itertools.pairwise("abcdefghi")
 )
 
 
@@ -135,7 +170,10 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("list: [{}]", "study must name one of feed, ranking"),
         ("study: 3\nlist: [{}]", "study must name one of"),
         ("study: ranking", "nothing to sweep over: give grid, list or random"),
-        ("study: ranking\ngird: {seed: [1]}", r"there is no 'gird' in a sweep file \(did you mean grid\?\)"),
+        (
+            "study: ranking\ngird: {seed: [1]}",
+            r"there is no 'gird' in a sweep file \(did you mean grid\?\)",
+        ),
         ("study: ranking\ngrid: {}", "grid is empty"),
         ("study: ranking\ngrid: {seed: []}", "seed has no values"),
         ("study: ranking\ngrid: {seed: {range: [5, 5]}}", "seed has no values"),
@@ -159,30 +197,63 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ),
         ("study: ranking\nstages: 3\nlist: [{}]", r"stages must be text like 01-03 \(in quotes"),
         ("study: ranking\nstages: '09'\nlist: [{}]", "stages '09' are not like"),
-        ("study: ranking\nstages: 05\nlist: [{}]", "line 2: 05 is read as octal by some: .* or in quotes"),
-        ("study: ranking\ngrid:\n  seed: [1, 010]", "line 3: 010 is read as octal by some: write it without the zero"),
+        (
+            "study: ranking\nstages: 05\nlist: [{}]",
+            "line 2: 05 is read as octal by some: .* or in quotes",
+        ),
+        (
+            "study: ranking\ngrid:\n  seed: [1, 010]",
+            "line 3: 010 is read as octal by some: write it without the zero",
+        ),
         ("study: ranking\ngrid: {seed: [-010]}", "line 2: -010 is read as octal"),
         ("study: ranking\ngrid: {epochs: [1:30]}", "epochs must be a whole number, not '1:30'"),
         ("study: ranking\ngrid: {seed: [0x10]}", "seed must be a whole number, not '0x10'"),
         ("study: ranking\ngrid: {thorough: [yes]}", "thorough must be True or False, not 'yes'"),
-        ("study: ranking\ngrid: {epochs: [2024-01-01]}", "epochs must be a whole number, not '2024-01-01'"),
+        (
+            "study: ranking\ngrid: {epochs: [2024-01-01]}",
+            "epochs must be a whole number, not '2024-01-01'",
+        ),
         ("study: ranking\ngrid: {epochs: [!!int '1:30']}", "not a sweep file: ValueError"),
-        ("study: ranking\ngrid: {seed: [" + "9" * 5000 + "]}", "not a sweep file: ValueError: Exceeds the limit"),
-        ("study: ranking\ngrid: {seed: {range: [0, 1000000000000000000000]}}", "goes beyond 4,611,686,018,427,387,904"),
+        (
+            "study: ranking\ngrid: {seed: [" + "9" * 5000 + "]}",
+            "not a sweep file: ValueError: Exceeds the limit",
+        ),
+        (
+            "study: ranking\ngrid: {seed: {range: [0, 1000000000000000000000]}}",
+            "goes beyond 4,611,686,018,427,387,904",
+        ),
         ("study: ranking\ngrid: {seed: {range: [-1000000000000000000000, 0]}}", "goes beyond"),
         ("study: ranking\ngrid: {seed: {range: [0, 5, 1000000000000000000000]}}", "goes beyond"),
         ("study: ranking\ngrid: {seed: {range: [0, 1e21]}}", "range must be"),
         ("study: ranking\nlist: {seed: 1}", "list must be a list of runs"),
         ("study: ranking\nlist: []", "list must be a list of runs"),
         ("study: ranking\nlist: [5]", "an entry of list must be names with values"),
-        ("study: ranking\nrandom: {runs: 0, space: {seed: {choice: [1]}}}", "runs must be between 1 and 10,000"),
+        (
+            "study: ranking\nrandom: {runs: 0, space: {seed: {choice: [1]}}}",
+            "runs must be between 1 and 10,000",
+        ),
         ("study: ranking\nrandom: {runs: 2}", "space must be names"),
         ("study: ranking\nrandom: {runs: 2, space: {}}", "space is empty"),
-        ("study: ranking\nrandom: {runs: 2, space: {seed: [1, 2]}}", "seed must be one of {uniform"),
-        ("study: ranking\nrandom: {runs: 2, space: {seed: {uniform: [5, 1]}}}", r"needs two numbers \[low, high\]"),
-        ("study: ranking\nrandom: {runs: 2, space: {seed: {uniform: [1, .inf]}}}", r"needs two numbers \[low, high\]"),
-        ("study: ranking\nrandom: {runs: 2, space: {learning_rate: {log_uniform: [0, 1]}}}", "two positive numbers"),
-        ("study: ranking\nrandom: {run: 2, space: {seed: {choice: [1]}}}", "random has runs, seed and space, not run"),
+        (
+            "study: ranking\nrandom: {runs: 2, space: {seed: [1, 2]}}",
+            "seed must be one of {uniform",
+        ),
+        (
+            "study: ranking\nrandom: {runs: 2, space: {seed: {uniform: [5, 1]}}}",
+            r"needs two numbers \[low, high\]",
+        ),
+        (
+            "study: ranking\nrandom: {runs: 2, space: {seed: {uniform: [1, .inf]}}}",
+            r"needs two numbers \[low, high\]",
+        ),
+        (
+            "study: ranking\nrandom: {runs: 2, space: {learning_rate: {log_uniform: [0, 1]}}}",
+            "two positive numbers",
+        ),
+        (
+            "study: ranking\nrandom: {run: 2, space: {seed: {choice: [1]}}}",
+            "random has runs, seed and space, not run",
+        ),
         (b"\xff\xfe\x00", "is not text"),
         ("x" * 1_100_000, "has 1,100,000 bytes, a sweep file at most 1,000,000"),
     ],
@@ -201,7 +272,10 @@ def test_a_bad_file_is_refused_with_the_value_and_the_way_out(read, home, text, 
             r"10,000,000 runs \(1,000 seed x 10,000 epochs\)",
         ),
         ("grid: {seed: {range: [0, 1000000000000000]}}", "1,000,000,000,000,000 runs"),
-        ("grid: [{seed: {range: [0, 9000]}}, {seed: {range: [0, 9000]}, epochs: [2]}]", "more than 10,000 runs"),
+        (
+            "grid: [{seed: {range: [0, 9000]}}, {seed: {range: [0, 9000]}, epochs: [2]}]",
+            "more than 10,000 runs",
+        ),
     ],
 )
 def test_millions_of_runs_are_refused_at_once(read, sections, message):
@@ -223,7 +297,9 @@ def test_a_run_that_was_made_with_other_parameters_is_refused_before_anything_st
     with work.edit() as record:
         record["requested"] = {"epochs": 9}
     runs.Stage("01_synthetic_data", study="ranking", run="default").finish()
-    with pytest.raises(BadInput, match="run 'default' exists and was made with epochs=9, not 5: rename its folder"):
+    with pytest.raises(
+        BadInput, match="run 'default' exists and was made with epochs=9, not 5: rename its folder"
+    ):
         read("study: ranking\nlist: [{seed: 1}, {}]")
     assert list(read("study: ranking\nlist: [{seed: 1}]").runs) == ["seed=1"]
 
@@ -232,7 +308,9 @@ def test_the_command_of_a_message_can_be_pasted_into_a_shell(read, home):
     with runs.Run("ranking", "default").edit() as record:
         record["requested"] = {"variant": "mnn fp16"}
     runs.Stage("06_device_bundle", study="ranking", run="default").finish()
-    with pytest.raises(BadInput, match="`workbench run ranking --run default -p variant=recommended --force`"):
+    with pytest.raises(
+        BadInput, match="`workbench run ranking --run default -p variant=recommended --force`"
+    ):
         read("study: ranking\nlist: [{}]")
 
 
@@ -240,14 +318,17 @@ def test_values_that_look_alike_as_a_folder_are_two_runs(read):
     entries = '[{version: a/b}, {version: a-b}, {version: "a-b,seed=1"}, {version: a-b, seed: 1}]'
     made = read(f"study: ranking\nlist: {entries}")
     assert len(made.runs) == 4 and made.duplicates == 0
-    assert list(made.runs)[1] == "version=a-b" and all(runs.Run("ranking", name) for name in made.runs)
+    assert list(made.runs)[1] == "version=a-b" and all(
+        runs.Run("ranking", name) for name in made.runs
+    )
 
 
 def test_numbers_are_read_as_people_mean_them(read):
     made = read(
-        "study: ranking\nbase: {thorough: true}\nlist: [{learning_rate: 1e-4, version: 1:30}, {version: no}, "
-        "{epochs: 10, version: '010'}, {epochs: +7, version: 2024-01-01}, {learning_rate: .5, version: 1_000}]\n"
-        "random: {runs: 1, space: {learning_rate: {uniform: [1e-4, 1E-3]}}}"
+        "study: ranking\nbase: {thorough: true}\nlist: [{learning_rate: 1e-4, version: 1:30}, "
+        "{version: no}, {epochs: 10, version: '010'}, {epochs: +7, version: 2024-01-01}, "
+        "{learning_rate: .5, version: 1_000}]\nrandom: {runs: 1, space: {learning_rate: {uniform: "
+        "[1e-4, 1E-3]}}}"
     )
     *listed, drawn = made.runs.values()
     assert listed == [
@@ -266,9 +347,16 @@ def test_entries_that_would_be_one_folder_are_two_runs_or_refused(read):
         try:
             made = read(f"study: ranking\nlist: [{{version: '{one}'}}, {{version: '{other}'}}]")
         except BadInput as refused:
-            assert f"'{one}'" in str(refused) and f"'{other}'" in str(refused) and "would both be run" in str(refused)
+            assert (
+                f"'{one}'" in str(refused)
+                and f"'{other}'" in str(refused)
+                and "would both be run" in str(refused)
+            )
         else:
-            assert [run["version"] for run in made.runs.values()] == [one, other] and made.duplicates == 0
+            assert [run["version"] for run in made.runs.values()] == [
+                one,
+                other,
+            ] and made.duplicates == 0
 
 
 def test_many_keys_take_no_longer_than_reading_them(read):

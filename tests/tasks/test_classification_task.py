@@ -47,10 +47,16 @@ def _nearly_right(p, logits):
 
 FAULTS = {
     "two classes swapped": (_classes_swapped, "other classes: the first agrees in"),
-    "another class in 3 %": (_nearly_right, "other classes: the first agrees in 97.0%, less than 98%"),
+    "another class in 3 %": (
+        _nearly_right,
+        "other classes: the first agrees in 97.0%, less than 98%",
+    ),
     "constant": (lambda p, _: np.full_like(p, 0.2), "constant: every row gets the same"),
     "no softmax": (lambda p, logits: logits, "as if the last softmax were missing"),
-    "a second softmax": (lambda p, _: _softmax(p), "shifted: the first class's probability moves by"),
+    "a second softmax": (
+        lambda p, _: _softmax(p),
+        "shifted: the first class's probability moves by",
+    ),
     "not a number": (lambda p, _: np.where(p > 0.5, np.nan, p), "non-finite: "),
 }
 
@@ -79,7 +85,7 @@ def test_eight_bits_ship_with_loss_and_few_rows_tell_nothing(trained):
 
 
 def test_as_many_rows_as_it_asks_for_tell(trained):
-    """Of files that lose nothing, nine in ten are told with the number of rows that 150 asked for."""
+    """Of files that lose nothing, nine in ten are told with as many rows as 150 asked for."""
     rng = np.random.default_rng(3)
     told = []
     for _ in range(40):
@@ -141,4 +147,6 @@ def test_tables_are_text(trained):
     p, labels, _ = trained
     judged = {"a": compare(np.round(p * 64) / 64, p, labels), "b": compare(p * np.nan, p, labels)}
     for table in CLASSIFICATION.tables(judged):
-        assert table.index.tolist() == ["a", "b"] and table.map(lambda cell: isinstance(cell, str)).all(None)
+        assert table.index.tolist() == ["a", "b"] and table.map(
+            lambda cell: isinstance(cell, str)
+        ).all(None)

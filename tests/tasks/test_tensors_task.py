@@ -16,7 +16,10 @@ def reference():
 
 
 def _changed(reference, **changes):
-    return {name: changes[name](array) if name in changes else array for name, array in reference.items()}
+    return {
+        name: changes[name](array) if name in changes else array
+        for name, array in reference.items()
+    }
 
 
 def test_rounding_of_large_values_is_the_same(reference):
@@ -44,7 +47,9 @@ def test_limits_are_the_users(reference):
     assert compare(changed, reference).verdict == "broken"
     assert limited(relative=0.25).judge(changed, reference, Truth()).verdict == "ships with loss"
     turned = _changed(reference, scores=lambda s: s[:, ::-1] * 0.1 + s)
-    assert limited(relative=0.5, cosine=0.9999).judge(turned, reference, Truth()).verdict == "broken"
+    assert (
+        limited(relative=0.5, cosine=0.9999).judge(turned, reference, Truth()).verdict == "broken"
+    )
     with pytest.raises(BadInput, match="limits lie between 0 and 1"):
         limited(relative=0)
 
@@ -62,7 +67,9 @@ def test_one_row_in_a_hundred_may_be_off_and_not_two(reference):
 
 
 def test_a_static_batch_is_refused(reference):
-    with pytest.raises(ParityError, match=r"static batch: boxes has the shape \(1, 6, 4\), not \(500, 6, 4\)"):
+    with pytest.raises(
+        ParityError, match=r"static batch: boxes has the shape \(1, 6, 4\), not \(500, 6, 4\)"
+    ):
         compare(_changed(reference, boxes=lambda b: b[:1]), reference)
 
 

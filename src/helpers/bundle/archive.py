@@ -1,8 +1,9 @@
-"""``bundle.zip``: packed so that the same content is the same bytes, described, and opened without believing it.
+"""``bundle.zip``: packed so that the same content is the same bytes, described, and opened without
+believing it.
 
-The descriptor is what a server sends to phones, as in the published pipeline: ``scene``, ``modelUrl``, ``version``
-(which is also the id of an A/B test), ``md5``; and the SHA-256, the size and the least runtime versions. Inside,
-``model.json`` lists every other file with its SHA-256.
+The descriptor is what a server sends to phones, as in the published pipeline: ``scene``,
+``modelUrl``, ``version`` (which is also the id of an A/B test), ``md5``; and the SHA-256, the size
+and the least runtime versions. Inside, ``model.json`` lists every other file with its SHA-256.
 """
 
 from __future__ import annotations
@@ -30,12 +31,22 @@ MOST_FILES = 500
 MOST_MANIFEST = 16 << 20
 """Largest ``model.json``: as Python values it takes up to twenty times that."""
 MOST_RATIO = 200.0
-"""Content by its compressed size: weights do not compress, JSON does ten times; thousands are a bomb."""
+"""Content by its compressed size: weights do not compress, JSON does ten times; thousands are a
+bomb.
+"""
 _DATE = (1980, 1, 1, 0, 0, 0)
 _ENTRY = b"PK\x01\x02"
 _LOCAL, _END = struct.Struct("<4s5H3I2H"), struct.Struct("<4s4H2IH")
-"""The header before an entry's content, and the record at the end of a zip (APPNOTE.TXT, 4.3.7 and 4.3.16)."""
-_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(10))}
+"""The header before an entry's content, and the record at the end of a zip (APPNOTE.TXT, 4.3.7 and
+4.3.16).
+"""
+_DEVICES = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{port}{i}" for port in ("com", "lpt") for i in range(10)),
+}
 _URL = r".{1,2048}"
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 FORMAT = 2
@@ -64,8 +75,8 @@ class Descriptor:
 
         Raises
         ------
-        DamagedFile : not JSON, a field is missing or of another form, a version that cannot be a folder name, a size
-            beyond `MOST_BYTES`, another `FORMAT`.
+        DamagedFile : not JSON, a field is missing or of another form, a version that cannot be a
+            folder name, a size beyond `MOST_BYTES`, another `FORMAT`.
         """
         try:
             content = strict_json.read(text)
@@ -82,15 +93,20 @@ class Descriptor:
         for name, form in forms.items():
             value = content.get(name)
             if not isinstance(value, str) or not re.fullmatch(form, value):
-                raise DamagedFile(f"the descriptor's {name} is {str(value)[:80]!r}, which it cannot be")
+                raise DamagedFile(
+                    f"the descriptor's {name} is {str(value)[:80]!r}, which it cannot be"
+                )
         for name, least, most in (("size", 1, MOST_BYTES), ("scene", 0, 1 << 31)):
             value = content.get(name)
             if type(value) is not int or not least <= value <= most:
                 raise DamagedFile(
-                    f"the descriptor's {name} is {str(value)[:80]!r}, not a number from {least} to {most:,}"
+                    f"the descriptor's {name} is {str(value)[:80]!r}, not a number from {least} to "
+                    f"{most:,}"
                 )
         minimum = content.get("minimum", {})
-        if not isinstance(minimum, dict) or not all(isinstance(value, str) for value in minimum.values()):
+        if not isinstance(minimum, dict) or not all(
+            isinstance(value, str) for value in minimum.values()
+        ):
             raise DamagedFile("the descriptor's minimum does not map runtimes to versions")
         _check_format(content, DESCRIPTOR)
         names = ("modelUrl", "version", "md5", "sha256", "size", "scene")
@@ -99,7 +115,9 @@ class Descriptor:
 
 def earlier(what: str) -> DamagedFile:
     """The refusal of what was made before `FORMAT`."""
-    return DamagedFile(f"{what} made by an earlier version: run stage 06 again, which makes the bundle anew")
+    return DamagedFile(
+        f"{what} made by an earlier version: run stage 06 again, which makes the bundle anew"
+    )
 
 
 def _check_format(content: Mapping, name: str) -> None:
@@ -111,7 +129,9 @@ def _check_format(content: Mapping, name: str) -> None:
 
 
 def pack(content: Mapping[str, bytes], target: Path) -> None:
-    """Write `content`, bytes by name, as a zip: sorted, without times, owners or modes of this machine."""
+    """Write `content`, bytes by name, as a zip: sorted, without times, owners or modes of this
+    machine.
+    """
     with zipfile.ZipFile(target, "w") as archive:
         for name in sorted(content):
             entry = zipfile.ZipInfo(name, _DATE)
@@ -119,7 +139,9 @@ def pack(content: Mapping[str, bytes], target: Path) -> None:
             archive.writestr(entry, content[name], zipfile.ZIP_DEFLATED, compresslevel=9)
 
 
-def describe(zipped: Path, *, url: str, version: str, scene: int = 1, minimum: Mapping[str, str]) -> Descriptor:
+def describe(
+    zipped: Path, *, url: str, version: str, scene: int = 1, minimum: Mapping[str, str]
+) -> Descriptor:
     """The descriptor of a zip.
 
     Raises
@@ -127,35 +149,56 @@ def describe(zipped: Path, *, url: str, version: str, scene: int = 1, minimum: M
     BadInput : `version` cannot be a folder name, or `url` is empty or too long.
     """
     if not re.fullmatch(_URL, url):
-        raise BadInput(f"model_url {url[:80]!r} must have from 1 to 2048 characters in one line, as bundle.zip")
+        raise BadInput(
+            f"model_url {url[:80]!r} must have from 1 to 2048 characters in one line, as bundle.zip"
+        )
     if not VERSION.fullmatch(version):
         raise BadInput(
-            f"version {version!r} must be letters, digits and . _ - (at most 64), it names a folder and a test"
+            f"version {version!r} must be letters, digits and . _ - (at most 64), it names a folder"
+            " and a test"
         )
     content = zipped.read_bytes()
-    digests = {name: hashlib.new(name, content, usedforsecurity=False).hexdigest() for name in ("md5", "sha256")}
-    return Descriptor(modelUrl=url, version=version, size=len(content), scene=scene, minimum=dict(minimum), **digests)
+    digests = {
+        name: hashlib.new(name, content, usedforsecurity=False).hexdigest()
+        for name in ("md5", "sha256")
+    }
+    return Descriptor(
+        modelUrl=url,
+        version=version,
+        size=len(content),
+        scene=scene,
+        minimum=dict(minimum),
+        **digests,
+    )
 
 
 def check_bytes(zipped: Path, descriptor: Descriptor) -> None:
     """Refuse a file that is not the one that was described."""
     size = zipped.stat().st_size
     if size != descriptor.size:
-        raise DamagedFile(f"the zip has {size:,} bytes, {descriptor.size:,} were announced: download it again")
+        raise DamagedFile(
+            f"the zip has {size:,} bytes, {descriptor.size:,} were announced: download it again"
+        )
     content = zipped.read_bytes()
     for name in ("md5", "sha256"):
-        if hashlib.new(name, content, usedforsecurity=False).hexdigest() != getattr(descriptor, name):
-            raise DamagedFile(f"the zip is not the one that was announced (its {name} differs): download it again")
+        if hashlib.new(name, content, usedforsecurity=False).hexdigest() != getattr(
+            descriptor, name
+        ):
+            raise DamagedFile(
+                f"the zip is not the one that was announced (its {name} differs): download it again"
+            )
 
 
 def unpack(zipped: Path, folder: Path) -> None:
-    """Write the content of a zip below `folder`, which must not exist, after every entry has been checked.
+    """Write the content of a zip below `folder`, which must not exist, after every entry has been
+    checked.
 
     Raises
     ------
-    DamagedFile : not a zip; a name that leaves the folder, is absolute, given twice or not plain; a link or a device;
-        too many files, too much content, too high a ratio; content that is not what its header says; headers that
-        contradict each other, bytes that belong to no file. (`check_files` compares what is unpacked.)
+    DamagedFile : not a zip; a name that leaves the folder, is absolute, given twice or not plain; a
+        link or a device; too many files, too much content, too high a ratio; content that is not
+        what its header says; headers that contradict each other, bytes that belong to no file.
+        (`check_files` compares what is unpacked.)
     """
     try:
         content = zipped.read_bytes()
@@ -181,63 +224,116 @@ def unpack(zipped: Path, folder: Path) -> None:
                         raise DamagedFile(f"{entry.filename} is smaller than its header says")
     except WorkbenchError:
         raise
-    except Exception as error:  # zipfile, zlib and the file system raise what comes when bytes are damaged
+    except (
+        Exception
+    ) as error:  # zipfile, zlib and the file system raise what comes when bytes are damaged
         raise DamagedFile(f"the zip is damaged: {type(error).__name__}: {error}") from error
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
     if not entries or len(entries) > MOST_FILES:
         raise DamagedFile(f"the zip has {len(entries)} files, from 1 to {MOST_FILES} make sense")
-    spelled: dict[str, str] = {}  # of files and their folders, which some phones do not tell apart by case
+    spelled: dict[
+        str, str
+    ] = {}  # of files and their folders, which some phones do not tell apart by case
     total = 0
     for entry in entries:
         name = entry.orig_filename  # `filename` ends where a zero byte is
         parts = name.split("/")
         plain = re.fullmatch(r"[A-Za-z0-9._+ /-]{1,200}", name) and entry.filename == name
         if not plain or not all(map(_is_plain, parts)):
-            raise DamagedFile(f"the zip holds a file named {name[:80]!r}, which a bundle never does")
+            raise DamagedFile(
+                f"the zip holds a file named {name[:80]!r}, which a bundle never does"
+            )
         for folder in ("/".join(parts[:i]) for i in range(1, len(parts))):
             if spelled.setdefault(folder.lower(), f"{folder}/") != f"{folder}/":
-                raise DamagedFile(f"the zip holds {folder} twice, as a folder and otherwise or in another case")
+                raise DamagedFile(
+                    f"the zip holds {folder} twice, as a folder and otherwise or in another case"
+                )
         if name.lower() in spelled:
             raise DamagedFile(f"the zip holds {name} twice")
         spelled[name.lower()] = name
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG) or entry.flag_bits & 0x1:
-            raise DamagedFile(f"{name} in the zip is a link, a device or encrypted, not a plain file")
+            raise DamagedFile(
+                f"{name} in the zip is a link, a device or encrypted, not a plain file"
+            )
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise DamagedFile(f"{name} in the zip is compressed in a way that phones do not know")
         if entry.file_size > MOST_RATIO * max(entry.compress_size, 1) and entry.file_size > 1 << 20:
-            raise DamagedFile(f"{name} unfolds to {entry.file_size:,} bytes from {entry.compress_size:,}")
+            raise DamagedFile(
+                f"{name} unfolds to {entry.file_size:,} bytes from {entry.compress_size:,}"
+            )
         total += entry.file_size
     if total > MOST_BYTES or total > MOST_RATIO * size:
-        raise DamagedFile(f"the zip unfolds to {total:,} bytes from {size:,}: at most {MOST_BYTES:,} are unpacked")
+        raise DamagedFile(
+            f"the zip unfolds to {total:,} bytes from {size:,}: at most {MOST_BYTES:,} are unpacked"
+        )
 
 
 def _is_plain(part: str) -> bool:
-    """Whether a part of a path is a name everywhere: not hidden, no device of Windows, nothing that it cuts off."""
+    """Whether a part of a path is a name everywhere: not hidden, no device of Windows, nothing that
+    it cuts off.
+    """
     odd = not part or part.strip(" ") != part or part.startswith(".") or part.endswith(".")
     return not odd and part.split(".")[0].rstrip(" ").lower() not in _DEVICES
 
 
 def _check_layout(content: bytes, entries: list[zipfile.ZipInfo]) -> None:
-    """Refuse a zip that readers may understand differently: one goes by the headers, another by the directory.
+    """Refuse a zip that readers may understand differently: one goes by the headers, another by the
+    directory.
 
-    Each entry must begin where the one before it ends, with a header that says what the directory says.
+    Each entry must begin where the one before it ends, with a header that says what the directory
+    says.
     """
     place = 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         if entry.header_offset != place:
-            raise DamagedFile(f"the zip has bytes before {entry.filename} that belong to no file, or to two")
-        sign, _, flags, method, _, _, crc, packed, size, name, extra = _LOCAL.unpack_from(content, place)
-        said = (sign, flags, method, crc, packed, size, content[place + _LOCAL.size :][:name], extra)
-        expected = (entry.flag_bits, entry.compress_type, entry.CRC, entry.compress_size, entry.file_size)
-        if said != (b"PK\x03\x04", *expected, entry.filename.encode(), 0) or entry.extra or entry.comment:
-            raise DamagedFile(f"{entry.filename} has two headers in the zip, which say different things or too much")
+            raise DamagedFile(
+                f"the zip has bytes before {entry.filename} that belong to no file, or to two"
+            )
+        sign, _, flags, method, _, _, crc, packed, size, name, extra = _LOCAL.unpack_from(
+            content, place
+        )
+        said = (
+            sign,
+            flags,
+            method,
+            crc,
+            packed,
+            size,
+            content[place + _LOCAL.size :][:name],
+            extra,
+        )
+        expected = (
+            entry.flag_bits,
+            entry.compress_type,
+            entry.CRC,
+            entry.compress_size,
+            entry.file_size,
+        )
+        if (
+            said != (b"PK\x03\x04", *expected, entry.filename.encode(), 0)
+            or entry.extra
+            or entry.comment
+        ):
+            raise DamagedFile(
+                f"{entry.filename} has two headers in the zip, which say different things or too "
+                "much"
+            )
         place += _LOCAL.size + name + packed
     end = len(content) - _END.size
     directory = end - place
-    if _END.unpack_from(content, end) != (b"PK\x05\x06", 0, 0, len(entries), len(entries), directory, place, 0):
+    if _END.unpack_from(content, end) != (
+        b"PK\x05\x06",
+        0,
+        0,
+        len(entries),
+        len(entries),
+        directory,
+        place,
+        0,
+    ):
         raise DamagedFile("the zip has bytes after its last file that belong to nothing")
 
 
@@ -250,13 +346,17 @@ def check_files(folder: Path, *, exact: bool = True) -> None:
 
     Raises
     ------
-    DamagedFile : no manifest or a damaged one, a file that is missing, not listed, or not the bytes that are listed.
+    DamagedFile : no manifest or a damaged one, a file that is missing, not listed, or not the bytes
+        that are listed.
     """
     listed = manifest(folder)["sha256"]
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()} - {MANIFEST}
+    there = {
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()
+    } - {MANIFEST}
     for name in sorted(there ^ set(listed) if exact else set(listed) - there):
         raise DamagedFile(
-            f"{name} is {'not listed in' if name in there else 'missing, although it is listed in'} {MANIFEST}"
+            f"{name} is {'not listed in' if name in there else 'missing, although it is listed in'}"
+            f" {MANIFEST}"
         )
     for name, digest in listed.items():
         try:
@@ -270,7 +370,8 @@ def check_files(folder: Path, *, exact: bool = True) -> None:
 
 
 def manifest(folder: Path) -> dict:
-    """``model.json`` of an unpacked bundle: its files with their SHA-256, the model files with their tolerances.
+    """``model.json`` of an unpacked bundle: its files with their SHA-256, the model files with
+    their tolerances.
 
     Raises
     ------
@@ -304,4 +405,6 @@ def schema(manifest: Mapping) -> Schema:
     try:
         return Schema.from_json(manifest["schema"])
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
-        raise DamagedFile(f"the schema in {MANIFEST} is damaged: {type(error).__name__}: {error}") from error
+        raise DamagedFile(
+            f"the schema in {MANIFEST} is damaged: {type(error).__name__}: {error}"
+        ) from error

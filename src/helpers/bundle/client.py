@@ -1,4 +1,5 @@
-"""Install a bundle as an app should: download, check, score the golden cases, switch, keep the version before.
+"""Install a bundle as an app should: download, check, score the golden cases, switch, keep the
+version before.
 
 Whatever is wrong with a bundle is found before `current` changes; a kill or a power cut at any
 moment leaves the old or the new version whole. A version is an opaque id (also of an A/B test):
@@ -34,24 +35,30 @@ class Checked:
 
 
 def install(
-    source: str, into: Path, *, switch: Callable[[Path], None] | None = None, echo: Callable[[str], None] = print
+    source: str,
+    into: Path,
+    *,
+    switch: Callable[[Path], None] | None = None,
+    echo: Callable[[str], None] = print,
 ) -> Checked:
-    """Install the bundle that a descriptor announces, whether its version is newer or older than the one in use.
+    """Install the bundle that a descriptor announces, whether its version is newer or older than
+    the one in use.
 
     Parameters
     ----------
-    source : path or URL (http, https, file) of the descriptor, or of a zip whose descriptor stands beside it with the
-        suffix ``.json``.
+    source : path or URL (http, https, file) of the descriptor, or of a zip whose descriptor stands
+        beside it with the suffix ``.json``.
     into : folder of the installation; made if it is not there.
-    switch : called with the new version's folder after it has become current, for an app's own check; if it raises, the
-        version before is current again.
+    switch : called with the new version's folder after it has become current, for an app's own
+        check; if it raises, the version before is current again.
     echo : is told when this has to wait for another process that changes the same installation.
 
     Raises
     ------
-    BadInput : the descriptor or the zip cannot be fetched; `into` is neither empty nor an installation.
-    DamagedFile : the bundle is not what was announced, is not safe to unpack, or does not score as it should. What was
-        installed before is untouched.
+    BadInput : the descriptor or the zip cannot be fetched; `into` is neither empty nor an
+        installation.
+    DamagedFile : the bundle is not what was announced, is not safe to unpack, or does not score as
+        it should. What was installed before is untouched.
     """
     place = fetch.descriptor_place(source)
     descriptor = archive.Descriptor.from_json(fetch.small(place))
@@ -65,8 +72,12 @@ def install(
         before, older = installed.current, installed.previous
         try:
             if before != version:
-                if before is not None and not installation.is_of(before, bundle):  # else a damaged copy of it
-                    installed.link("previous", before)  # first: killed here, the version before is not forgotten
+                if before is not None and not installation.is_of(
+                    before, bundle
+                ):  # else a damaged copy of it
+                    installed.link(
+                        "previous", before
+                    )  # first: killed here, the version before is not forgotten
                 installed.link("current", version)
             if switch is not None:
                 switch(version)
@@ -105,7 +116,10 @@ def rollback(into: Path, *, echo: Callable[[str], None] = print) -> Path:
         older, now = installed.previous, installed.current
         if older is None or older == now:
             only = f"only version {installation.version_of(now)}" if now else "nothing in use"
-            raise BadInput(f"{into} has {only} and no version before it to go back to: install another one first")
+            raise BadInput(
+                f"{into} has {only} and no version before it to go back to: install another one "
+                "first"
+            )
         verify_folder(older)
         installed.link("current", older)
         if now is not None:
@@ -114,7 +128,8 @@ def rollback(into: Path, *, echo: Callable[[str], None] = print) -> Path:
 
 
 def verify(source: Path) -> Checked:
-    """Check a bundle where it is: a zip (with its descriptor beside it, if there is one) or an unpacked folder.
+    """Check a bundle where it is: a zip (with its descriptor beside it, if there is one) or an
+    unpacked folder.
 
     Raises
     ------
@@ -132,7 +147,9 @@ def verify(source: Path) -> Checked:
         raise BadInput(f"{source} is for engineers: give bundle.zip, which is in it")
     beside = source.with_suffix(".json")
     if beside.is_file():
-        archive.check_bytes(source, archive.Descriptor.from_json(fetch.small(beside.resolve().as_uri())))
+        archive.check_bytes(
+            source, archive.Descriptor.from_json(fetch.small(beside.resolve().as_uri()))
+        )
     with tempfile.TemporaryDirectory() as scratch:
         archive.unpack(source, Path(scratch) / "bundle")
         return verify_folder(Path(scratch) / "bundle")
@@ -143,11 +160,14 @@ def verify_folder(folder: Path, *, exact: bool = True) -> Checked:
 
     Raises
     ------
-    DamagedFile : a file that is not the listed one, a model that crashes its runtime or does not reproduce its cases.
+    DamagedFile : a file that is not the listed one, a model that crashes its runtime or does not
+        reproduce its cases.
     """
     archive.check_files(folder, exact=exact)
     try:
-        scored = child.run(f"score the bundle in {folder.name}", f"{__name__}:_score_here", folder=str(folder))
+        scored = child.run(
+            f"score the bundle in {folder.name}", f"{__name__}:_score_here", folder=str(folder)
+        )
     except DamagedFile:
         raise
     except WorkbenchError as error:
@@ -167,9 +187,13 @@ def _score_here(folder: str) -> dict:
         ("outputs", cases.outputs, schema.outputs),
     ):
         if found != (wanted := golden.described(tensors)):
-            raise DamagedFile(f"the golden cases are of {kind} {_text(found)}, the model has {_text(wanted)}")
+            raise DamagedFile(
+                f"the golden cases are of {kind} {_text(found)}, the model has {_text(wanted)}"
+            )
     if schema.batch is not None and (rows := {case.rows for case in cases.cases}) != {schema.batch}:
-        raise DamagedFile(f"the golden cases have {sorted(rows)} rows, the model takes {schema.batch} at a time")
+        raise DamagedFile(
+            f"the golden cases have {sorted(rows)} rows, the model takes {schema.batch} at a time"
+        )
     _same_tolerance("golden cases", cases.tolerance, manifest)
     raw = _sessions(Path(folder), manifest)
     for file in cases.tolerance:
@@ -177,36 +201,56 @@ def _score_here(folder: str) -> dict:
         wrong = golden.failures(cases, file, model)
         if wrong:
             raise DamagedFile(
-                f"{file} does not score as it should in {len(wrong)} of {len(cases.cases)} cases: {wrong[0]}"
+                f"{file} does not score as it should in {len(wrong)} of {len(cases.cases)} cases: "
+                f"{wrong[0]}"
             )
         if raw is not None and (wrong := sessions.failures(raw[1], file, raw[0], model.score)):
-            raise DamagedFile(f"{file} does not make of raw sessions what it should, {len(wrong)} times: {wrong[0]}")
+            raise DamagedFile(
+                f"{file} does not make of raw sessions what it should, {len(wrong)} times: "
+                f"{wrong[0]}"
+            )
     scored = len(cases.cases) + (0 if raw is None else len(raw[1].cases))
-    return {"version": str(manifest.get("version", "")), "cases": dict.fromkeys(cases.tolerance, scored)}
+    return {
+        "version": str(manifest.get("version", "")),
+        "cases": dict.fromkeys(cases.tolerance, scored),
+    }
 
 
 def _text(tensors: Iterable[golden.Described]) -> str:
     return ", ".join(f"{name} {dtype} {list(shape)}" for name, shape, dtype in tensors)
 
 
-def _sessions(folder: Path, manifest: Mapping) -> tuple[features.Encoding, sessions.Sessions] | None:
-    """The encoding of a bundle and its golden sessions; None if the app makes the model's inputs."""
+def _sessions(
+    folder: Path, manifest: Mapping
+) -> tuple[features.Encoding, sessions.Sessions] | None:
+    """A bundle's encoding and its golden sessions; None if the app makes the model's inputs."""
     there = {archive.FEATURES, sessions.FILE} & set(manifest["sha256"])
     if not there:
         return None
     if len(there) == 1:
-        raise DamagedFile(f"the bundle has {there.pop()} alone: {archive.FEATURES} and {sessions.FILE} belong together")
+        raise DamagedFile(
+            f"the bundle has {there.pop()} alone: {archive.FEATURES} and {sessions.FILE} belong "
+            "together"
+        )
     encoding = features.load(folder / archive.FEATURES)
     cases = sessions.from_json((folder / sessions.FILE).read_bytes())
     output = archive.schema(manifest).output.name
-    _same_tolerance("sessions", {file: {output: value} for file, value in cases.tolerance.items()}, manifest)
+    _same_tolerance(
+        "sessions", {file: {output: value} for file, value in cases.tolerance.items()}, manifest
+    )
     return encoding, cases
 
 
-def _same_tolerance(name: str, tolerance: Mapping[str, Mapping[str, float]], manifest: Mapping) -> None:
-    """Refuse cases that allow other differences than the manifest states: one of them is not of this bundle."""
+def _same_tolerance(
+    name: str, tolerance: Mapping[str, Mapping[str, float]], manifest: Mapping
+) -> None:
+    """Refuse cases that allow other differences than the manifest states: one of them is not of
+    this bundle.
+    """
     models = manifest["files"].items()
-    stated = {file: said.get("tolerance") if isinstance(said, dict) else None for file, said in models}
+    stated = {
+        file: said.get("tolerance") if isinstance(said, dict) else None for file, said in models
+    }
     if set(tolerance) != set(stated):
         raise DamagedFile(f"the {name} are of {sorted(tolerance)}, the bundle has {sorted(stated)}")
     for file, by_output in tolerance.items():
@@ -215,7 +259,8 @@ def _same_tolerance(name: str, tolerance: Mapping[str, Mapping[str, float]], man
             if type(said) not in (int, float) or said != allowed:
                 where = f" in {output}" if len(by_output) > 1 else ""
                 raise DamagedFile(
-                    f"the {name} allow {file} differences of {allowed:g}{where}, {archive.MANIFEST} says {said!r}"
+                    f"the {name} allow {file} differences of {allowed:g}{where}, {archive.MANIFEST}"
+                    f" says {said!r}"
                 )
 
 
@@ -235,7 +280,9 @@ def _place(installed: Installation, bundle: str) -> tuple[Path, Checked | None]:
         number += 1
 
 
-def _put(installed: Installation, zipped: Path, descriptor: archive.Descriptor, version: Path) -> Checked:
+def _put(
+    installed: Installation, zipped: Path, descriptor: archive.Descriptor, version: Path
+) -> Checked:
     """Unpack beside `version`, check, and rename: a version's folder is whole or not there."""
     fresh = files.partial(version)
     files.remove(fresh)  # of a killed process that had the same number
@@ -244,7 +291,8 @@ def _put(installed: Installation, zipped: Path, descriptor: archive.Descriptor, 
         checked = verify_folder(fresh)
         if checked.version != descriptor.version:
             raise DamagedFile(
-                f"the bundle says it is version {checked.version!r}, announced was {descriptor.version!r}"
+                f"the bundle says it is version {checked.version!r}, announced was "
+                f"{descriptor.version!r}"
             )
         installed.put(fresh, version)
         return checked
@@ -254,5 +302,7 @@ def _put(installed: Installation, zipped: Path, descriptor: archive.Descriptor, 
 
 
 def _real(folder: Path) -> Path:
-    """A folder without links in its path: what is linked relative to it must not depend on how it is reached."""
+    """A folder without links in its path: what is linked relative to it must not depend on how it
+    is reached.
+    """
     return Path(os.path.realpath(folder))

@@ -1,4 +1,5 @@
-"""Fetch a descriptor and its zip: from a server that may be slow, wrong or hostile, going on where it stopped.
+"""Fetch a descriptor and its zip: from a server that may be slow, wrong or hostile, going on where
+it stopped.
 
 A socket's timeout is for one read, and a server that sends a byte now and then (of headers, of the
 handshake, of a chunk's size) never meets it. So a thread fetches, and whoever waits for it has one
@@ -26,9 +27,13 @@ from helpers.errors import BadInput, DamagedFile, WorkbenchError
 
 TIMEOUT_SECONDS = 30.0
 SLOWEST = 8 << 10
-"""Bytes a second: a slower download is given up after a while, and goes on where it stopped when it is tried again."""
+"""Bytes a second: a slower download is given up after a while, and goes on where it stopped when it
+is tried again.
+"""
 _STEP_SECONDS = 0.1
-"""How long is waited without looking whether an interruption has come: one may fail to wake who waits."""
+"""How long is waited without looking whether an interruption has come: one may fail to wake who
+waits.
+"""
 _TOO_SLOWLY = "the server sends too slowly, try again later"
 _BLOCK = 1 << 16
 _MOST_DESCRIPTOR = 1 << 16
@@ -48,7 +53,10 @@ def descriptor_place(source: str) -> str:
         return named
     path = Path(os.path.realpath(named))
     if not path.is_file():
-        raise BadInput(f"there is no file {path}: give bundle.json, which announces a bundle, or the zip beside it")
+        raise BadInput(
+            f"there is no file {path}: give bundle.json, which announces a bundle, or the zip "
+            "beside it"
+        )
     return path.as_uri()
 
 
@@ -56,7 +64,9 @@ def zip_place(place: str, descriptor: archive.Descriptor) -> str:
     """The zip's URL, from the descriptor's."""
     kind = _scheme(descriptor.modelUrl, DamagedFile)
     if kind == "file" and _scheme(place, BadInput) != "file":
-        raise DamagedFile(f"the descriptor from {place} names a file of this machine, {descriptor.modelUrl}")
+        raise DamagedFile(
+            f"the descriptor from {place} names a file of this machine, {descriptor.modelUrl}"
+        )
     return urllib.parse.urljoin(place, descriptor.modelUrl)
 
 
@@ -68,7 +78,9 @@ def _scheme(url: str, error: type[WorkbenchError]) -> str:
 
 
 def small(place: str) -> bytes:
-    """The descriptor's bytes; BadInput if it cannot be fetched, DamagedFile if it is too large to be one."""
+    """The descriptor's bytes; BadInput if it cannot be fetched, DamagedFile if it is too large to
+    be one.
+    """
     content = b""
     with _Answer(place, _MOST_DESCRIPTOR + 1) as answer:
         for part in answer:
@@ -81,7 +93,8 @@ def small(place: str) -> bytes:
 class _Answer:
     """What is at a URL, at most `most` bytes of it: iterate over it once, in a `with`.
 
-    The thread ends soon after it is given up; one that the server keeps busy within a read, with the process.
+    The thread ends soon after it is given up; one that the server keeps busy within a read, with
+    the process.
 
     Raises
     ------
@@ -113,7 +126,9 @@ class _Answer:
             yield part
 
     def _next(self):
-        """What the thread hands over next: the status, parts of the content, an empty one at the end."""
+        """What the thread hands over next: the status, parts of the content, an empty one at the
+        end.
+        """
         until = self._started + TIMEOUT_SECONDS + self._received / SLOWEST
         while True:
             left = until - time.monotonic()
@@ -156,7 +171,9 @@ class _Redirected(urllib.request.HTTPRedirectHandler):
         if scheme not in ("http", "https"):
             raise urllib.error.URLError(f"it redirects to {url}, which is neither http nor https")
         if request.type == "https" and scheme != "https":
-            raise urllib.error.URLError(f"it redirects from https to {url}, where anybody on the way can change it")
+            raise urllib.error.URLError(
+                f"it redirects from https to {url}, where anybody on the way can change it"
+            )
         return super().redirect_request(request, answer, code, message, headers, url)
 
 
@@ -171,13 +188,17 @@ def _opened(url: str, headers: dict[str, str]) -> Iterator:
 
 @contextmanager
 def _fetching(url: str) -> Iterator[None]:
-    """Say which URL it was that could not be fetched, and why; only calls that fetch may stand below it."""
+    """Say which URL it was that could not be fetched, and why; only calls that fetch may stand
+    below it.
+    """
     try:
         yield
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         said = str(reason) or type(reason).__name__
-        if isinstance(reason, TimeoutError):  # the socket's clock and the deadline's run out together
+        if isinstance(
+            reason, TimeoutError
+        ):  # the socket's clock and the deadline's run out together
             said = _TOO_SLOWLY
         raise BadInput(f"cannot fetch {url}: {' '.join(said.split())}") from error
 

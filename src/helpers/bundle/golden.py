@@ -1,15 +1,17 @@
 """Golden cases: inputs with the outputs that a model file must give for them on every device.
 
-Each case holds the outputs of the trained model and those of each file, as computed here. A device must reproduce its
-own file within `Golden.tolerance`, for a float32 file small enough to notice one changed weight; how far that file is
-from the trained model is stated beside it. `to_json` is for people and apps, `to_bytes` for C: the same cases, value
-for value; of a large array the JSON says only where it is in the other form.
+Each case holds the outputs of the trained model and those of each file, as computed here. A device
+must reproduce its own file within `Golden.tolerance`, for a float32 file small enough to notice one
+changed weight; how far that file is from the trained model is stated beside it. `to_json` is for
+people and apps, `to_bytes` for C: the same cases, value for value; of a large array the JSON says
+only where it is in the other form.
 
-Binary form, little-endian: the magic ``GOLDEN02``; number of inputs, of each its name, dtype (index in
-`helpers.schema.DTYPES`), number of axes of a row, and the axes; number of outputs, of each the same; number of files,
-of each its name and, for each output, its tolerance (float64); number of cases, of each its name, its number of rows,
-every input row by row, and every output row by row, in its own dtype, of the trained model and of each file. A number
-is a uint32, a name its length and its UTF-8 bytes.
+Binary form, little-endian: the magic ``GOLDEN02``; number of inputs, of each its name, dtype (index
+in `helpers.schema.DTYPES`), number of axes of a row, and the axes; number of outputs, of each the
+same; number of files, of each its name and, for each output, its tolerance (float64); number of
+cases, of each its name, its number of rows, every input row by row, and every output row by row, in
+its own dtype, of the trained model and of each file. A number is a uint32, a name its length and
+its UTF-8 bytes.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ MAGIC, _EARLIER = b"GOLDEN02", b"GOLDEN01"
 BATCHES = (1, 20, 257)
 """One item, a request, and more than any runtime's internal block of 256."""
 CASE_BYTES = 4 << 20
-"""Most bytes of a case's inputs, unless one row has more: a case of large pictures has fewer rows."""
+"""Most bytes of a case's inputs, unless one row has more: a case of large pictures has fewer rows.
+"""
 MOST_BYTES = 64 << 20
 MOST_TOLERANCE = 0.05
 """Largest tolerance, as a part of `scale_of` the output."""
@@ -57,8 +60,8 @@ class Described(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """Named inputs ``(rows, *shape)``, and the outputs ``(rows, *shape)`` by name of the trained model and, by file,
-    of each file."""
+    """Named inputs ``(rows, *shape)``, and the outputs ``(rows, *shape)`` by name of the trained
+    model and, by file, of each file."""
 
     name: str
     inputs: Mapping[str, np.ndarray]
@@ -83,19 +86,27 @@ class Golden:
     cases: tuple[Case, ...]
 
     def scale(self, output: str) -> float:
-        """What differences of an output are measured by: `scale_of` its values of the trained model."""
+        """What differences of an output are measured by: `scale_of` its values of the trained
+        model.
+        """
         return max(scale_of(case.trained[output]) for case in self.cases)
 
     def trained_difference(self, file: str) -> float:
-        """The largest difference of a file's expected outputs from the trained model's, as a part of the scale."""
-        return max(self._moved(file, case, output.name) for case in self.cases for output in self.outputs)
+        """The largest difference of a file's expected outputs from the trained model's, as a part
+        of the scale.
+        """
+        return max(
+            self._moved(file, case, output.name) for case in self.cases for output in self.outputs
+        )
 
     def case_difference(self, file: str, case: Case) -> float:
         """The same over one case."""
         return max(self._moved(file, case, output.name) for output in self.outputs)
 
     def _moved(self, file: str, case: Case, output: str) -> float:
-        return float(_difference(case.expected[file][output], case.trained[output]).max()) / self.scale(output)
+        return float(
+            _difference(case.expected[file][output], case.trained[output]).max()
+        ) / self.scale(output)
 
 
 def described(tensors: Iterable[Tensor]) -> tuple[Described, ...]:
@@ -103,33 +114,43 @@ def described(tensors: Iterable[Tensor]) -> tuple[Described, ...]:
     return tuple(Described(tensor.name, tensor.shape, tensor.dtype) for tensor in tensors)
 
 
-def draw(schema: Schema, typical: Mapping[str, np.ndarray], *, seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
-    """Inputs of the cases: rows of the test split, edges of the declared ranges, and values anywhere in them.
+def draw(
+    schema: Schema, typical: Mapping[str, np.ndarray], *, seed: int = 0
+) -> dict[str, dict[str, np.ndarray]]:
+    """Inputs of the cases: rows of the test split, edges of the declared ranges, and values
+    anywhere in them.
 
     Parameters
     ----------
-    typical : named inputs of the test split, at least one row; repeated if there are fewer than the largest batch.
+    typical : named inputs of the test split, at least one row; repeated if there are fewer than the
+        largest batch.
 
     Returns
     -------
-    By case name, the named inputs. Batches are `BATCHES`, smaller ones where `CASE_BYTES` are exceeded, or the fixed
-    one. An edge row has every value at one end of its range: the first all low, the second all high, then at random.
-    ``one random case`` and ``five random cases`` are the published app's tests: uniform in the range, and in the range
-    mirrored at zero; they are left out where the model does not take so many rows, or they are too large.
+    By case name, the named inputs. Batches are `BATCHES`, smaller ones where `CASE_BYTES` are
+    exceeded, or the fixed one. An edge row has every value at one end of its range: the first all
+    low, the second all high, then at random. ``one random case`` and ``five random cases`` are the
+    published app's tests: uniform in the range, and in the range mirrored at zero; they are left
+    out where the model does not take so many rows, or they are too large.
     """
     rng = np.random.default_rng(seed)
     result = {}
     for rows in schema.batch_sizes(BATCHES, CASE_BYTES):
         result[f"typical, batch {rows}"] = {
-            t.name: np.resize(typical[t.name], (rows, *t.shape)).astype(t.dtype) for t in schema.inputs
+            t.name: np.resize(typical[t.name], (rows, *t.shape)).astype(t.dtype)
+            for t in schema.inputs
         }
         result[f"edges, batch {rows}"] = {t.name: _edges(t, rows, rng) for t in schema.inputs}
     if schema.batch in (None, 1):
         result["one random case"] = {t.name: _uniform(t, 1, rng) for t in schema.inputs}
     fits = schema.batch in (None, 5) and 5 * schema.row_bytes <= CASE_BYTES
     if fits and all(t.dtype == "float32" for t in schema.inputs):
-        mirrored = {t.name: _uniform(t, 5, rng) * rng.choice([-1, 1], (5, *t.shape)) for t in schema.inputs}
-        result["five random cases"] = {name: values.astype(np.float32) for name, values in mirrored.items()}
+        mirrored = {
+            t.name: _uniform(t, 5, rng) * rng.choice([-1, 1], (5, *t.shape)) for t in schema.inputs
+        }
+        result["five random cases"] = {
+            name: values.astype(np.float32) for name, values in mirrored.items()
+        }
     return result
 
 
@@ -150,7 +171,8 @@ def _uniform(tensor: Tensor, rows: int, rng: np.random.Generator) -> np.ndarray:
 def to_json(golden: Golden) -> str:
     """The cases as JSON, arrays row by row; a float32 is written with the digits that give it back.
 
-    An array of more than `MOST_IN_JSON` values is ``{"at": its first byte in golden.bin, "count": of values}``.
+    An array of more than `MOST_IN_JSON` values is ``{"at": its first byte in golden.bin, "count":
+    of values}``.
     """
     places = _places(golden)
 
@@ -170,7 +192,9 @@ def to_json(golden: Golden) -> str:
             {
                 "name": case.name,
                 "rows": case.rows,
-                "inputs": {tensor.name: values(case.inputs[tensor.name]) for tensor in golden.inputs},
+                "inputs": {
+                    tensor.name: values(case.inputs[tensor.name]) for tensor in golden.inputs
+                },
                 "trained model": outputs(case.trained),
                 "expected": {file: outputs(case.expected[file]) for file in golden.tolerance},
             }
@@ -194,7 +218,9 @@ def to_bytes(golden: Golden) -> bytes:
     """
     size = sum(len(part) if isinstance(part, bytes) else part.nbytes for part in _parts(golden))
     if size > MOST_BYTES:
-        raise BadInput(f"the golden cases have {size:,} bytes, at most {MOST_BYTES:,} are read on a device")
+        raise BadInput(
+            f"the golden cases have {size:,} bytes, at most {MOST_BYTES:,} are read on a device"
+        )
     return b"".join(part if isinstance(part, bytes) else part.tobytes() for part in _parts(golden))
 
 
@@ -208,10 +234,14 @@ def _parts(golden: Golden) -> Iterator[bytes | np.ndarray]:
     for tensors in (golden.inputs, golden.outputs):
         yield _count(len(tensors))
         for name, shape, dtype in tensors:
-            yield _text(name) + b"".join(map(_count, (schemas.DTYPES.index(dtype), len(shape), *shape)))
+            yield _text(name) + b"".join(
+                map(_count, (schemas.DTYPES.index(dtype), len(shape), *shape))
+            )
     yield _count(len(golden.tolerance))
     for file, allowed in golden.tolerance.items():
-        yield _text(file) + b"".join(struct.pack("<d", allowed[output.name]) for output in golden.outputs)
+        yield _text(file) + b"".join(
+            struct.pack("<d", allowed[output.name]) for output in golden.outputs
+        )
     yield _count(len(golden.cases))
     for case in golden.cases:
         yield _text(case.name) + _count(case.rows)
@@ -232,24 +262,31 @@ def _places(golden: Golden) -> Iterator[int]:
 
 
 def read(folder: Path) -> Golden:
-    """The golden cases of an unpacked bundle, whose two forms must hold the same: one device's tests read this one, the
-    other's that.
+    """The golden cases of an unpacked bundle, whose two forms must hold the same: one device's
+    tests read this one, the other's that.
 
     Raises
     ------
     DamagedFile : a form is missing or damaged, or they differ.
     """
     try:
-        content, text = ((folder / name).read_bytes() for name in (archive.GOLDEN, archive.GOLDEN_JSON))
+        content, text = (
+            (folder / name).read_bytes() for name in (archive.GOLDEN, archive.GOLDEN_JSON)
+        )
     except OSError as error:
-        raise DamagedFile(f"{Path(error.filename).name} cannot be read: {error.strerror}") from error
+        raise DamagedFile(
+            f"{Path(error.filename).name} cannot be read: {error.strerror}"
+        ) from error
     golden = from_bytes(content)
     try:
         same = strict_json.same(strict_json.read(text), json.loads(to_json(golden)))
     except ValueError as error:
         raise DamagedFile(f"{archive.GOLDEN_JSON} is damaged: {error}") from error
     if not same:
-        raise DamagedFile(f"{archive.GOLDEN_JSON} does not hold the cases of {archive.GOLDEN}: they are of two bundles")
+        raise DamagedFile(
+            f"{archive.GOLDEN_JSON} does not hold the cases of {archive.GOLDEN}: they are of two "
+            "bundles"
+        )
     return golden
 
 
@@ -278,13 +315,17 @@ def from_bytes(content: bytes) -> Golden:
     tolerance = {}
     for _ in range(reader.count(MOST_FILES)):
         file = reader.text()
-        tolerance[file] = {output.name: struct.unpack("<d", reader.take(8))[0] for output in outputs}
+        tolerance[file] = {
+            output.name: struct.unpack("<d", reader.take(8))[0] for output in outputs
+        }
     cases = []
     for _ in range(reader.count(MOST_CASES)):
         name, rows = reader.text(), reader.count(MOST_ROWS)
         values = reader.arrays(rows, inputs)
         trained = reader.arrays(rows, outputs)
-        cases.append(Case(name, values, trained, {file: reader.arrays(rows, outputs) for file in tolerance}))
+        cases.append(
+            Case(name, values, trained, {file: reader.arrays(rows, outputs) for file in tolerance})
+        )
     if reader.left:
         raise DamagedFile(f"the golden cases go on for {reader.left} bytes after their end")
     golden = Golden(inputs, outputs, tolerance, tuple(cases))
@@ -293,7 +334,9 @@ def from_bytes(content: bytes) -> Golden:
 
 
 def _check(golden: Golden) -> None:
-    """Refuse cases that prove nothing: none, no rows, a tolerance or outputs that anything would pass."""
+    """Refuse cases that prove nothing: none, no rows, a tolerance or outputs that anything would
+    pass.
+    """
     parts = (golden.inputs, golden.outputs, golden.tolerance, golden.cases)
     if not all(parts) or any(case.rows == 0 for case in golden.cases):
         raise DamagedFile("the golden cases are empty")
@@ -305,14 +348,24 @@ def _check(golden: Golden) -> None:
     scales = {output.name: golden.scale(output.name) for output in golden.outputs}
     for file, allowed in golden.tolerance.items():
         if not all(0 <= value <= MOST_TOLERANCE * scales[name] for name, value in allowed.items()):
-            raise DamagedFile(f"the golden cases allow {file} differences that prove nothing: {dict(allowed)}")
+            raise DamagedFile(
+                f"the golden cases allow {file} differences that prove nothing: {dict(allowed)}"
+            )
         if all(_spread(golden, file, name) <= 2 * value for name, value in allowed.items()):
-            raise DamagedFile(f"the golden cases of {file} prove nothing: one score for everything would pass them all")
+            raise DamagedFile(
+                f"the golden cases of {file} prove nothing: one score for everything would pass "
+                "them all"
+            )
 
 
 def _spread(golden: Golden, file: str, output: str) -> float:
-    """How far the values of an output at one place of a row are apart, at the place where they are the furthest."""
-    ends = [(values.min(axis=0), values.max(axis=0)) for values in (c.expected[file][output] for c in golden.cases)]
+    """How far the values of an output at one place of a row are apart, at the place where they are
+    the furthest.
+    """
+    ends = [
+        (values.min(axis=0), values.max(axis=0))
+        for values in (c.expected[file][output] for c in golden.cases)
+    ]
     low, high = (np.array(end, np.float64) for end in zip(*ends, strict=True))
     return float((high.max(axis=0) - low.min(axis=0)).max())
 
@@ -323,7 +376,9 @@ class _Reader:
     def __init__(self, content: bytes):
         self._content, self._place = content, 0
         if len(content) > MOST_BYTES:
-            raise DamagedFile(f"the golden cases have {len(content):,} bytes, at most {MOST_BYTES:,} are read")
+            raise DamagedFile(
+                f"the golden cases have {len(content):,} bytes, at most {MOST_BYTES:,} are read"
+            )
 
     @property
     def left(self) -> int:
@@ -331,7 +386,9 @@ class _Reader:
 
     def take(self, size: int) -> bytes:
         if size > self.left:
-            raise DamagedFile(f"the golden cases are cut short: {size} bytes are needed and {self.left} are left")
+            raise DamagedFile(
+                f"the golden cases are cut short: {size} bytes are needed and {self.left} are left"
+            )
         self._place += size
         return self._content[self._place - size : self._place]
 
@@ -339,7 +396,8 @@ class _Reader:
         (number,) = struct.unpack("<I", self.take(4))
         if not least <= number <= most:
             raise DamagedFile(
-                f"the golden cases are damaged: a number is {number}, {least} to {most} makes sense there"
+                f"the golden cases are damaged: a number is {number}, {least} to {most} makes sense"
+                " there"
             )
         return number
 
@@ -347,15 +405,21 @@ class _Reader:
         try:
             return self.take(self.count(MOST_NAME)).decode()
         except UnicodeDecodeError as error:
-            raise DamagedFile(f"the golden cases are damaged: a name is not text ({error})") from error
+            raise DamagedFile(
+                f"the golden cases are damaged: a name is not text ({error})"
+            ) from error
 
     def tensors(self) -> tuple[Described, ...]:
         found = []
         for _ in range(self.count(schemas.MOST_TENSORS)):
             name, dtype = self.text(), schemas.DTYPES[self.count(len(schemas.DTYPES) - 1)]
-            shape = tuple(self.count(schemas.MOST_SIZE, 1) for _ in range(self.count(schemas.MOST_AXES, 1)))
+            shape = tuple(
+                self.count(schemas.MOST_SIZE, 1) for _ in range(self.count(schemas.MOST_AXES, 1))
+            )
             if prod(shape) > schemas.MOST_SIZE:
-                raise DamagedFile(f"the golden cases are damaged: {name!r} has the shape {list(shape)}")
+                raise DamagedFile(
+                    f"the golden cases are damaged: {name!r} has the shape {list(shape)}"
+                )
             found.append(Described(name, shape, dtype))
         if len({tensor.name for tensor in found}) < len(found):
             raise DamagedFile("the golden cases are damaged: two inputs or outputs have one name")
@@ -371,8 +435,8 @@ class _Reader:
 
 
 def failures(golden: Golden, file: str, model) -> list[str]:
-    """What a model file does not reproduce: a line a case and output, with the largest difference and its row; empty
-    if all pass.
+    """What a model file does not reproduce: a line a case and output, with the largest difference
+    and its row; empty if all pass.
 
     Parameters
     ----------
@@ -388,12 +452,14 @@ def failures(golden: Golden, file: str, model) -> list[str]:
             difference = _difference(found, wanted)
             if (difference <= allowed).all():  # written so that NaN fails
                 continue
-            worst = np.unravel_index(np.argmax(np.where(np.isnan(difference), np.inf, difference)), wanted.shape)
+            worst = np.unravel_index(
+                np.argmax(np.where(np.isnan(difference), np.inf, difference)), wanted.shape
+            )
             output = f"{name}, " if len(golden.outputs) > 1 else ""
             place = f" at {[int(i) for i in worst[1:]]}" if prod(shape) > 1 else ""
             said.append(
-                f"{case.name}: {output}row {int(worst[0])} scores {found[worst]:.6f}{place} and not "
-                f"{wanted[worst]:.6f} (at most {allowed:.2g} apart)"
+                f"{case.name}: {output}row {int(worst[0])} scores {found[worst]:.6f}{place} and not"
+                f" {wanted[worst]:.6f} (at most {allowed:.2g} apart)"
             )
     return said
 

@@ -1,4 +1,5 @@
-"""The folder of an installation: whose it is, its versions, the links to them, one process at a time.
+"""The folder of an installation: whose it is, its versions, the links to them, one process at a
+time.
 
     DIR/.workbench-bundles    says that the folder is an installation; locked while it is changed
     DIR/versions/V-HASH/      unpacked bundles: the current one and the one before
@@ -6,9 +7,9 @@
     DIR/previous              link to the version before, for `rollback`
     DIR/downloads/V-HASH.zip  what has arrived of a zip; continued after an interruption
 
-V is the version, HASH the SHA-256 of its zip. A folder that is neither empty nor marked is somebody else's and refused.
-In a marked one, whatever has another name than these, or is of another kind (a link in place of a folder), is not
-touched.
+V is the version, HASH the SHA-256 of its zip. A folder that is neither empty nor marked is somebody
+else's and refused. In a marked one, whatever has another name than these, or is of another kind (a
+link in place of a folder), is not touched.
 """
 
 from __future__ import annotations
@@ -26,10 +27,13 @@ from helpers.bundle import archive
 from helpers.errors import BadInput
 
 MARK = ".workbench-bundles"
-_TEXT = b"""This folder is an installation of `workbench bundle install`, which makes, replaces and removes here:
+_TEXT = b"""This folder is an installation of `workbench bundle install`, which makes, replaces and
+removes here:
 versions/, downloads/, current and previous. Other files are left alone.
 """
-_BUNDLE = rf"({archive.VERSION.pattern})-([0-9a-f]{{64}}|[0-9a-f]{{12}})"  # 12: of the clients before the mark
+_BUNDLE = (  # 12: of the clients before the mark
+    rf"({archive.VERSION.pattern})-([0-9a-f]{{64}}|[0-9a-f]{{12}})"
+)
 _VERSION = re.compile(rf"{_BUNDLE}(?:-[1-9][0-9]{{0,3}})?")
 _DOWNLOAD = re.compile(rf"{_BUNDLE}\.zip")
 _PATIENCE_SECONDS = 1.0
@@ -72,13 +76,19 @@ class Installation:
         files.flush(self.versions)
 
     def prune_versions(self) -> None:
-        """Remove versions that are neither current nor previous, and what killed processes left of one."""
+        """Remove versions that are neither current nor previous, and what killed processes left of
+        one.
+        """
         kept = (self.current, self.previous)
         for path in self.versions.iterdir():
             if path not in kept and _is_version(path):
                 gone = files.partial(path)
-                with suppress(OSError):  # of what cannot be removed nobody depends on; it is tried again
-                    os.rename(path, gone)  # first: killed halfway, no version is left that lacks files
+                with suppress(
+                    OSError
+                ):  # of what cannot be removed nobody depends on; it is tried again
+                    os.rename(
+                        path, gone
+                    )  # first: killed halfway, no version is left that lacks files
                     files.remove(gone)
             elif _VERSION.fullmatch(files.abandoned(path) or ""):
                 with suppress(OSError):
@@ -107,8 +117,8 @@ def opened(into: Path, echo: Callable[[str], None], *, make: bool = True) -> Ite
 
     Raises
     ------
-    BadInput : the folder is somebody else's; something stands where a part of the installation belongs; nothing is
-        installed and `make` is false.
+    BadInput : the folder is somebody else's; something stands where a part of the installation
+        belongs; nothing is installed and `make` is false.
     """
     if make:
         files.make_folder(into)
@@ -124,7 +134,10 @@ def opened(into: Path, echo: Callable[[str], None], *, make: bool = True) -> Ite
             installation = Installation(into)
             for folder in (installation.versions, installation.downloads):
                 if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-                    raise BadInput(f"{folder} is a link or a file, an installation has a folder there: move it away")
+                    raise BadInput(
+                        f"{folder} is a link or a file, an installation has a folder there: move it"
+                        " away"
+                    )
                 folder.mkdir(exist_ok=True)
             linked(into / "previous"), linked(into / "current")  # refused before anything is done
             yield installation
@@ -165,7 +178,9 @@ def linked(link: Path) -> Path | None:
     versions, _, name = target.rpartition("/")
     if versions != "versions" or not _VERSION.fullmatch(name):
         leads = f"leads to {target}" if target else "is no link"
-        raise BadInput(f"{link} {leads}, an installation has a link to one of its versions there: move it away")
+        raise BadInput(
+            f"{link} {leads}, an installation has a link to one of its versions there: move it away"
+        )
     folder = link.parent / target
     return folder if _is_version(folder) else None
 
@@ -177,8 +192,8 @@ def _claim(into: Path) -> None:
     foreign = sorted(set(os.listdir(into)))
     if foreign and not _is_marked(into):  # another process may have marked it just now
         raise BadInput(
-            f"{into} is not empty (it holds {foreign[0]!r}) and was not made by `workbench bundle install`: "
-            f"give a new or an empty folder, as {into / 'models'}"
+            f"{into} is not empty (it holds {foreign[0]!r}) and was not made by `workbench bundle "
+            f"install`: give a new or an empty folder, as {into / 'models'}"
         )
 
 
@@ -187,7 +202,7 @@ def _is_marked(into: Path) -> bool:
 
 
 def _is_earlier(into: Path) -> bool:
-    """Whether all that a folder holds is what the clients before the mark made: then it is theirs."""
+    """Whether all that a folder holds is what clients before the mark made: then it is theirs."""
     if not (into / "versions").is_dir() or not (into / ".lock").is_file():
         return False
     parts = {
@@ -198,14 +213,17 @@ def _is_earlier(into: Path) -> bool:
         ".lock": lambda path: path.is_file() and not path.is_symlink() and not path.stat().st_size,
     }
     return all(
-        files.abandoned(path) in ("current", "previous") or parts.get(path.name, lambda _: False)(path)
+        files.abandoned(path) in ("current", "previous")
+        or parts.get(path.name, lambda _: False)(path)
         for path in into.iterdir()
     )
 
 
 def _is_folder_of(path: Path, belongs: Callable[[Path], bool]) -> bool:
     whole = path.is_dir() and not path.is_symlink()
-    return whole and all(belongs(part) or _VERSION.fullmatch(files.abandoned(part) or "") for part in path.iterdir())
+    return whole and all(
+        belongs(part) or _VERSION.fullmatch(files.abandoned(part) or "") for part in path.iterdir()
+    )
 
 
 def _is_version(path: Path) -> bool:

@@ -32,18 +32,23 @@ def choose(comparison, recommended: str | None, variant: str = "recommended") ->
 
     Returns
     -------
-    By name in the bundle (`archive.MODELS`), the file in the run: the chosen one, and for the other runtime the file of
-    the same precision, or float32 where that is not there or broken.
+    By name in the bundle (`archive.MODELS`), the file in the run: the chosen one, and for the other
+    runtime the file of the same precision, or float32 where that is not there or broken.
 
     Raises
     ------
-    BadInput : there is no such variant, or it is broken; the message lists those that can be shipped.
+    BadInput : there is no such variant, or it is broken; the message lists those that can be
+        shipped.
     """
     usable = comparison[(comparison["runtime"] != "keras") & comparison["verdict"].isin(SHIPS)]
     names = {f"{row['runtime']} {row['precision']}": row["file"] for _, row in usable.iterrows()}
     chosen = recommended if variant == "recommended" else names.get(variant)
     if chosen is None or chosen not in names.values():
-        why = "nothing is recommended" if variant == "recommended" else f"there is no variant {variant!r} to ship"
+        why = (
+            "nothing is recommended"
+            if variant == "recommended"
+            else f"there is no variant {variant!r} to ship"
+        )
         raise BadInput(f"{why}; there is: {', '.join(names)}")
     precision = variant_of(chosen)[1]
     result = {}
@@ -56,7 +61,12 @@ def choose(comparison, recommended: str | None, variant: str = "recommended") ->
 
 
 def cases(
-    schema: Schema, keras: Path, files: Mapping[str, Path], typical: Mapping[str, np.ndarray], *, seed: int = 0
+    schema: Schema,
+    keras: Path,
+    files: Mapping[str, Path],
+    typical: Mapping[str, np.ndarray],
+    *,
+    seed: int = 0,
 ) -> golden.Golden:
     """The golden cases of model files.
 
@@ -68,9 +78,9 @@ def cases(
 
     Returns
     -------
-    Cases with the tolerance of each file and output, in parts of the output's scale: `SAME_ERROR` if the file
-    computes in float32, and one step of an eight-bit score, `BATCH_ERROR`, if another device's integer kernels
-    may round another way.
+    Cases with the tolerance of each file and output, in parts of the output's scale: `SAME_ERROR`
+    if the file computes in float32, and one step of an eight-bit score, `BATCH_ERROR`, if another
+    device's integer kernels may round another way.
     """
     inputs = golden.draw(schema, typical, seed=seed)
     trained = _outputs_of_keras(keras, schema, inputs)
@@ -94,15 +104,27 @@ def _tolerance(cases: golden.Golden, file: str) -> dict[str, float]:
     return {output.name: allowed * cases.scale(output.name) for output in cases.outputs}
 
 
-def _outputs_of_keras(keras: Path, schema: Schema, inputs: Mapping[str, Mapping[str, np.ndarray]]) -> dict:
-    """Outputs of the trained model by case, from a process that has TensorFlow imported where that is possible."""
+def _outputs_of_keras(
+    keras: Path, schema: Schema, inputs: Mapping[str, Mapping[str, np.ndarray]]
+) -> dict:
+    """Outputs of the trained model by case, from a process that has TensorFlow imported where that
+    is possible.
+    """
     with tempfile.TemporaryDirectory() as folder:
         for number, values in enumerate(inputs.values()):
             np.savez(Path(folder) / f"{number}.npz", **values)
         with child.Child(f"score {keras.name}", imports="notebooks") as process:
-            request = {"keras": str(keras), "schema": schema.to_json(), "folder": folder, "cases": len(inputs)}
+            request = {
+                "keras": str(keras),
+                "schema": schema.to_json(),
+                "folder": folder,
+                "cases": len(inputs),
+            }
             process.call(f"{__name__}:_predict_here", **request)
-        return {name: _arrays(Path(folder) / f"outputs-{number}.npz") for number, name in enumerate(inputs)}
+        return {
+            name: _arrays(Path(folder) / f"outputs-{number}.npz")
+            for number, name in enumerate(inputs)
+        }
 
 
 def _predict_here(keras: str, schema: dict, folder: str, cases: int) -> None:
@@ -134,7 +156,8 @@ def chosen_table(task: Task, comparison, files: Mapping[str, str]):
 
 
 def cases_table(cases: golden.Golden):
-    """The golden cases to read: DataFrame of text, a row a case, with how far each file is from the trained model.
+    """The golden cases to read: DataFrame of text, a row a case, with how far each file is from the
+    trained model.
 
     Where there are several outputs, the furthest.
     """
@@ -143,29 +166,40 @@ def cases_table(cases: golden.Golden):
     rows = {}
     for case in cases.cases:
         moved = {file: error_text(cases.case_difference(file, case)) for file in case.expected}
-        rows[case.name] = {"rows": case.rows, **{f"{file} moves by": text for file, text in moved.items()}}
+        rows[case.name] = {
+            "rows": case.rows,
+            **{f"{file} moves by": text for file, text in moved.items()},
+        }
     return pd.DataFrame(rows).T
 
 
 def input_table(schema: Schema):
     """What an app must feed, to read: DataFrame of text, a row a dimension of an input.
 
-    Of an input whose values have no meaning of their own, one row, where the shape stands for the dimension.
+    Of an input whose values have no meaning of their own, one row, where the shape stands for the
+    dimension.
     """
     import pandas as pd
 
     rows = [
         (tensor.name, tensor.dtype, place, part.meaning, f"{part.low:g} to {part.high:g}")
         for tensor in schema.inputs
-        for place, part in list(enumerate(tensor.dimensions)) or [(" x ".join(map(str, tensor.shape)), tensor)]
+        for place, part in list(enumerate(tensor.dimensions))
+        or [(" x ".join(map(str, tensor.shape)), tensor)]
     ]
-    return pd.DataFrame(rows, columns=["input", "type", "at", "meaning", "range"]).set_index(["input", "type", "at"])
+    return pd.DataFrame(rows, columns=["input", "type", "at", "meaning", "range"]).set_index(
+        ["input", "type", "at"]
+    )
 
 
 def contents(models: Mapping[str, Path], cases: golden.Golden) -> dict[str, bytes]:
     """What a phone downloads but for ``model.json``: bytes by name in the bundle."""
     files = {name: path.read_bytes() for name, path in models.items()}
-    return {**files, archive.GOLDEN_JSON: golden.to_json(cases).encode(), archive.GOLDEN: golden.to_bytes(cases)}
+    return {
+        **files,
+        archive.GOLDEN_JSON: golden.to_json(cases).encode(),
+        archive.GOLDEN: golden.to_bytes(cases),
+    }
 
 
 def raw_contents(
@@ -177,7 +211,8 @@ def raw_contents(
     *,
     seed: int = 0,
 ) -> dict[str, bytes]:
-    """What a phone needs besides if it makes the inputs itself: the encoding, and golden sessions to prove it by.
+    """What a phone needs besides if it makes the inputs itself: the encoding, and golden sessions
+    to prove it by.
 
     Parameters
     ----------
@@ -191,7 +226,8 @@ def raw_contents(
     output = schema.output
     if output.shape != (1,) or output.dtype != "float32":
         raise BadInput(
-            f"{output.name} is {output.dtype} {list(output.shape)}: candidates are ordered by one float32 each"
+            f"{output.name} is {output.dtype} {list(output.shape)}: candidates are ordered by one "
+            "float32 each"
         )
     texts = {f"session {i}": json.dumps(raw) for i, raw in enumerate(raws, start=1)}
     texts |= sessions.generate(encoding, seed=seed)
@@ -203,12 +239,16 @@ def raw_contents(
 
 
 def version_of(content: Mapping[str, bytes]) -> str:
-    """A version that follows from the content: twelve hexadecimal digits of the SHA-256 of names and digests."""
+    """A version that follows from the content: twelve hexadecimal digits of the SHA-256 of names
+    and digests.
+    """
     return hashlib.sha256(json.dumps(_digests(content)).encode()).hexdigest()[:12]
 
 
 def with_file(content: Mapping[str, bytes], name: str, data: bytes) -> dict[str, bytes]:
-    """A bundle with one file replaced and its hash made right: what only the golden cases can notice."""
+    """A bundle with one file replaced and its hash made right: what only the golden cases can
+    notice.
+    """
     said = json.loads(content[archive.MANIFEST])
     said["sha256"][name] = hashlib.sha256(data).hexdigest()
     return {**content, name: data, archive.MANIFEST: json.dumps(said).encode()}
@@ -224,7 +264,9 @@ def publish(content: Mapping[str, bytes], place: Path, version: str) -> Path:
 
 
 def least_alike(comparison, file: str) -> str:
-    """The file of the same runtime whose scores are the furthest from those of `file`, by their largest differences."""
+    """The file of the same runtime whose scores are the furthest from those of `file`, by their
+    largest differences.
+    """
     rows = comparison.set_index("file")
     same = rows[rows["runtime"] == rows.loc[file, "runtime"]]["max_abs_error"]
     return (same - same[file]).abs().idxmax()
@@ -235,7 +277,9 @@ def _digests(content: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def minimum_versions(files: Mapping[str, str]) -> dict[str, str]:
-    """Least version of each runtime, by ``tflite``, ``litert`` or ``mnn``, see `helpers.convert.recipes.oldest`."""
+    """Least version of each runtime, by ``tflite``, ``litert`` or ``mnn``, see
+    `helpers.convert.recipes.oldest`.
+    """
     return dict(recipes.oldest(*variant_of(file)) for file in files.values())
 
 
@@ -252,7 +296,8 @@ def manifest(
     minimum: Mapping[str, str],
     packages: Mapping[str, str],
 ) -> bytes:
-    """``model.json``: what the files are, what they take and give, how they scored, and their SHA-256.
+    """``model.json``: what the files are, what they take and give, how they scored, and their
+    SHA-256.
 
     Parameters
     ----------
@@ -273,7 +318,9 @@ def manifest(
             "precision": precision,
             "bytes": int(row["bytes"]),
             "tolerance": dict(cases.tolerance[name]),
-            "largest difference to the trained model": float(f"{cases.trained_difference(name):.3g}"),
+            "largest difference to the trained model": float(
+                f"{cases.trained_difference(name):.3g}"
+            ),
             "verdict": row["verdict"],
             **figures,
         }

@@ -1,9 +1,11 @@
-"""The runners of a bundle on this machine: built, run and timed, with no Python between the calls and the model.
+"""The runners of a bundle on this machine: built, run and timed, with no Python between the calls
+and the model.
 
-The C runner needs a C compiler and libtensorflowlite_c with its headers, from the environment variable TFLITE_ROOT
-(``include/`` and ``lib/``) or from the npm package ``tfjs-tflite-node`` below WORKBENCH_TOOLS, where ``.ci/tools`` puts
-it. The C++ runner needs a compiler only: MNN's Python wheel carries the whole library, so the runner is built as a
-shared one and loaded by a Python process that has loaded MNN and then only waits.
+The C runner needs a C compiler and libtensorflowlite_c with its headers, from the environment
+variable TFLITE_ROOT (``include/`` and ``lib/``) or from the npm package ``tfjs-tflite-node`` below
+WORKBENCH_TOOLS, where ``.ci/tools`` puts it. The C++ runner needs a compiler only: MNN's Python
+wheel carries the whole library, so the runner is built as a shared one and loaded by a Python
+process that has loaded MNN and then only waits.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ import ctypes, os, sys
 sys.setdlopenflags(os.RTLD_NOW | os.RTLD_GLOBAL)
 import _mnncengine
 values = [value.encode() for value in sys.argv[1:]]
-sys.exit(ctypes.CDLL(sys.argv[1]).main(len(values), (ctypes.c_char_p * (len(values) + 1))(*values, None)))
+arguments = (ctypes.c_char_p * (len(values) + 1))(*values, None)
+sys.exit(ctypes.CDLL(sys.argv[1]).main(len(values), arguments))
 """
 
 
@@ -42,7 +45,9 @@ class NotHere(WorkbenchError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a runner said: its exit status (0: every case reproduced), its lines, and microseconds a call by case."""
+    """What a runner said: its exit status (0: every case reproduced), its lines, and microseconds a
+    call by case.
+    """
 
     status: int
     lines: tuple[str, ...]
@@ -50,7 +55,7 @@ class Outcome:
 
 
 def tools() -> Path:
-    """The folder of tools that are no Python packages: WORKBENCH_TOOLS, or one in the user's cache."""
+    """The folder of tools that are no Python packages: WORKBENCH_TOOLS, or in the user's cache."""
     return Path(os.environ.get("WORKBENCH_TOOLS") or "~/.cache/ranking-workbench").expanduser()
 
 
@@ -97,7 +102,9 @@ def _build_tflite(source: Path, into: Path) -> list[str]:
 def _tflite() -> tuple[Path, Path]:
     """Folder of the headers and path of the library of TensorFlow Lite's C API."""
     system = {"Linux": "linux", "Darwin": "darwin"}.get(platform.system(), "")
-    processor = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "")
+    processor = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}.get(
+        platform.machine(), ""
+    )
     name = f"libtensorflowlite_c{'.dylib' if system == 'darwin' else '.so'}"
     package = tools() / "node_modules" / "tfjs-tflite-node" / "cc_deps"
     places = [(package / "include", package / f"{system}_{processor}" / name)]
@@ -106,22 +113,31 @@ def _tflite() -> tuple[Path, Path]:
     for include, library in places:
         if (include / "tensorflow" / "lite" / "c" / "c_api.h").is_file() and library.is_file():
             return include, library
-    raise NotHere("libtensorflowlite_c is not here: run `.ci/tools` (needs npm), or set TFLITE_ROOT")
+    raise NotHere(
+        "libtensorflowlite_c is not here: run `.ci/tools` (needs npm), or set TFLITE_ROOT"
+    )
 
 
 def _compile(compiler: str, variable: str, arguments: list[str]) -> None:
     command = os.environ.get(variable) or compiler
     if shutil.which(command.split()[0]) is None:
         raise NotHere(f"there is no compiler {command!r} (set {variable} to name one)")
-    done = subprocess.run([*command.split(), "-O2", *WARNINGS, *arguments], capture_output=True, text=True)
+    done = subprocess.run(
+        [*command.split(), "-O2", *WARNINGS, *arguments], capture_output=True, text=True
+    )
     if done.returncode:
-        raise WorkbenchError(f"{command} refuses {Path(arguments[0]).name}: {done.stderr.strip()[-1500:]}")
+        raise WorkbenchError(
+            f"{command} refuses {Path(arguments[0]).name}: {done.stderr.strip()[-1500:]}"
+        )
 
 
-def run(command: list[str], model: Path, *cases: Path, seconds: float = 0.0, timeout: float = 600.0) -> Outcome:
+def run(
+    command: list[str], model: Path, *cases: Path, seconds: float = 0.0, timeout: float = 600.0
+) -> Outcome:
     """Score the golden cases with a model file, and time each case for `seconds` if that is not 0.
 
-    `cases` is ``golden.bin``; for the program of `build_rerank`, ``features.json`` and ``sessions.json``.
+    `cases` is ``golden.bin``; for the program of `build_rerank`, ``features.json`` and
+    ``sessions.json``.
     """
     arguments = [*command, str(model), *map(str, cases), *([f"{seconds:g}"] if seconds else [])]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=timeout)
@@ -133,9 +149,15 @@ def run(command: list[str], model: Path, *cases: Path, seconds: float = 0.0, tim
 
 
 def beside_python(
-    commands: Mapping[str, list[str]], bundle: Path, schema: Schema, *, rounds: int = 3, seconds: float = 0.05
+    commands: Mapping[str, list[str]],
+    bundle: Path,
+    schema: Schema,
+    *,
+    rounds: int = 3,
+    seconds: float = 0.05,
 ):
-    """Time the same calls (copy in, run, copy out; one thread) in C or C++ and from Python, in turns.
+    """Time the same calls (copy in, run, copy out; one thread) in C or C++ and from Python, in
+    turns.
 
     Parameters
     ----------
@@ -144,13 +166,18 @@ def beside_python(
 
     Returns
     -------
-    DataFrame, a row a file and batch size: file, runtime, rows, native_us, python_us. Each time is the smallest mean of
-    blocks of at least `BLOCK_SECONDS`, over all rounds. A case that a runner does not reproduce has no time and no row.
+    DataFrame, a row a file and batch size: file, runtime, rows, native_us, python_us. Each time is
+    the smallest mean of blocks of at least `BLOCK_SECONDS`, over all rounds. A case that a runner
+    does not reproduce has no time and no row.
     """
     import pandas as pd
 
-    cases = {case.name: case for case in golden.from_bytes((bundle / archive.GOLDEN).read_bytes()).cases}
-    typical = {name: case.rows for name, case in cases.items() if name.startswith("typical, batch ")}
+    cases = {
+        case.name: case for case in golden.from_bytes((bundle / archive.GOLDEN).read_bytes()).cases
+    }
+    typical = {
+        name: case.rows for name, case in cases.items() if name.startswith("typical, batch ")
+    }
     best: dict[tuple[str, int], list[float]] = {}
     for _ in range(rounds):
         for file, command in commands.items():

@@ -1,4 +1,6 @@
-"""Put a bundle together: what a phone downloads, sources for its engineer, the zip and its descriptor."""
+"""Put a bundle together: what a phone downloads, sources for its engineer, the zip and its
+descriptor.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from helpers.trained import Trained
 
 HANDOVER = "handover.zip"
 SESSIONS = 10
-"""Sessions of the test split that become golden ones, where the phone makes the model's inputs itself."""
+"""Sessions of the test split that become golden ones, where the phone makes the model's inputs
+itself.
+"""
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,13 @@ class Package:
         """The sources to read: DataFrame of lines by name."""
         import pandas as pd
 
-        return pd.DataFrame({"lines": {name: text.count("\n") for name, text in sorted(self.code.items())}})
+        return pd.DataFrame(
+            {"lines": {name: text.count("\n") for name, text in sorted(self.code.items())}}
+        )
 
     def write(self, stage: Stage, *, url: str, scene: int) -> archive.Descriptor:
-        """Write all of it as outputs of a stage below ``bundle/``, with the zip, its descriptor and ``handover.zip``.
+        """Write all of it as outputs of a stage below ``bundle/``, with the zip, its descriptor and
+        ``handover.zip``.
 
         Parameters
         ----------
@@ -63,7 +70,10 @@ class Package:
         described = archive.describe(zipped, **address, minimum=self.minimum)
         with stage.output(f"bundle/{archive.DESCRIPTOR}") as path:
             path.write_text(described.to_json(), encoding="utf-8")
-        everything |= {archive.ZIP: zipped.read_bytes(), archive.DESCRIPTOR: described.to_json().encode()}
+        everything |= {
+            archive.ZIP: zipped.read_bytes(),
+            archive.DESCRIPTOR: described.to_json().encode(),
+        }
         with stage.output(f"bundle/{HANDOVER}") as path:
             archive.pack(everything, path)
         return described
@@ -87,7 +97,8 @@ def package(
     ----------
     comparison : table of ``comparison.csv``.
     files, models : by name in the bundle, the file in the run and its path.
-    data : the run's data set; where it has an encoding, the phone makes the model's inputs of raw behaviour.
+    data : the run's data set; where it has an encoding, the phone makes the model's inputs of raw
+        behaviour.
     version : default follows from the content.
     """
     download = make.contents(models, cases)

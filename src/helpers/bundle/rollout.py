@@ -12,9 +12,10 @@ from helpers.errors import BadInput
 def assign(user: str, weights: Mapping[str, float], *, test: str = "") -> str:
     """The version that a user gets, by weighted rendezvous hashing.
 
-    Each version draws a number for the user from a hash and the largest wins, so that shares follow the weights. A
-    version's draw does not depend on the others: when its weight changes, users move to it or away from it, and
-    nobody moves between two other versions. (Schindelhauer, Schomaker: Weighted distributed hash tables, 2005.)
+    Each version draws a number for the user from a hash and the largest wins, so that shares follow
+    the weights. A version's draw does not depend on the others: when its weight changes, users move
+    to it or away from it, and nobody moves between two other versions. (Schindelhauer, Schomaker:
+    Weighted distributed hash tables, 2005.)
 
     Parameters
     ----------
@@ -26,18 +27,21 @@ def assign(user: str, weights: Mapping[str, float], *, test: str = "") -> str:
     ------
     BadInput : no version has a weight, or one is negative or not finite.
     """
-    if any(not math.isfinite(weight) or weight < 0 for weight in weights.values()) or not any(weights.values()):
+    if any(not math.isfinite(weight) or weight < 0 for weight in weights.values()) or not any(
+        weights.values()
+    ):
         raise BadInput(f"weights must be finite, not negative, and not all 0: {dict(weights)}")
     return min(
-        (version for version in weights if weights[version] > 0), key=lambda v: (_draw(user, v, test) / weights[v], v)
+        (version for version in weights if weights[version] > 0),
+        key=lambda v: (_draw(user, v, test) / weights[v], v),
     )
 
 
 def table(steps: Sequence[Mapping[str, float]], *, users: int, test: str = ""):
     """What a sequence of weights does to that many users, to read: DataFrame of text, a row a step.
 
-    Shares by version, how many users have another version than the step before, and how many of them moved between two
-    versions whose weights had not changed.
+    Shares by version, how many users have another version than the step before, and how many of
+    them moved between two versions whose weights had not changed.
     """
     import pandas as pd
 
@@ -49,13 +53,22 @@ def table(steps: Sequence[Mapping[str, float]], *, users: int, test: str = ""):
         between = sum(old in kept and new in kept for old, new in moves)
         shares = {version: f"{now.count(version) / users:.1%}" for version in weights}
         wanted = ", ".join(f"{version} {weight:g}" for version, weight in weights.items())
-        rows.append({"weights": wanted, "moved": f"{len(moves) / users:.1%}", "moved needlessly": between, **shares})
+        rows.append(
+            {
+                "weights": wanted,
+                "moved": f"{len(moves) / users:.1%}",
+                "moved needlessly": between,
+                **shares,
+            }
+        )
         before, weights_before = now, weights
     return pd.DataFrame(rows).fillna("").set_index("weights")
 
 
 def _draw(user: str, version: str, test: str) -> float:
-    """Standard exponential, from a hash: the version with the smallest draw by its weight wins in proportion to it."""
+    """Standard exponential, from a hash: the version with the smallest draw by its weight wins in
+    proportion to it.
+    """
     content = "\x00".join((test, version, user)).encode()
     number = int.from_bytes(hashlib.sha256(content).digest()[:8], "big")
     return -math.log((number + 0.5) / 2.0**64)

@@ -1,13 +1,15 @@
-"""Sources for the phone and the desktop: templates filled in from a model's schema, so that any study gets its own.
+"""Sources for the phone and the desktop: templates filled in from a model's schema, so that any
+study gets its own.
 
-The templates lie in ``templates/bundle``, a folder a platform; ``__name__`` in a file name becomes the model's class
-name. What they see:
+The templates lie in ``templates/bundle``, a folder a platform; ``__name__`` in a file name becomes
+the model's class name. What they see:
 
-    model       name of the model, as in the schema
-    name        the same in upper camel case, to name a class
-    inputs      of each: name, dtype (float32, int32, int64 or uint8), shape and size of a row, meaning, dimensions
-                (name, meaning, low, high; may be none), `ranges` (low, high: by dimension, or one for all values), and
-                `outside`, integers that its first value does not take, to test with
+    model       name of the model, as in the schema name        the same in upper camel case, to
+    name a class inputs      of each: name, dtype (float32, int32, int64 or uint8), shape and size
+    of a row, meaning, dimensions
+                (name, meaning, low, high; may be none), `ranges` (low, high: by dimension, or one
+                for all values), and `outside`, integers that its first value does not take, to test
+                with
     outputs     the same of each
     output      the first of them, by which a task decides
     single      whether it is the only one, and one float32 a row: a score
@@ -16,8 +18,8 @@ name. What they see:
     minimum     least version of each runtime: of ``tflite`` or ``litert``, and of ``mnn``
     encoding    whether the phone makes the inputs itself, of raw sessions as ``features.json`` says
 
-and the filters ``quoted`` (a string literal of C, Objective-C and Swift), ``kotlin`` (one of Kotlin) and ``comment``
-(text that cannot end the comment it stands in).
+and the filters ``quoted`` (a string literal of C, Objective-C and Swift), ``kotlin`` (one of
+Kotlin) and ``comment`` (text that cannot end the comment it stands in).
 """
 
 from __future__ import annotations
@@ -35,24 +37,28 @@ FOLDER = Path(__file__).resolve().parents[1] / "templates" / "bundle"
 _INTEGERS = {"uint8": (0, 255), "int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 
 
-def render(schema: Schema, files: Iterable[str], minimum: Mapping[str, str], encoding: bool = False) -> dict[str, str]:
+def render(
+    schema: Schema, files: Iterable[str], minimum: Mapping[str, str], encoding: bool = False
+) -> dict[str, str]:
     """All sources of a bundle.
 
     Parameters
     ----------
     files : names of the model files in the bundle.
     minimum : least version of each runtime that opens them.
-    encoding : whether ``features.json`` and ``sessions.json`` are in the bundle, and the inputs are int64 ``(n, 1)``.
+    encoding : whether ``features.json`` and ``sessions.json`` are in the bundle, and the inputs are
+        int64 ``(n, 1)``.
 
     Raises
     ------
-    BadInput : ``model.mnn`` is in the bundle, and an input takes integers beyond 32 bits, which MNN does not have; the
-        phone makes the inputs of any number of candidates, and the files take a fixed number, or do not score.
+    BadInput : ``model.mnn`` is in the bundle, and an input takes integers beyond 32 bits, which MNN
+        does not have; the phone makes the inputs of any number of candidates, and the files take a
+        fixed number, or do not score.
 
     Returns
     -------
-    Text by path in the bundle, e.g. ``c/golden.h``. A template that comes out empty, as one for a runtime whose file is
-    not there, is left out.
+    Text by path in the bundle, e.g. ``c/golden.h``. A template that comes out empty, as one for a
+    runtime whose file is not there, is left out.
     """
     import jinja2
 
@@ -69,11 +75,28 @@ def render(schema: Schema, files: Iterable[str], minimum: Mapping[str, str], enc
     for tensor in schema.inputs:
         if "model.mnn" in files and tensor.dtype != "float32":
             _check_32_bits(tensor)
-    single = len(schema.outputs) == 1 and schema.output.dtype == "float32" and schema.output.shape == (1,)
-    if encoding and (schema.batch is not None or schema.output.dtype != "float32" or schema.output.shape != (1,)):
-        raise BadInput(f"{schema.model_name} must give any number of candidates one float32 each to re-rank them")
-    inputs, outputs = ([_plain(tensor) for tensor in tensors] for tensors in (schema.inputs, schema.outputs))
-    values = {"model": schema.model_name, "name": name, "inputs": inputs, "outputs": outputs, "output": outputs[0]}
+    single = (
+        len(schema.outputs) == 1
+        and schema.output.dtype == "float32"
+        and schema.output.shape == (1,)
+    )
+    if encoding and (
+        schema.batch is not None or schema.output.dtype != "float32" or schema.output.shape != (1,)
+    ):
+        raise BadInput(
+            f"{schema.model_name} must give any number of candidates one float32 each to re-rank "
+            "them"
+        )
+    inputs, outputs = (
+        [_plain(tensor) for tensor in tensors] for tensors in (schema.inputs, schema.outputs)
+    )
+    values = {
+        "model": schema.model_name,
+        "name": name,
+        "inputs": inputs,
+        "outputs": outputs,
+        "output": outputs[0],
+    }
     values |= {"single": single, "batch": schema.batch}
     values |= {"files": files, "minimum": dict(minimum), "encoding": encoding}
     rendered = {
@@ -86,8 +109,13 @@ def render(schema: Schema, files: Iterable[str], minimum: Mapping[str, str], enc
 def _plain(tensor: Tensor) -> dict:
     """What templates see of a tensor."""
     ranges = [{"low": part.low, "high": part.high} for part in tensor.dimensions or [tensor]]
-    plain = {name: getattr(tensor, name) for name in ("name", "dtype", "size", "meaning", "low", "high")}
-    plain |= {"shape": list(tensor.shape), "dimensions": [vars(dimension) for dimension in tensor.dimensions]}
+    plain = {
+        name: getattr(tensor, name) for name in ("name", "dtype", "size", "meaning", "low", "high")
+    }
+    plain |= {
+        "shape": list(tensor.shape),
+        "dimensions": [vars(dimension) for dimension in tensor.dimensions],
+    }
     return plain | {"ranges": ranges, "outside": _outside(tensor, **ranges[0])}
 
 
@@ -105,13 +133,15 @@ def _check_32_bits(tensor: Tensor) -> None:
     for part in tensor.dimensions or [tensor]:
         if part.low < least or part.high > most:
             raise BadInput(
-                f"{tensor.name} takes integers from {part.low:.0f} to {part.high:.0f}, "
-                "MNN has 32 bits: narrow its range in the schema, or make the bundle without model.mnn"
+                f"{tensor.name} takes integers from {part.low:.0f} to {part.high:.0f}, MNN has 32 "
+                "bits: narrow its range in the schema, or make the bundle without model.mnn"
             )
 
 
 def class_name(model: str) -> str:
-    """A model's name as a class is called: ``ultra_simple_ranking_model`` is ``UltraSimpleRankingModel``."""
+    """A model's name as a class is called: ``ultra_simple_ranking_model`` is
+    ``UltraSimpleRankingModel``.
+    """
     words = re.findall(r"[A-Za-z0-9]+", model)
     name = "".join(word[0].upper() + word[1:] for word in words)
     return name if name[:1].isalpha() else f"Model{name}"

@@ -1,10 +1,11 @@
 """TFLite to MNN, and MNN to integer MNN, in a child process and with nothing taken on trust.
 
-MNN's converter exits with status 0 on a missing input, an unsupported operator or an output folder that does
-not exist, leaves an older output file in place, and ends the process on a truncated input; its Python entry
-point also installs a package and reports usage to a server. So: the native module is called directly, in a
-child process that never imports TensorFlow (the two cannot share a process), the target is removed first,
-and afterwards the file must be there, open, and take and give the schema's tensors.
+MNN's converter exits with status 0 on a missing input, an unsupported operator or an output folder
+that does not exist, leaves an older output file in place, and ends the process on a truncated
+input; its Python entry point also installs a package and reports usage to a server. So: the native
+module is called directly, in a child process that never imports TensorFlow (the two cannot share a
+process), the target is removed first, and afterwards the file must be there, open, and take and
+give the schema's tensors.
 """
 
 from __future__ import annotations
@@ -26,18 +27,30 @@ from helpers.runtimes import open_model
 from helpers.schema import Schema
 
 PLAIN = recipes.get("mnn", "fp32").options
-CURES = {"SELECT_V2": "a Keras Embedding becomes one, helpers.layers.Lookup looks up the same table without it"}
+CURES = {
+    "SELECT_V2": (
+        "a Keras Embedding becomes one, helpers.layers.Lookup looks up the same table without it"
+    )
+}
 """What to do about operators that MNN does not have."""
 _UNKNOWN_OPERATORS = re.compile(r"NOT_SUPPORTED_OP: \[ ([^]]*?) *\]")
 
 
-def convert(source: Path, schema: Schema, path: Path, *, options: Sequence[str] = PLAIN, trusted: bool = False) -> str:
+def convert(
+    source: Path,
+    schema: Schema,
+    path: Path,
+    *,
+    options: Sequence[str] = PLAIN,
+    trusted: bool = False,
+) -> str:
     """Write the ``.mnn`` form of a float32 ``.tflite`` file.
 
     Parameters
     ----------
     options : further arguments for the converter, see `helpers.convert.recipes`.
-    trusted : the source came from `Stage.input`; any other file is opened in LiteRT first, in a child process.
+    trusted : the source came from `Stage.input`; any other file is opened in LiteRT first, in a
+        child process.
 
     Returns
     -------
@@ -45,23 +58,36 @@ def convert(source: Path, schema: Schema, path: Path, *, options: Sequence[str] 
 
     Raises
     ------
-    ConversionFailed : a quantised source, no file, a file that does not open, or one whose inputs or output are not
-        the schema's.
-    DamagedFile : the source is not a TFLite file that LiteRT can score (MNN would recurse until it crashes).
+    ConversionFailed : a quantised source, no file, a file that does not open, or one whose inputs
+        or output are not the schema's.
+    DamagedFile : the source is not a TFLite file that LiteRT can score (MNN would recurse until it
+        crashes).
     """
     path.unlink(missing_ok=True)
     if not trusted:
         open_model(source, schema).close()
     tflite.require_float32(source)
-    arguments = ["-f", "TFLITE", "--modelFile", str(source), "--MNNModel", str(path), "--bizCode", schema.model_name]
+    arguments = [
+        "-f",
+        "TFLITE",
+        "--modelFile",
+        str(source),
+        "--MNNModel",
+        str(path),
+        "--bizCode",
+        schema.model_name,
+    ]
     with child.Child(f"convert {source.name} to MNN") as process:
         _finish(process, path, schema, "_convert_here", arguments=[*arguments, *options])
         _set_uuid(process, path, seed=source.read_bytes() + " ".join(options).encode())
         return process.log_tail()
 
 
-def quantise(source: Path, schema: Schema, path: Path, calibration: Path, settings: Mapping[str, str]) -> None:
-    """Write a file with integer activations from a float32 ``.mnn`` file (MNN's offline quantisation).
+def quantise(
+    source: Path, schema: Schema, path: Path, calibration: Path, settings: Mapping[str, str]
+) -> None:
+    """Write a file with integer activations from a float32 ``.mnn`` file (MNN's offline
+    quantisation).
 
     Parameters
     ----------
@@ -85,17 +111,27 @@ def quantise(source: Path, schema: Schema, path: Path, calibration: Path, settin
         (sample / "input.json").write_text(json.dumps(described, allow_nan=False), encoding="utf-8")
         config = Path(folder) / "config.json"
         config.write_text(
-            json.dumps({"input_type": "sequence", "path": str(sample.parent), "format": "GRAY", **settings}),
+            json.dumps(
+                {"input_type": "sequence", "path": str(sample.parent), "format": "GRAY", **settings}
+            ),
             encoding="utf-8",
         )
         written = Path(folder) / path.name  # the tool leaves a second file beside what it makes
-        _finish(process, written, schema, "_quantise_here", arguments=[str(source), str(written), str(config)])
+        _finish(
+            process,
+            written,
+            schema,
+            "_quantise_here",
+            arguments=[str(source), str(written), str(config)],
+        )
         _set_uuid(process, written, seed=source.read_bytes() + calibration.read_bytes())
         path.write_bytes(written.read_bytes())
 
 
 def _finish(process: child.Child, path: Path, schema: Schema, function: str, **arguments) -> None:
-    """Let a tool write `path` in the child, whatever it reports, and see that the file is there and can be used."""
+    """Let a tool write `path` in the child, whatever it reports, and see that the file is there and
+    can be used.
+    """
     try:
         process.call(f"{__name__}:{function}", **arguments)
     except WorkbenchError as error:
@@ -106,17 +142,22 @@ def _finish(process: child.Child, path: Path, schema: Schema, function: str, **a
         if unknown := _UNKNOWN_OPERATORS.search(log):
             operators = unknown[1].replace(",", " ").split()
             cures = "".join(f" ({CURES[operator]})" for operator in operators if operator in CURES)
-            raise ConversionFailed(f"MNN does not have the operator {', '.join(operators)}{cures}{log}")
+            raise ConversionFailed(
+                f"MNN does not have the operator {', '.join(operators)}{cures}{log}"
+            )
         raise ConversionFailed(f"MNN's tool ended without an error and wrote no file{log}")
     try:
         open_model(path, schema).close()
     except DamagedFile as error:
         path.unlink(missing_ok=True)
-        raise ConversionFailed(f"MNN's tool wrote a file that cannot be used: {error}{process.log_tail()}") from error
+        raise ConversionFailed(
+            f"MNN's tool wrote a file that cannot be used: {error}{process.log_tail()}"
+        ) from error
 
 
 def interface(path: Path, schema: Schema):
-    """Tell the shapes of an ``.mnn`` file before it is resized: DataFrame of tensor, kind and shape, as an app asks.
+    """Tell the shapes of an ``.mnn`` file before it is resized: DataFrame of tensor, kind and
+    shape, as an app asks.
 
     Raises
     ------
@@ -124,7 +165,9 @@ def interface(path: Path, schema: Schema):
     """
     import pandas as pd
 
-    shapes = child.run(f"open {path.name}", f"{__name__}:_interface_here", path=str(path), schema=schema.to_json())
+    shapes = child.run(
+        f"open {path.name}", f"{__name__}:_interface_here", path=str(path), schema=schema.to_json()
+    )
     return pd.DataFrame(shapes, columns=["tensor", "kind", "shape"]).astype({"shape": str})
 
 
@@ -135,8 +178,13 @@ def _interface_here(path: str, schema: dict) -> list[tuple[str, str, list[int]]]
     declared = Schema.from_json(schema)
     interpreter = MNN.Interpreter(path)
     session = interpreter.createSession({"backend": "CPU", "numThread": 1})
-    found = [(name, "input", interpreter.getSessionInput(session, name)) for name in declared.input_names]
-    found += [(name, "output", interpreter.getSessionOutput(session, name)) for name in declared.output_names]
+    found = [
+        (name, "input", interpreter.getSessionInput(session, name)) for name in declared.input_names
+    ]
+    found += [
+        (name, "output", interpreter.getSessionOutput(session, name))
+        for name in declared.output_names
+    ]
     for name, kind, tensor in found:
         if tensor is None:
             raise DamagedFile(f"{Path(path).name} has no {kind} {name}")
@@ -165,7 +213,7 @@ def _uuid_here(path: str) -> str:
 
 
 def _set_uuid(process: child.Child, path: Path, seed: bytes) -> None:
-    """Replace the random identifier by one that follows from the source, so that the bytes repeat."""
+    """Replace the random identifier by one that follows from the source: the bytes repeat."""
     content, old = path.read_bytes(), process.call(f"{__name__}:_uuid_here", path=str(path))
     new = uuid.UUID(bytes=hashlib.sha256(seed).digest()[:16], version=4)
     if len(old) == len(str(new)) and content.count(old.encode()) == 1:

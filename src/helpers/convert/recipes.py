@@ -1,19 +1,21 @@
-"""The recipes: every form of a model that the two toolchains offer, a row each. Adding one is adding a row.
+"""The recipes: every form of a model that the two toolchains offer, a row each. Adding one is
+adding a row.
 
 A recipe's name says what the numbers in the file are:
 
 - ``fp32``, ``fp16``: floating point of that many bits
-- ``weight_int8``, ``weight_int4``: weights stored as integers of that many bits and widened to float32 before they
-  are used; the arithmetic is float32
-- ``dynamic_int8``, ``dynamic_int4``: weights as above, and activations quantised to int8 while the model runs, with the
-  range that each row happens to have; the arithmetic is integer
-- ``int8``, ``int16x8``: activations quantised too, to int8 or int16, with ranges fixed beforehand by calibration on
-  training rows; weights int8; inputs and output stay float32
+- ``weight_int8``, ``weight_int4``: weights stored as integers of that many bits and widened to
+  float32 before they are used; the arithmetic is float32
+- ``dynamic_int8``, ``dynamic_int4``: weights as above, and activations quantised to int8 while the
+  model runs, with the range that each row happens to have; the arithmetic is integer
+- ``int8``, ``int16x8``: activations quantised too, to int8 or int16, with ranges fixed beforehand
+  by calibration on training rows; weights int8; inputs and output stay float32
 - ``_asymmetric``, ``_hqq``, ``_conv``: a variation of the recipe before the ending, told in its row
 
-LiteRT's recipes are written in the entries of ai-edge-quantizer, because TFLiteConverter's own optimisations leave
-tensors of fewer than 1024 values alone and say nothing. MNN's are arguments of its converter; they start from the
-float32 ``.tflite`` file, because a quantised one converts "successfully" to a file that ranks at random.
+LiteRT's recipes are written in the entries of ai-edge-quantizer, because TFLiteConverter's own
+optimisations leave tensors of fewer than 1024 values alone and say nothing. MNN's are arguments of
+its converter; they start from the float32 ``.tflite`` file, because a quantised one converts
+"successfully" to a file that ranks at random.
 """
 
 from __future__ import annotations
@@ -33,8 +35,10 @@ class Recipe:
     runtime, precision : the variant; the file is ``<precision>.tflite`` or ``<precision>.mnn``.
     decoded : what is stored and what is computed in.
     trade_off : one sentence on what is won and what is risked.
-    options : what the tool is told: ai-edge-quantizer entries (litert) or converter arguments (mnn).
-    calibration : None if the recipe needs no calibration rows; else what the calibrating tool is told besides.
+    options : what the tool is told: ai-edge-quantizer entries (litert) or converter arguments
+        (mnn).
+    calibration : None if the recipe needs no calibration rows; else what the calibrating tool is
+        told besides.
     """
 
     runtime: str
@@ -46,7 +50,9 @@ class Recipe:
 
     @property
     def reduced(self) -> bool:
-        """Whether the file should score differently from the float32 model: only then is a difference no fault."""
+        """Whether the file should score differently from the float32 model: only then is a
+        difference no fault.
+        """
         return not self.precision.startswith("fp32")
 
 
@@ -60,16 +66,22 @@ def _integers(bits: int, *, symmetric: bool = True, granularity: str = "CHANNELW
 
 def _weights(bits: int) -> tuple[dict, ...]:
     stored = _integers(bits)
-    return (_entry(weight_tensor_config=stored, compute_precision="FLOAT", explicit_dequantize=True),)
+    return (
+        _entry(weight_tensor_config=stored, compute_precision="FLOAT", explicit_dequantize=True),
+    )
 
 
 def _dynamic(bits: int) -> tuple[dict, ...]:
     stored = _integers(bits)
-    return (_entry(weight_tensor_config=stored, compute_precision="INTEGER", explicit_dequantize=False),)
+    return (
+        _entry(weight_tensor_config=stored, compute_precision="INTEGER", explicit_dequantize=False),
+    )
 
 
 def _static(activation_bits: int) -> tuple[dict, ...]:
-    activations = _integers(activation_bits, symmetric=activation_bits > 8, granularity="TENSORWISE")
+    activations = _integers(
+        activation_bits, symmetric=activation_bits > 8, granularity="TENSORWISE"
+    )
     integer = {
         "activation_tensor_config": activations,
         "weight_tensor_config": _integers(8),
@@ -106,7 +118,8 @@ RECIPES: tuple[Recipe, ...] = (
         "litert",
         "dynamic_int8",
         "weights int8, a scale for each output channel; activations int8 as the model runs",
-        "A quarter of the weights' bytes and integer arithmetic; quantising every row costs time in small models.",
+        "A quarter of the weights' bytes and integer arithmetic; quantising every row costs time in"
+        " small models.",
         _dynamic(8),
     ),
     Recipe(
@@ -120,7 +133,8 @@ RECIPES: tuple[Recipe, ...] = (
         "litert",
         "int8",
         "weights and activations int8, ranges from calibration; inputs and output float32",
-        "What integer accelerators need; 256 values of the output make ties, and new data can leave the ranges.",
+        "What integer accelerators need; 256 values of the output make ties, and new data can leave"
+        " the ranges.",
         _static(8),
         {},
     ),
@@ -143,7 +157,8 @@ RECIPES: tuple[Recipe, ...] = (
         "litert",
         "weight_int4",
         "weights int4, a scale for each output channel, widened to float32",
-        "An eighth of the weights' bytes, with the same error as dynamic_int4 and float32 arithmetic.",
+        "An eighth of the weights' bytes, with the same error as dynamic_int4 and float32 "
+        "arithmetic.",
         _weights(4),
     ),
     Recipe(
@@ -156,8 +171,10 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe(
         "mnn",
         "fp32_conv",
-        "weights and arithmetic float32, matrix products turned into 1x1 convolutions: the converter's default",
-        "Loses nothing; larger and slower in small models, and the form that MNN's weight quantisation needs.",
+        "weights and arithmetic float32, matrix products turned into 1x1 convolutions: the "
+        "converter's default",
+        "Loses nothing; larger and slower in small models, and the form that MNN's weight "
+        "quantisation needs.",
     ),
     Recipe(
         "mnn",
@@ -170,7 +187,8 @@ RECIPES: tuple[Recipe, ...] = (
         "mnn",
         "weight_int8",
         "weights int8, symmetric, a scale for each output channel; 1x1 convolutions",
-        "Small weights for large models; in a small one the convolutions cost more bytes than int8 saves.",
+        "Small weights for large models; in a small one the convolutions cost more bytes than int8 "
+        "saves.",
         ("--weightQuantBits", "8"),
     ),
     Recipe(
@@ -190,15 +208,18 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe(
         "mnn",
         "weight_int4_hqq",
-        "weights int4, scales and zero points fitted by half-quadratic quantisation (HQQ); 1x1 convolutions",
+        "weights int4, scales and zero points fitted by half-quadratic quantisation (HQQ); 1x1 "
+        "convolutions",
         "The bytes of weight_int4 with a somewhat smaller error.",
         ("--weightQuantBits", "4", "--hqq"),
     ),
     Recipe(
         "mnn",
         "int8",
-        "weights and activations int8, ranges from calibration by Kullback-Leibler divergence; matrix products kept",
-        "Integer arithmetic on the phone; the output has few values, so items tie, and a small file grows.",
+        "weights and activations int8, ranges from calibration by Kullback-Leibler divergence; "
+        "matrix products kept",
+        "Integer arithmetic on the phone; the output has few values, so items tie, and a small file"
+        " grows.",
         _KEEP_MATMUL,
         {"feature_quantize_method": "KL", "weight_quantize_method": "MAX_ABS"},
     ),
@@ -219,11 +240,13 @@ _OLDEST_TFLITE = {
 
 
 def oldest(runtime: str, precision: str) -> tuple[str, str]:
-    """The oldest runtime seen to score such a file as it scores here: ``tflite``, ``litert`` or ``mnn``, and a version.
+    """The oldest runtime seen to score such a file as it scores here: ``tflite``, ``litert`` or
+    ``mnn``, and a version.
 
-    Found by scoring with 2.9 and 2.14 of TensorFlow Lite, 1.2, 1.4 and 2.0 of LiteRT (which followed it) and 3.1 to 3.6
-    of MNN, see ``tests/benchmarks/oldest_runtimes.py``. What a converter writes into its file is no help: all TFLite
-    files here ask for 1.14, and TensorFlow Lite 2.9 opens the int8 ones and scores them wrong by 0.5 without an error.
+    Found by scoring with 2.9 and 2.14 of TensorFlow Lite, 1.2, 1.4 and 2.0 of LiteRT (which
+    followed it) and 3.1 to 3.6 of MNN, see ``tests/benchmarks/oldest_runtimes.py``. What a
+    converter writes into its file is no help: all TFLite files here ask for 1.14, and TensorFlow
+    Lite 2.9 opens the int8 ones and scores them wrong by 0.5 without an error.
     """
     get(runtime, precision)
     return _OLDEST_TFLITE[precision] if runtime == "litert" else ("mnn", "3.1.0")

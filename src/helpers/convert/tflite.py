@@ -1,7 +1,8 @@
-"""TFLite files: names and order of their tensors, what is in them, and smaller ones made of float32 ones.
+"""TFLite files: names and order of their tensors, what is in them, and smaller ones made of float32
+ones.
 
-Names and order are set through the flatbuffer's object API. Quantisation is ai-edge-quantizer's, in a child
-process.
+Names and order are set through the flatbuffer's object API. Quantisation is ai-edge-quantizer's, in
+a child process.
 """
 
 from __future__ import annotations
@@ -19,21 +20,27 @@ _FILE_IDENTIFIER = b"TFL3"
 
 
 def quantise(
-    source: Path, schema: Schema, path: Path, entries: Sequence[dict], *, calibration: Path | None = None, process=None
+    source: Path,
+    schema: Schema,
+    path: Path,
+    entries: Sequence[dict],
+    *,
+    calibration: Path | None = None,
+    process=None,
 ) -> None:
     """Write a reduced form of a float32 ``.tflite`` file.
 
     Parameters
     ----------
     entries : ai-edge-quantizer recipe entries, see `helpers.convert.recipes`.
-    calibration : ``.npz`` of inputs by name, for recipes that fix the range of activations: the smallest and
-        largest value over all its rows.
+    calibration : ``.npz`` of inputs by name, for recipes that fix the range of activations: the
+        smallest and largest value over all its rows.
     process : a `helpers.child.Child` to use, which saves its start; default a new one.
 
     Raises
     ------
-    ConversionFailed : what the quantizer refused, in its words, or a file that lost an input, the output or the
-        dynamic batch.
+    ConversionFailed : what the quantizer refused, in its words, or a file that lost an input, the
+        output or the dynamic batch.
     """
     path.unlink(missing_ok=True)
     raw = path.with_name(f"{path.stem}-raw{path.suffix}")
@@ -53,12 +60,16 @@ def quantise(
     except child.ChildDied as error:
         raise ConversionFailed(str(error)) from error
     except (struct.error, IndexError, ValueError) as error:  # what the flatbuffer reader raises
-        raise ConversionFailed(f"ai-edge-quantizer wrote a file that cannot be read: {error}") from error
+        raise ConversionFailed(
+            f"ai-edge-quantizer wrote a file that cannot be read: {error}"
+        ) from error
     finally:
         raw.unlink(missing_ok=True)
 
 
-def _quantise_here(source: str, target: str, entries: list[dict], calibration: str | None, batch: int | None) -> None:
+def _quantise_here(
+    source: str, target: str, entries: list[dict], calibration: str | None, batch: int | None
+) -> None:
     """The quantisation itself; runs in a child process."""
     import numpy as np
     from ai_edge_quantizer import quantizer
@@ -79,8 +90,8 @@ def _quantise_here(source: str, target: str, entries: list[dict], calibration: s
 def _ranges(tool, rows: dict, batch: int | None) -> dict:
     """Smallest and largest value of each tensor over all rows, in the quantizer's form.
 
-    Of several batches in one call it would take a moving average, so that it gets all rows as one; where the batch is
-    fixed, one call a batch, of which the ends are kept here.
+    Of several batches in one call it would take a moving average, so that it gets all rows as one;
+    where the batch is fixed, one call a batch, of which the ends are kept here.
     """
     import numpy as np
 
@@ -88,7 +99,9 @@ def _ranges(tool, rows: dict, batch: int | None) -> dict:
     ranges: dict = {}
     for first in range(0, count, batch or count):
         places = np.arange(first, first + (batch or count)) % count
-        found = tool.calibrate({SIGNATURE: [{name: a[places] for name, a in rows.items()}]}, num_threads=1)
+        found = tool.calibrate(
+            {SIGNATURE: [{name: a[places] for name, a in rows.items()}]}, num_threads=1
+        )
         for name, values in found.items():
             known = ranges.setdefault(name, values)
             known["min"] = np.minimum(known["min"], values["min"])
@@ -97,17 +110,21 @@ def _ranges(tool, rows: dict, batch: int | None) -> dict:
 
 
 def named(content: bytes, schema: Schema, *, restore_batch: bool = False) -> bytes:
-    """The same TFLite model with tensors named and inputs ordered as the schema declares; signature kept.
+    """The same TFLite model with tensors named and inputs ordered as the schema declares; signature
+    kept.
 
     `restore_batch` declares the outputs' batch free again, where the schema's is: ai-edge-quantizer
-    forgets it on the tensors that it adds. Whether the file then answers every row, opening it shows.
+    forgets it on the tensors that it adds. Whether the file then answers every row, opening it
+    shows.
     """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as flat
 
     model = flat.ModelT.InitFromObj(flat.Model.GetRootAs(content))
     graph = model.subgraphs[0]
-    signature = next((s for s in model.signatureDefs or [] if s.signatureKey == SIGNATURE.encode()), None)
+    signature = next(
+        (s for s in model.signatureDefs or [] if s.signatureKey == SIGNATURE.encode()), None
+    )
     if signature is None:
         raise ConversionFailed(f"the converted file has no signature {SIGNATURE!r}")
     inputs = {entry.name.decode(): entry for entry in signature.inputs}
@@ -118,8 +135,14 @@ def named(content: bytes, schema: Schema, *, restore_batch: bool = False) -> byt
             f"the model takes {schema.input_names} and gives {schema.output_names}"
         )
     ends = {**inputs, **outputs}
-    for index, tensor in enumerate(graph.tensors):  # the integer twin of a quantised input or output keeps another name
-        if tensor.name and tensor.name.decode() in ends and ends[tensor.name.decode()].tensorIndex != index:
+    for index, tensor in enumerate(
+        graph.tensors
+    ):  # the integer twin of a quantised input or output keeps another name
+        if (
+            tensor.name
+            and tensor.name.decode() in ends
+            and ends[tensor.name.decode()].tensorIndex != index
+        ):
             tensor.name += b"_quantised"
     for name, entry in ends.items():
         tensor = graph.tensors[entry.tensorIndex]
@@ -133,7 +156,8 @@ def named(content: bytes, schema: Schema, *, restore_batch: bool = False) -> byt
             tensor.shapeSignature = [-1, *shape[1:]]
         elif shape[0] != -1:
             raise ConversionFailed(
-                f"{name} has the fixed shape {[int(n) for n in shape]}: the batch is no longer dynamic"
+                f"{name} has the fixed shape {[int(n) for n in shape]}: the batch is no longer "
+                "dynamic"
             )
     signature.inputs = [inputs[name] for name in schema.input_names]
     graph.inputs = [entry.tensorIndex for entry in signature.inputs]
@@ -145,7 +169,9 @@ def named(content: bytes, schema: Schema, *, restore_batch: bool = False) -> byt
 
 
 def interface(path: Path):
-    """Inputs and output of a ``.tflite`` file as it stands: DataFrame of tensor, kind, shape, dtype, in file order."""
+    """Inputs and output of a ``.tflite`` file as it stands: DataFrame of tensor, kind, shape,
+    dtype, in file order.
+    """
     import pandas as pd
 
     graph, types, _ = _graph(path)
@@ -153,7 +179,14 @@ def interface(path: Path):
         {
             "tensor": tensor.name.decode(),
             "kind": kind,
-            "shape": str([int(n) for n in (tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature)]),
+            "shape": str(
+                [
+                    int(n)
+                    for n in (
+                        tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature
+                    )
+                ]
+            ),
             "dtype": types[tensor.type],
         }
         for kind, indices in (("input", graph.inputs), ("output", graph.outputs))
@@ -163,23 +196,34 @@ def interface(path: Path):
 
 
 def operators(path: Path):
-    """Operators of a ``.tflite`` file in order: DataFrame of operator, output shape, weights and their bytes."""
+    """Operators of a ``.tflite`` file in order: DataFrame of operator, output shape, weights and
+    their bytes.
+    """
     import pandas as pd
     from ai_edge_litert import schema_py_generated as flat
 
     graph, types, model = _graph(path)
-    codes = {value: name for name, value in vars(flat.BuiltinOperator).items() if isinstance(value, int)}
+    codes = {
+        value: name for name, value in vars(flat.BuiltinOperator).items() if isinstance(value, int)
+    }
     rows = []
     for operator in graph.operators:
         code = model.operatorCodes[operator.opcodeIndex]
-        constants = [t for t in (graph.tensors[i] for i in operator.inputs if i >= 0) if _bytes(model, t)]
+        constants = [
+            t for t in (graph.tensors[i] for i in operator.inputs if i >= 0) if _bytes(model, t)
+        ]
         shapes = [f"{types[t.type]}{[int(n) for n in t.shape]}" for t in constants]
         output = graph.tensors[operator.outputs[0]]
         rows.append(
             {
                 "operator": codes[max(code.builtinCode, code.deprecatedBuiltinCode)],
                 "output": str(
-                    [int(n) for n in (output.shape if output.shapeSignature is None else output.shapeSignature)]
+                    [
+                        int(n)
+                        for n in (
+                            output.shape if output.shapeSignature is None else output.shapeSignature
+                        )
+                    ]
                 ),
                 "weights": ", ".join(shapes),
                 "weight_bytes": sum(_bytes(model, t) for t in constants),
@@ -203,8 +247,9 @@ def require_float32(path: Path) -> None:
             kinds.add(types[tensor.type])
     if kinds:
         raise ConversionFailed(
-            f"{path.name} is quantised (it holds {', '.join(sorted(kinds))}): MNN makes a file of it that opens and "
-            "ranks at random; give it the float32 file and reduce with MNN's own options"
+            f"{path.name} is quantised (it holds {', '.join(sorted(kinds))}): MNN makes a file of "
+            "it that opens and ranks at random; give it the float32 file and reduce with MNN's "
+            "own options"
         )
 
 
@@ -212,7 +257,11 @@ def _graph(path: Path):
     from ai_edge_litert import schema_py_generated as flat
 
     model = flat.ModelT.InitFromObj(flat.Model.GetRootAs(path.read_bytes()))
-    types = {value: name.lower() for name, value in vars(flat.TensorType).items() if isinstance(value, int)}
+    types = {
+        value: name.lower()
+        for name, value in vars(flat.TensorType).items()
+        if isinstance(value, int)
+    }
     return model.subgraphs[0], types, model
 
 

@@ -1,4 +1,6 @@
-"""Make every variant that a toolchain offers, keep what can be judged, and say what could not be made and why."""
+"""Make every variant that a toolchain offers, keep what can be judged, and say what could not be
+made and why.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,15 @@ from helpers.tasks.judgement import SAME, Judgement, error_text
 SUFFIXES = {"litert": ("tflite", ".tflite"), "mnn": ("mnn", ".mnn")}
 """Runtime to folder of the run and suffix."""
 CALIBRATION_WIDTH = 3.0
-"""How many times wider or narrower a feature's 5th to 95th percentile may be in the calibration rows than in the test
-split: a hundred rows can be off by a factor of two, and units that were mixed up are further apart."""
+"""How many times wider or narrower a feature's 5th to 95th percentile may be in the calibration
+rows than in the test split: a hundred rows can be off by a factor of two, and units that were mixed
+up are further apart."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a recipe: a file with its parity and its scores, or the tool's reason why there is none.
+    """What became of a recipe: a file with its parity and its scores, or the tool's reason why
+    there is none.
 
     `scores` are those of the test split, ``(n_rows, 1) float32``; None where the file gave none.
     """
@@ -48,7 +52,8 @@ class Outcome:
 
 
 def check_calibration(rows: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]) -> None:
-    """Refuse calibration rows that are not like the inputs a file will see: it would clip or waste its integers.
+    """Refuse calibration rows that are not like the inputs a file will see: it would clip or waste
+    its integers.
 
     Raises
     ------
@@ -57,27 +62,39 @@ def check_calibration(rows: Mapping[str, np.ndarray], inputs: Mapping[str, np.nd
     for name, values in inputs.items():
         if name not in rows or rows[name].shape[1:] != values.shape[1:]:
             shape = list(values.shape[1:])
-            raise ConversionFailed(f"the calibration rows lack {name}, or are not of its shape {shape}")
+            raise ConversionFailed(
+                f"the calibration rows lack {name}, or are not of its shape {shape}"
+            )
         if not np.issubdtype(values.dtype, np.floating):
             continue
-        present, expected = (np.quantile(array, [0.05, 0.95], axis=0) for array in (rows[name], values))
+        present, expected = (
+            np.quantile(array, [0.05, 0.95], axis=0) for array in (rows[name], values)
+        )
         width, usual = present[1] - present[0], expected[1] - expected[0]
         varies = (width > 0) & (usual > 0)  # a rare flag is constant between these percentiles
         wrong = varies & ((width > CALIBRATION_WIDTH * usual) | (usual > CALIBRATION_WIDTH * width))
-        wrong |= varies & (np.abs(present.mean(axis=0) - expected.mean(axis=0)) > np.maximum(width, usual))
+        wrong |= varies & (
+            np.abs(present.mean(axis=0) - expected.mean(axis=0)) > np.maximum(width, usual)
+        )
         if wrong.any():
             place = tuple(int(i) for i in np.argwhere(wrong)[0])
             (low, high), (least, most) = present[:, *place], expected[:, *place]
             at = ", ".join(map(str, place))
             raise ConversionFailed(
-                f"the calibration rows are not of this data: most of {name}[{at}] is between {low:.3g} and "
-                f"{high:.3g} in them and between {least:.3g} and {most:.3g} in the test split; give rows that were "
-                "scaled and ordered as the model's inputs are"
+                f"the calibration rows are not of this data: most of {name}[{at}] is between "
+                f"{low:.3g} and {high:.3g} in them and between {least:.3g} and {most:.3g} in the "
+                "test split; give rows that were scaled and ordered as the model's inputs are"
             )
 
 
 def make(
-    recipe: Recipe, source: Path, schema: Schema, path: Path, *, calibration: Path | None = None, process=None
+    recipe: Recipe,
+    source: Path,
+    schema: Schema,
+    path: Path,
+    *,
+    calibration: Path | None = None,
+    process=None,
 ) -> None:
     """Write one recipe's file from the float32 ``.tflite`` file `source`, which must be trusted.
 
@@ -91,9 +108,13 @@ def make(
     ConversionFailed : the tool's reason.
     """
     if recipe.calibration is not None and calibration is None:
-        raise ConversionFailed(f"{recipe.precision} fixes the range of its activations: it needs calibration rows")
+        raise ConversionFailed(
+            f"{recipe.precision} fixes the range of its activations: it needs calibration rows"
+        )
     if recipe.runtime == "litert":
-        tflite.quantise(source, schema, path, recipe.options, calibration=calibration, process=process)
+        tflite.quantise(
+            source, schema, path, recipe.options, calibration=calibration, process=process
+        )
     elif recipe.calibration is None:
         mnn.convert(source, schema, path, options=recipe.options, trusted=True)
     else:
@@ -115,9 +136,10 @@ def make_all(
 ) -> list[Outcome]:
     """Make the files of `todo` as outputs of a stage; a recipe that fails does not stop the others.
 
-    A float32 file must score as the trained model. A reduced one must open, bind by name, score alike in every
-    batch size, and differ from the trained model, because tools report success also when they reduced nothing; how
-    good it is, notebook 05 says. Files are scored in processes of their own.
+    A float32 file must score as the trained model. A reduced one must open, bind by name, score
+    alike in every batch size, and differ from the trained model, because tools report success also
+    when they reduced nothing; how good it is, notebook 05 says. Files are scored in processes of
+    their own.
 
     Raises
     ------
@@ -159,11 +181,15 @@ def _check(recipe: Recipe, result: Judgement) -> None:
     if not recipe.reduced and result.verdict != SAME:
         raise ParityError(f"it does not score as the trained model: {result.reason}")
     if recipe.reduced and result.verdict == SAME:
-        raise ParityError("the tool reported success and reduced nothing: every score is the float32 model's")
+        raise ParityError(
+            "the tool reported success and reduced nothing: every score is the float32 model's"
+        )
 
 
 def table(outcomes: Iterable[Outcome]):
-    """Outcomes to read: DataFrame of text by precision, what was made and what was not, with the reason."""
+    """Outcomes to read: DataFrame of text by precision, what was made and what was not, with the
+    reason.
+    """
     import pandas as pd
 
     rows = {}
@@ -179,7 +205,9 @@ def table(outcomes: Iterable[Outcome]):
 
 
 def plain_figures(outcomes: Iterable[Outcome]) -> dict[str, float]:
-    """Metrics of the ``fp32`` file among them: its bytes and largest difference; nothing if it could not be made."""
+    """Metrics of the ``fp32`` file among them: its bytes and largest difference; nothing if it
+    could not be made.
+    """
     for outcome in outcomes:
         if outcome.recipe.precision == "fp32" and outcome.parity is not None:
             return {"bytes": outcome.bytes, "max_abs_error": outcome.parity.max_abs_error}
@@ -187,16 +215,23 @@ def plain_figures(outcomes: Iterable[Outcome]) -> dict[str, float]:
 
 
 def not_made(records: Iterable[Path]):
-    """From files that `record` wrote, the recipes that could not be made: DataFrame of the tool's reason by variant."""
+    """From files that `record` wrote, the recipes that could not be made: DataFrame of the tool's
+    reason by variant.
+    """
     import pandas as pd
 
     tried = pd.concat([pd.read_csv(path) for path in records])
     missing = tried[tried["file"].isna()]
-    return pd.DataFrame({"reason": missing["reason"].to_numpy()}, index=missing["runtime"] + " " + missing["precision"])
+    return pd.DataFrame(
+        {"reason": missing["reason"].to_numpy()},
+        index=missing["runtime"] + " " + missing["precision"],
+    )
 
 
 def record(outcomes: Iterable[Outcome], path: Path) -> None:
-    """Write what became of every recipe as CSV: runtime, precision, file, bytes, reason (of those not made)."""
+    """Write what became of every recipe as CSV: runtime, precision, file, bytes, reason (of those
+    not made).
+    """
     import pandas as pd
 
     rows = [(o.recipe.runtime, o.recipe.precision, o.file, o.bytes, o.reason) for o in outcomes]

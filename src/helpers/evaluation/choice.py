@@ -17,8 +17,9 @@ from helpers.tasks.judgement import SHIPS, TOO_FEW
 PREFERENCES = ("agreement", "bytes", "latency")
 """What decides between the files that a budget admits; the other two decide ties, in this order."""
 LATENCY_STEP, AGREEMENT_STEP = 0.05, 0.001
-"""Steps of fixed grids: within one, latencies (the reference stands in the middle of its step) and agreements (from 1
-down) decide nothing before all else is equal: noise, and a swap in a thousand."""
+"""Steps of fixed grids: within one, latencies (the reference stands in the middle of its step) and
+agreements (from 1 down) decide nothing before all else is equal: noise, and a swap in a thousand.
+"""
 _LIMITED = {"bytes": "bytes", "loss": "loss", "latency_ratio": "latency_ratio_high"}
 """What each limit of a budget is held against: a column of `Choice.table`."""
 _OBJECTIVES = ("bytes", "loss", "latency_ratio")
@@ -38,8 +39,10 @@ class Budget:
     Attributes
     ----------
     bytes : size of the file.
-    loss : what it may lose against the trained model, as AUC, held against the pessimistic end of the interval.
-    latency_ratio : time a call at batch 1 by the reference's, held against the pessimistic end of the interval.
+    loss : what it may lose against the trained model, as AUC, held against the pessimistic end of
+        the interval.
+    latency_ratio : time a call at batch 1 by the reference's, held against the pessimistic end of
+        the interval.
     """
 
     bytes: float | None = None
@@ -48,19 +51,29 @@ class Budget:
 
     def text(self, task: Task, label: str) -> str:
         """The limits in words; `label` is what the latency reference is called."""
-        units = {"bytes": " bytes", "loss": f" {task.lost}", "latency_ratio": f"x the latency of {label}"}
-        parts = [f"at most {limit:,g}{units[name]}" for name, limit in vars(self).items() if limit is not None]
+        units = {
+            "bytes": " bytes",
+            "loss": f" {task.lost}",
+            "latency_ratio": f"x the latency of {label}",
+        }
+        parts = [
+            f"at most {limit:,g}{units[name]}"
+            for name, limit in vars(self).items()
+            if limit is not None
+        ]
         return ", ".join(parts) or "no limits"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What to ship. `met` is False if nothing keeps the budget and `file` is only what comes closest.
+    """What to ship. `met` is False if nothing keeps the budget and `file` is only what comes
+    closest.
 
-    `file` is None if no file may be shipped at all. `table` has a row a file: bytes, loss, agreement,
-    latency_ratio, latency_ratio_high, verdict, file, left_out (why it is never shipped, empty if it may be), excess (by
-    what share it exceeds the limit that it exceeds most), within (the budget), pareto (no other file that may be
-    shipped is better in bytes, loss or latency_ratio and as good in the others).
+    `file` is None if no file may be shipped at all. `table` has a row a file: bytes, loss,
+    agreement, latency_ratio, latency_ratio_high, verdict, file, left_out (why it is never shipped,
+    empty if it may be), excess (by what share it exceeds the limit that it exceeds most), within
+    (the budget), pareto (no other file that may be shipped is better in bytes, loss or
+    latency_ratio and as good in the others).
     """
 
     task: Task
@@ -71,12 +84,16 @@ class Choice:
 
 
 def candidates(task: Task, comparison, budget: Budget):
-    """The converted files of a comparison with what is to be weighed, see `Choice.table`; index: variant names."""
+    """The converted files of a comparison with what is to be weighed, see `Choice.table`; index:
+    variant names.
+    """
     frame = comparison[(comparison["runtime"] != "keras") & (comparison["verdict"] != NOT_MADE)]
     table = frame[["bytes", "latency_ratio", "latency_ratio_high", "verdict", "file"]].copy()
     table.index = frame["runtime"] + " " + frame["precision"]
     table["agreement"] = frame[task.agreement].to_numpy()
-    table["loss"] = (task.loss_sign * frame[task.loss]).clip(lower=0).to_numpy() + 0.0  # no negative zero
+    table["loss"] = (task.loss_sign * frame[task.loss]).clip(
+        lower=0
+    ).to_numpy() + 0.0  # no negative zero
     rows = [row for _, row in table.iterrows()]
     table["left_out"] = np.array([_left_out(row) for row in rows], object)
     table["excess"] = np.array([_excess(row, budget) for row in rows], float)
@@ -95,12 +112,16 @@ def _left_out(row) -> str:
 
 
 def _agreement(row) -> float:
-    """Agreement of a file; 1 where it is undefined (requests of one row), but the scores are the same."""
+    """Agreement of a file; 1 where it is undefined (requests of one row), but the scores are the
+    same.
+    """
     return 1.0 if row["verdict"] == "same" and np.isnan(row["agreement"]) else row["agreement"]
 
 
 def _excess(row, budget: Budget) -> float:
-    """By what share the worst broken limit is exceeded; 0 within the budget, infinite where a figure is undefined."""
+    """By what share the worst broken limit is exceeded; 0 within the budget, infinite where a
+    figure is undefined.
+    """
     worst = 0.0
     for name, limit in vars(budget).items():
         value = row[_LIMITED[name]]
@@ -124,10 +145,11 @@ def _pareto(table) -> list[bool]:
 def recommend(task: Task, comparison, budget: Budget, prefer: str = "agreement") -> Choice:
     """The file to ship of a comparison table.
 
-    Of the files that are not left out (broken, judged on too few rows, not timed) and within the budget, the one that
-    `prefer` says; ties are decided by agreement with the trained model (`same` before any loss, then its figure), then
-    size, then latency. Files are ordered by their own figures alone, so neither the order of rows nor files that are
-    not chosen matter; a file that is as good in each measure and better in one comes first.
+    Of the files that are not left out (broken, judged on too few rows, not timed) and within the
+    budget, the one that `prefer` says; ties are decided by agreement with the trained model (`same`
+    before any loss, then its figure), then size, then latency. Files are ordered by their own
+    figures alone, so neither the order of rows nor files that are not chosen matter; a file that is
+    as good in each measure and better in one comes first.
 
     Parameters
     ----------
@@ -150,14 +172,18 @@ def recommend(task: Task, comparison, budget: Budget, prefer: str = "agreement")
     within = [row for row in usable if row["within"]]
     if not within:
         closest = min(usable, key=lambda row: (row["excess"], *_order(row, prefer)))
-        return Choice(task, closest["file"], False, _closest(task, closest, table, budget, label), table)
+        return Choice(
+            task, closest["file"], False, _closest(task, closest, table, budget, label), table
+        )
     best = min(within, key=lambda row: _order(row, prefer))
     sentence = _why(task, best, within, table, budget, prefer, label) + _warning(task, comparison)
     return Choice(task, best["file"], True, sentence, table)
 
 
 def _steps(row) -> dict[str, tuple]:
-    """Where a file stands in each of `PREFERENCES`, lower is better; equal within a step of the grids."""
+    """Where a file stands in each of `PREFERENCES`, lower is better; equal within a step of the
+    grids.
+    """
     return {
         "agreement": (row["verdict"] != "same", math.floor((1 - _agreement(row)) / AGREEMENT_STEP)),
         "bytes": (row["bytes"],),
@@ -172,9 +198,18 @@ def _exact(row) -> dict[str, tuple]:
 
 
 def _order(row, prefer: str) -> tuple:
-    """What files are sorted by: the preference, then the other steps, then every figure, then the name."""
+    """What files are sorted by: the preference, then the other steps, then every figure, then the
+    name.
+    """
     steps, exact = _steps(row), _exact(row)
-    return (steps[prefer], *steps.values(), exact["latency"], exact["agreement"], row["loss"], row["file"])
+    return (
+        steps[prefer],
+        *steps.values(),
+        exact["latency"],
+        exact["agreement"],
+        row["loss"],
+        row["file"],
+    )
 
 
 def _warning(task: Task, comparison) -> str:
@@ -191,13 +226,19 @@ def _objective(task: Task, name: str) -> str:
 
 def _figures(task: Task, row, label: str, but: tuple[str, ...] = ()) -> str:
     """What a file is, in words; without the measures in `but`, which were told already."""
-    agreement = "same scores" if row["verdict"] == "same" else f"{task.agreement_name} {row['agreement']:.3f}"
+    agreement = (
+        "same scores"
+        if row["verdict"] == "same"
+        else f"{task.agreement_name} {row['agreement']:.3f}"
+    )
     loss = f"no {task.lost}" if row["loss"] < 5e-5 else f"at most {row['loss']:.4f} {task.lost}"
     parts = {
         "bytes": f"{row['bytes']:,.0f} bytes",
         "agreement": agreement,
         "loss": loss,
-        "latency_ratio": f"{latency.ratio_text(row['latency_ratio']).strip()} the latency of {label}",
+        "latency_ratio": (
+            f"{latency.ratio_text(row['latency_ratio']).strip()} the latency of {label}"
+        ),
     }
     return ", ".join(part for name, part in parts.items() if name not in but)
 
@@ -220,7 +261,10 @@ def _nothing(table) -> str:
         said = f"of the {len(table)} converted files {', '.join(reasons[:-1])} and {reasons[-1]}"
     else:
         number, _, reason = reasons[0].partition(" ")
-        said = f"{'the only converted file' if number == '1' else f'all {number} converted files'} {reason}"
+        said = (
+            f"{'the only converted file' if number == '1' else f'all {number} converted files'} "
+            f"{reason}"
+        )
     return f"Ship nothing: {said}."
 
 
@@ -229,7 +273,11 @@ def _why(task: Task, best, within, table, budget: Budget, prefer: str, label: st
     notes = [budget.text(task, label)]
     notes += [_count(outside, "file does not meet it", "files do not meet it")] if outside else []
     notes += _never(table)
-    among = "the only file within the budget" if len(within) == 1 else f"of the {len(within)} files within the budget"
+    among = (
+        "the only file within the budget"
+        if len(within) == 1
+        else f"of the {len(within)} files within the budget"
+    )
     said = "" if len(within) == 1 else f" it {_preferred(task, best, within, prefer)}"
     return f"Ship {best.name}: {among} ({'; '.join(notes)}){said}: {_figures(task, best, label)}."
 
@@ -242,7 +290,9 @@ _LESS = {
 
 
 def _preferred(task: Task, best, within, prefer: str) -> str:
-    """What the preference says of the best file, and what decided between it and those that it does not tell apart."""
+    """What the preference says of the best file, and what decided between it and those that it does
+    not tell apart.
+    """
     tied = [row for row in within if _steps(row)[prefer] == _steps(best)[prefer]]
     others = len(tied) - 1
     if all(_exact(row)[prefer] == _exact(best)[prefer] for row in tied):
@@ -298,7 +348,9 @@ def table(choice: Choice):
 
 
 def to_json(choice: Choice, budget: Budget, prefer: str) -> dict:
-    """What ``recommendation.json`` of a run says: file, whether it is within the budget, why, budget, preference."""
+    """What ``recommendation.json`` of a run says: file, whether it is within the budget, why,
+    budget, preference.
+    """
     said = {"file": choice.file, "met": choice.met, "sentence": choice.sentence}
     return {**said, "budget": vars(budget), "prefer": prefer}
 

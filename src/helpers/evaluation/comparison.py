@@ -10,12 +10,19 @@ from helpers.tasks import Task
 from helpers.tasks.judgement import SHIPS, Judgement
 
 FIRST = ("runtime", "precision", "file", "bytes", "max_abs_error")
-LATENCY = ("latency_us", "latency_ratio", "latency_ratio_low", "latency_ratio_high", "verdict", "reason")
+LATENCY = (
+    "latency_us",
+    "latency_ratio",
+    "latency_ratio_low",
+    "latency_ratio_high",
+    "verdict",
+    "reason",
+)
 FOOTPRINT = ("open_ms", "memory_mb")
 """Columns that every task has: before its own, between them, and behind."""
 LATENCY_REFERENCES = {"litert fp32": "LiteRT fp32", "mnn fp32": "MNN fp32", "keras fp32": "Keras"}
-"""What latency ratios are taken to, the first that there is: a plain file that an app would ship, before the training
-framework. With what it is called."""
+"""What latency ratios are taken to, the first that there is: a plain file that an app would ship,
+before the training framework. With what it is called."""
 NOT_MADE = "not made"
 """Verdict of a recipe that the tools could not make a file of; the reason is theirs."""
 
@@ -26,15 +33,21 @@ def name_of(file: str) -> str:
 
 
 def latency_reference(parities: Mapping[str, Judgement]) -> str:
-    """The variant that latency ratios are taken to: the first of `LATENCY_REFERENCES` that can be shipped."""
-    return next(name for name in LATENCY_REFERENCES if name in parities and parities[name].verdict in SHIPS)
+    """The variant that latency ratios are taken to: the first of `LATENCY_REFERENCES` that can be
+    shipped.
+    """
+    return next(
+        name for name in LATENCY_REFERENCES if name in parities and parities[name].verdict in SHIPS
+    )
 
 
 def latency_label(comparison) -> str:
     """What the latency reference of a comparison is called: its ratio to itself has no interval."""
     names = comparison["runtime"] + " " + comparison["precision"]
     exact = set(names[comparison["latency_ratio_low"] == comparison["latency_ratio_high"]])
-    return next((label for name, label in LATENCY_REFERENCES.items() if name in exact), "the reference")
+    return next(
+        (label for name, label in LATENCY_REFERENCES.items() if name in exact), "the reference"
+    )
 
 
 def columns(task: Task) -> list[str]:
@@ -42,7 +55,14 @@ def columns(task: Task) -> list[str]:
     return [*FIRST, *task.columns, *LATENCY, *task.more_columns, *FOOTPRINT]
 
 
-def build(task: Task, files: Mapping[str, Path], parities: Mapping[str, Judgement], latency, memory, missing=None):
+def build(
+    task: Task,
+    files: Mapping[str, Path],
+    parities: Mapping[str, Judgement],
+    latency,
+    memory,
+    missing=None,
+):
     """The comparison table, with the columns of `columns`.
 
     Parameters
@@ -52,7 +72,8 @@ def build(task: Task, files: Mapping[str, Path], parities: Mapping[str, Judgemen
     latency : table of `latency.summarise`; the smallest batch with the copy in and
         out and the fewest threads is taken. A file that could not be timed is not in it.
     memory : MB by variant name, of `latency.measure`.
-    missing : recipes without a file, a DataFrame with the tool's ``reason`` by variant name; each is a row of its own.
+    missing : recipes without a file, a DataFrame with the tool's ``reason`` by variant name; each
+        is a row of its own.
     """
     import pandas as pd
 
@@ -73,14 +94,18 @@ def build(task: Task, files: Mapping[str, Path], parities: Mapping[str, Judgemen
         }
         row["bytes"] = path.stat().st_size
         if name in timed:
-            time, opened = (latency.loc[(name, batch, mode, threads)] for mode in ("copy_and_run", "open"))
+            time, opened = (
+                latency.loc[(name, batch, mode, threads)] for mode in ("copy_and_run", "open")
+            )
             row |= {f"latency_{key}": time[key] for key in ("ratio", "ratio_low", "ratio_high")}
             row |= {"latency_us": time["microseconds"], "open_ms": opened["microseconds"] / 1000}
             row["memory_mb"] = memory[name]
         rows.append(row)
     for name, reason in ({} if missing is None else missing["reason"]).items():
         runtime, _, precision = name.partition(" ")
-        rows.append({"runtime": runtime, "precision": precision, "verdict": NOT_MADE, "reason": reason})
+        rows.append(
+            {"runtime": runtime, "precision": precision, "verdict": NOT_MADE, "reason": reason}
+        )
     table = pd.DataFrame(rows, columns=columns(task))
     whole = [name for name in ("bytes", "distinct_scores") if name in table]
     return table.astype({name: "Int64" if table[name].isna().any() else "int64" for name in whole})

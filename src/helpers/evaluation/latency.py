@@ -1,14 +1,17 @@
-"""Latency that can be repeated: interleaved blocks in fresh processes, ratios to a reference, a measured floor.
+"""Latency that can be repeated: interleaved blocks in fresh processes, ratios to a reference, a
+measured floor.
 
-A single call is shorter than the timer's step, and a machine drifts between speeds up to a factor of two
-apart. So calls are timed in blocks of at least 4 ms; every file is open in a process of its own, and in each
-round every file is timed once in every way, one process at a time, all files in one way after each other and in random
-order. What is compared is the difference within a round, where the drift cancels. Processes of one file differ for as
-long as they live: so each file is timed in several sets of fresh processes, one after another, and the reference in
-several processes of a set. How far processes of one file stray is the noise floor, and no smaller difference is
+A single call is shorter than the timer's step, and a machine drifts between speeds up to a factor
+of two apart. So calls are timed in blocks of at least 4 ms; every file is open in a process of its
+own, and in each round every file is timed once in every way, one process at a time, all files in
+one way after each other and in random order. What is compared is the difference within a round,
+where the drift cancels. Processes of one file differ for as long as they live: so each file is
+timed in several sets of fresh processes, one after another, and the reference in several processes
+of a set. How far processes of one file stray is the noise floor, and no smaller difference is
 claimed; `helpers.evaluation.latency_statistics` says how.
 
-What is timed is the runtime: `timeit` compiles the runtime's own calls into its loop (`helpers.runtimes.Steps`).
+What is timed is the runtime: `timeit` compiles the runtime's own calls into its loop
+(`helpers.runtimes.Steps`).
 """
 
 from __future__ import annotations
@@ -38,7 +41,9 @@ PROCESSES = 2
 LEAST_ROUNDS = 2
 """Rounds that are made in each set whatever they take."""
 THOROUGH_PROCESSES, THOROUGH_TIMES = 3, 10
-"""A thorough measurement: sets of processes, and how many times the whole of a usual measurement each is timed."""
+"""A thorough measurement: sets of processes, and how many times the whole of a usual measurement
+each is timed.
+"""
 AGAIN = ("reference again", "reference a third time")
 """Names of the further processes of the reference file in each set."""
 LARGEST_FLOOR = 0.06
@@ -65,29 +70,30 @@ def measure(
 ):
     """Time model files against each other.
 
-    With the first of `threads` every batch size is timed with the copies and without, and opening the file; with the
-    others every batch size with the copies.
+    With the first of `threads` every batch size is timed with the copies and without, and opening
+    the file; with the others every batch size with the copies.
 
     Parameters
     ----------
     files : by name, the model files; each is opened in a fresh process.
     inputs : named inputs; batches are taken from the first rows, repeated if need be.
-    batches : rows a call, by default those of `BATCHES` that the schema takes and that have at most `BATCH_BYTES`.
+    batches : rows a call, by default those of `BATCHES` that the schema takes and that have at most
+        `BATCH_BYTES`.
     reference : the name in `files` that is timed several times, for ratios and the noise floor.
     threads : numbers of threads a runtime may use.
-    seconds : how long rounds go on, in all `PROCESSES` sets together; starting the processes and the warm-up rounds
-        come on top.
+    seconds : how long rounds go on, in all `PROCESSES` sets together; starting the processes and
+        the warm-up rounds come on top.
     thorough : `THOROUGH_PROCESSES` sets of processes, each timed `THOROUGH_TIMES` these seconds.
     seed : of the random order.
 
     Returns
     -------
-    blocks : DataFrame, one row a timed block: variant, batch, mode (of `MODES`), threads, process (which set), round
-        (0 is warm-up), calls, seconds (of the block), microseconds (a call).
-    memory : Series by variant, MB that a process grows by when it loads the runtime, opens the file and scores a row
-        (median over processes).
-    failed : by variant, why a file could not be timed: it crashed, hung, or what is timed is not its scoring. Nothing
-        of it is in the other two.
+    blocks : DataFrame, one row a timed block: variant, batch, mode (of `MODES`), threads, process
+        (which set), round (0 is warm-up), calls, seconds (of the block), microseconds (a call).
+    memory : Series by variant, MB that a process grows by when it loads the runtime, opens the file
+        and scores a row (median over processes).
+    failed : by variant, why a file could not be timed: it crashed, hung, or what is timed is not
+        its scoring. Nothing of it is in the other two.
 
     Raises
     ------
@@ -100,10 +106,16 @@ def measure(
     every = {**files, **dict.fromkeys(AGAIN, files[reference])}
     batches = batches or schema.batch_sizes(BATCHES, BATCH_BYTES)
     first, *others = threads
-    ways = [(batch, mode, first) for batch in batches for mode in MODES[:2]] + [(min(batches), "open", first)]
+    ways = [(batch, mode, first) for batch in batches for mode in MODES[:2]] + [
+        (min(batches), "open", first)
+    ]
     ways += [(batch, "copy_and_run", count) for count in others for batch in batches]
     sample = {name: array[: max(batches)] for name, array in inputs.items()}
-    processes, each = (THOROUGH_PROCESSES, THOROUGH_TIMES * seconds) if thorough else (PROCESSES, seconds / PROCESSES)
+    processes, each = (
+        (THOROUGH_PROCESSES, THOROUGH_TIMES * seconds)
+        if thorough
+        else (PROCESSES, seconds / PROCESSES)
+    )
     rng = np.random.default_rng(seed)
     rows, grown, calls, failed = [], [], {}, {}
     for process in range(1, processes + 1):
@@ -111,14 +123,20 @@ def measure(
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             np.savez(f"{folder}/inputs.npz", **sample)
             children = {
-                variant: stack.enter_context(Child(f"time {path.name}", _limits(max(threads)), _imports(path)))
+                variant: stack.enter_context(
+                    Child(f"time {path.name}", _limits(max(threads)), _imports(path))
+                )
                 for variant, path in every.items()
                 if variant not in failed
             }
             with ThreadPoolExecutor(2) as pool:  # starting is not timed
 
                 def start(variant, children=children, inputs_file=f"{folder}/inputs.npz"):
-                    request = {"path": str(every[variant]), "schema": schema.to_json(), "inputs_file": inputs_file}
+                    request = {
+                        "path": str(every[variant]),
+                        "schema": schema.to_json(),
+                        "inputs_file": inputs_file,
+                    }
                     try:
                         return children[variant].call(f"{__name__}:_open", ways=ways, **request)
                     except WorkbenchError as error:
@@ -129,11 +147,18 @@ def measure(
                 rows += _rounds(children, ways, process, processes, each, rng, calls, failed)
         for variant in (reference, *AGAIN):
             if variant in failed:
-                raise DamagedFile(f"{reference}, which all others are held against, cannot be timed: {failed[variant]}")
+                raise DamagedFile(
+                    f"{reference}, which all others are held against, cannot be timed: "
+                    f"{failed[variant]}"
+                )
     blocks = pd.DataFrame(rows, columns=_COLUMNS)
     blocks = blocks[~blocks["variant"].isin(list(failed))].reset_index(drop=True)
     blocks["microseconds"] = blocks["seconds"] / blocks["calls"] * 1e6
-    memory = pd.DataFrame(grown, columns=["variant", "memory_mb"]).groupby("variant")["memory_mb"].median()
+    memory = (
+        pd.DataFrame(grown, columns=["variant", "memory_mb"])
+        .groupby("variant")["memory_mb"]
+        .median()
+    )
     return blocks, memory.drop(list(failed)), failed
 
 
@@ -141,8 +166,8 @@ def measure(
 def _alone() -> Iterator[None]:
     """Wait until no other process measures on this machine: timings must not run at the same time.
 
-    The lock is on a folder that every user and every environment of a machine has, whatever TMPDIR or WORKBENCH_HOME
-    say; nothing is written there.
+    The lock is on a folder that every user and every environment of a machine has, whatever TMPDIR
+    or WORKBENCH_HOME say; nothing is written there.
     """
     import fcntl
 
@@ -155,7 +180,9 @@ def _alone() -> Iterator[None]:
 
 
 def _imports(path: Path) -> str:
-    """A phone runtime loads in milliseconds, and how much memory that takes is measured; TensorFlow takes seconds."""
+    """A phone runtime loads in milliseconds, and how much memory that takes is measured; TensorFlow
+    takes seconds.
+    """
     return "notebooks" if runtime_of(path) == "keras" else "bare"
 
 
@@ -173,7 +200,8 @@ def _rounds(
     calls: dict,
     failed: dict,
 ) -> Iterator[tuple]:
-    """Yield the blocks of a warm-up round and of rounds until `seconds` are over, at least `LEAST_ROUNDS`.
+    """Yield the blocks of a warm-up round and of rounds until `seconds` are over, at least
+    `LEAST_ROUNDS`.
 
     `calls` of a block, by variant and way, and what has `failed` are added to.
     """
@@ -184,11 +212,18 @@ def _rounds(
     label = f"timing, processes {process} of {processes}"
     with tqdm(total=100, desc=label, bar_format=form, delay=2, leave=False) as bar:
         while number <= LEAST_ROUNDS or time.monotonic() - started < seconds:
-            cells = [(variants[i], ways[j]) for j in rng.permutation(len(ways)) for i in rng.permutation(len(variants))]
+            cells = [
+                (variants[i], ways[j])
+                for j in rng.permutation(len(ways))
+                for i in rng.permutation(len(variants))
+            ]
             for variant, way in cells:
                 if variant in failed:
                     continue
-                request = dict(zip(("batch", "mode", "threads"), way, strict=True), calls=calls.get((variant, way)))
+                request = dict(
+                    zip(("batch", "mode", "threads"), way, strict=True),
+                    calls=calls.get((variant, way)),
+                )
                 try:
                     count, block = children[variant].call(f"{__name__}:_block", **request)
                 except WorkbenchError as error:
@@ -208,11 +243,12 @@ def summarise(blocks, *, reference: str):
 
     Returns
     -------
-    DataFrame indexed by (variant, batch, mode, threads): microseconds (median a call), p90, ratio (of this file's time
-    to the reference's, by processes, see `latency_statistics`; of the reference's further processes to its other ones),
-    ratio_low, ratio_high (its 95 % interval), floor (the noise floor of this batch, mode and number of threads: the
-    smallest change, 0.05 for 5 %, that the interval of any file can leave 1 with), verdict (``faster``, ``slower`` or
-    ``no difference``: the interval holds 1).
+    DataFrame indexed by (variant, batch, mode, threads): microseconds (median a call), p90, ratio
+    (of this file's time to the reference's, by processes, see `latency_statistics`; of the
+    reference's further processes to its other ones), ratio_low, ratio_high (its 95 % interval),
+    floor (the noise floor of this batch, mode and number of threads: the smallest change, 0.05 for
+    5 %, that the interval of any file can leave 1 with), verdict (``faster``, ``slower`` or ``no
+    difference``: the interval holds 1).
     """
     import pandas as pd
 
@@ -231,27 +267,33 @@ def summarise(blocks, *, reference: str):
         table[name] = np.exp(logs).ravel()
     table["floor"] = np.repeat(np.expm1(half), len(names))
     same = table["ratio_low"].le(1) & table["ratio_high"].ge(1)
-    table["verdict"] = np.where(same, "no difference", np.where(table["ratio"] < 1, "faster", "slower"))
+    table["verdict"] = np.where(
+        same, "no difference", np.where(table["ratio"] < 1, "faster", "slower")
+    )
     return table.sort_index()
 
 
 def warning(summary) -> str:
-    """Say where the measurement is too noisy, or too short, to see a difference of 10 %; empty if nowhere."""
+    """Say where the measurement is too noisy, or too short, to see a difference of 10 %; empty if
+    nowhere.
+    """
     floors = summary["floor"].groupby(level=latency_statistics.WAY).first()
     above = int((floors > LARGEST_FLOOR).sum())
     if not above:
         return ""
     batch, mode, threads = floors.idxmax()
     return (
-        f"Too noisy, or timed too briefly: a true difference of 10 % may go unseen in {above} of {len(floors)} ways of "
-        f"timing, whose noise floor is above {100 * LARGEST_FLOOR:.0f} % (largest: {100 * floors.max():.0f} %, batch "
-        f"{batch}, {mode}, threads {threads}). Let nothing else run, and time longer: a larger latency_seconds, or "
-        "thorough."
+        f"Too noisy, or timed too briefly: a true difference of 10 % may go unseen in {above} of "
+        f"{len(floors)} ways of timing, whose noise floor is above {100 * LARGEST_FLOOR:.0f} % "
+        f"(largest: {100 * floors.max():.0f} %, batch {batch}, {mode}, threads {threads}). Let "
+        "nothing else run, and time longer: a larger latency_seconds, or thorough."
     )
 
 
 def noise_floor(summary) -> float:
-    """The noise floor of what ``comparison.csv`` takes: a call at batch 1 with the copies and the fewest threads."""
+    """The noise floor of what ``comparison.csv`` takes: a call at batch 1 with the copies and the
+    fewest threads.
+    """
     part = summary.xs((_smallest(summary), "copy_and_run"), level=("batch", "mode"))
     return float(part.xs(min(part.index.unique("threads")), level="threads")["floor"].max())
 
@@ -283,7 +325,8 @@ def table(summary, mode: str = "copy_and_run", threads: int = 1):
     for batch in sorted(part.index.unique("batch")):
         rows = (part.loc[(variant, batch)] for variant in order)
         cells[f"batch {batch}"] = [
-            f"{time_text(r['microseconds'])} {ratio_text(r['ratio'])} {_MARKS[r['verdict']]}" for r in rows
+            f"{time_text(r['microseconds'])} {ratio_text(r['ratio'])} {_MARKS[r['verdict']]}"
+            for r in rows
         ]
     return pd.DataFrame(cells, index=order)
 
@@ -312,7 +355,9 @@ def interval_table(summary, batch: int | None = None, mode: str = "copy_and_run"
 
 
 def footprint_table(summary, memory):
-    """What a file costs before its first score: DataFrame of text with the time to open it and the memory it takes."""
+    """What a file costs before its first score: DataFrame of text with the time to open it and the
+    memory it takes.
+    """
     import pandas as pd
 
     opened = summary.xs("open", level="mode").reset_index(level=("batch", "threads"), drop=True)
@@ -334,7 +379,9 @@ def time_text(microseconds: float) -> str:
 
 
 def ratio_text(ratio: float) -> str:
-    """A ratio of times to read, in eight characters whatever the number; only the digits that mean something."""
+    """A ratio of times to read, in eight characters whatever the number; only the digits that mean
+    something.
+    """
     return f"{_digits(ratio):>7}x"
 
 
@@ -356,7 +403,9 @@ _timers: dict[tuple[int, str, int], object] = {}
 
 
 def _open(path: str, schema: dict, inputs_file: str, ways: list) -> float:
-    """Open a file and bind its calls to each way to time it; runs in a child process. Returns MB of growth."""
+    """Open a file and bind its calls to each way to time it; runs in a child process. Returns MB of
+    growth.
+    """
     import gc
     from timeit import Timer
 
@@ -368,7 +417,10 @@ def _open(path: str, schema: dict, inputs_file: str, ways: list) -> float:
     resident = psutil.Process().memory_info
 
     def rows(batch: int) -> dict[str, np.ndarray]:
-        return {name: np.resize(array, (batch, *array.shape[1:])).copy() for name, array in sample.items()}
+        return {
+            name: np.resize(array, (batch, *array.shape[1:])).copy()
+            for name, array in sample.items()
+        }
 
     def opened(threads: int):
         return open_model(Path(path), declared, threads=threads, trusted=True)
@@ -385,21 +437,27 @@ def _open(path: str, schema: dict, inputs_file: str, ways: list) -> float:
             inputs = rows(batch)
             steps = opened(threads).steps(inputs)
             check_steps(steps, inputs, kept.predict(inputs))
-            _timers[batch, "copy_and_run", threads], _timers[batch, "run", threads] = steps.copy_and_run, steps.run
+            _timers[batch, "copy_and_run", threads], _timers[batch, "run", threads] = (
+                steps.copy_and_run,
+                steps.run,
+            )
     gc.collect()
     gc.disable()
     return grown + float(os.environ.get(TENSORFLOW_MB, 0.0))
 
 
-def check_steps(steps: Steps, inputs: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
-    """Refuse calls that do not do what they are timed for: take these inputs in, compute every row, give all outputs.
+def check_steps(
+    steps: Steps, inputs: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]
+) -> None:
+    """Refuse calls that do not do what they are timed for: take these inputs in, compute every row,
+    give all outputs.
 
     Parameters
     ----------
-    inputs : the arrays that the steps were bound to, all rows; zeroed meanwhile, so that nothing is left of an earlier
-        call.
-    expected : outputs ``(n_rows, *shape)`` of these inputs. A thread more may round another way, hence
-        `helpers.tasks.judgement.BATCH_ERROR`.
+    inputs : the arrays that the steps were bound to, all rows; zeroed meanwhile, so that nothing is
+        left of an earlier call.
+    expected : outputs ``(n_rows, *shape)`` of these inputs. A thread more may round another way,
+        hence `helpers.tasks.judgement.BATCH_ERROR`.
 
     Raises
     ------
@@ -414,19 +472,22 @@ def check_steps(steps: Steps, inputs: Mapping[str, np.ndarray], expected: Mappin
     for name, found in steps.outputs().items():
         wanted = expected[name]
         if found.shape != wanted.shape:
-            raise DamagedFile(f"what is timed is not the scoring: {found.size} scores for {len(wanted)} rows")
+            raise DamagedFile(
+                f"what is timed is not the scoring: {found.size} scores for {len(wanted)} rows"
+            )
         difference = np.abs(found - wanted).max() / scale_of(wanted)
         if not difference <= BATCH_ERROR and np.isfinite(wanted).all():
             raise DamagedFile(
-                f"what is timed is not the scoring: {len(wanted)} rows score differently, by {difference:.1e}"
+                f"what is timed is not the scoring: {len(wanted)} rows score differently, by "
+                f"{difference:.1e}"
             )
 
 
 def _block(batch: int, mode: str, threads: int, calls: int | None) -> tuple[int, float]:
     """Time a block of `calls` (None finds how many); runs in a child process.
 
-    A block that ends before `BLOCK_SECONDS`, because the machine was slower when the calls were counted, is dropped and
-    timed again with more calls, so that no shorter one is ever reported.
+    A block that ends before `BLOCK_SECONDS`, because the machine was slower when the calls were
+    counted, is dropped and timed again with more calls, so that no shorter one is ever reported.
     """
     timer = _timers[batch, mode, threads]
     calls = calls or 1

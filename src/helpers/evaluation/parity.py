@@ -33,9 +33,13 @@ from helpers.trained import Trained
 FILE = "model/reference.npz"
 """Where a run keeps its `Reference`."""
 BATCHES = (*range(1, 513), 1000, 1023, 1024, 1025, 2048, 4095, 4096)
-"""Batch sizes that a file is scored in: every list that an app shows, and what lies around the blocks of runtimes."""
+"""Batch sizes that a file is scored in: every list that an app shows, and what lies around the
+blocks of runtimes.
+"""
 _BATCH_VALUES = 1 << 24
-"""Values that all of them together may feed: of wide inputs, as pictures, fewer batch sizes are tried."""
+"""Values that all of them together may feed: of wide inputs, as pictures, fewer batch sizes are
+tried.
+"""
 _OUTPUT = "output:"
 
 
@@ -43,7 +47,8 @@ _OUTPUT = "output:"
 class Reference:
     """The set that files are judged on, and what the trained model gave for it.
 
-    `inputs` and `outputs` are arrays ``(n_rows, *shape)`` by name; the first output is what is decided by, the scores.
+    `inputs` and `outputs` are arrays ``(n_rows, *shape)`` by name; the first output is what is
+    decided by, the scores.
     """
 
     task: Task
@@ -57,11 +62,18 @@ class Reference:
         return next(iter(self.outputs.values()))
 
     def save(self, path: Path) -> None:
-        """Write all but the inputs, of which it keeps a SHA-256; the same content gives the same bytes."""
+        """Write all but the inputs, of which it keeps a SHA-256; the same content gives the same
+        bytes.
+        """
         known = {name: array for name, array in vars(self.truth).items() if array is not None}
         digest = {"inputs_sha256": np.array(_sha256(self.inputs))}
         with open(path, "wb") as file:
-            np.savez(file, **known, **digest, **{f"{_OUTPUT}{name}": array for name, array in self.outputs.items()})
+            np.savez(
+                file,
+                **known,
+                **digest,
+                **{f"{_OUTPUT}{name}": array for name, array in self.outputs.items()},
+            )
 
     @classmethod
     def load(cls, path: Path, task: Task, inputs: Mapping[str, np.ndarray]) -> Reference:
@@ -80,7 +92,11 @@ class Reference:
                 raise DamagedFile(f"{FILE} was written by an earlier version; run stage 02 again")
             if str(file["inputs_sha256"]) != _sha256(inputs):
                 raise DamagedFile(f"{FILE} was made with other inputs; run stage 02 again")
-            outputs = {name.removeprefix(_OUTPUT): file[name] for name in file.files if name.startswith(_OUTPUT)}
+            outputs = {
+                name.removeprefix(_OUTPUT): file[name]
+                for name in file.files
+                if name.startswith(_OUTPUT)
+            }
             known = {name: file[name] for name in vars(Truth()) if name in file.files}
         return cls(task, inputs, outputs, Truth(**known))
 
@@ -94,19 +110,24 @@ class Reference:
 
         Raises
         ------
-        DamagedFile : its inputs, labels or requests are other rows: what it judges would mean nothing.
+        DamagedFile : its inputs, labels or requests are other rows: what it judges would mean
+            nothing.
         """
         inputs = data.arrays("test", schema=trained.schema)[0]
         reference = cls.load(stage.input("02", FILE), trained.task, inputs)
         for name, array in vars(data.truth("test")).items():
-            if not np.array_equal(getattr(reference.truth, name), array):  # of two that are None, too
+            if not np.array_equal(
+                getattr(reference.truth, name), array
+            ):  # of two that are None, too
                 raise DamagedFile(
-                    f"{FILE} is not of the test split of this run's data set: its {name} are others; run stage 02 again"
+                    f"{FILE} is not of the test split of this run's data set: its {name} are "
+                    "others; run stage 02 again"
                 )
         return reference
 
     def judge(self, outputs: Outputs) -> Judgement:
-        """Hold a file's outputs to the trained model's: what the task reads by the task, others by their values.
+        """Hold a file's outputs to the trained model's: what the task reads by the task, others by
+        their values.
 
         Raises
         ------
@@ -134,18 +155,24 @@ def _sha256(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def examine(model: Runtime, reference: Reference) -> Judgement:
-    """Judge an open file: its scores on the whole test split, and that they do not depend on the batch they come in."""
+    """Judge an open file: its scores on the whole test split, and that they do not depend on the
+    batch they come in.
+    """
     return examine_scores(model, reference)[0]
 
 
 def examine_scores(model: Runtime, reference: Reference) -> tuple[Judgement, np.ndarray | None]:
-    """`examine` an open file, and keep its scores ``(n_rows, 1)``; None where it gave none that can be compared."""
+    """`examine` an open file, and keep its scores ``(n_rows, 1)``; None where it gave none that can
+    be compared.
+    """
     outputs = result = None
     try:
         outputs = model.predict(reference.inputs)
         result = reference.judge(outputs)
         if result.verdict != BROKEN:
-            check_batches(model, reference.inputs, SAME_ERROR if result.verdict == SAME else BATCH_ERROR)
+            check_batches(
+                model, reference.inputs, SAME_ERROR if result.verdict == SAME else BATCH_ERROR
+            )
         if result.verdict == BROKEN:
             check_repeats(model, reference.inputs, outputs)
     except (DamagedFile, ParityError) as error:
@@ -155,7 +182,9 @@ def examine_scores(model: Runtime, reference: Reference) -> tuple[Judgement, np.
     return result, outputs[model.schema.output.name]
 
 
-def check_repeats(model: Runtime, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+def check_repeats(
+    model: Runtime, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
+) -> None:
     """Refuse a file that scores the same rows differently a second time.
 
     Raises
@@ -166,20 +195,21 @@ def check_repeats(model: Runtime, inputs: Mapping[str, np.ndarray], outputs: Map
         if not np.array_equal(again, outputs[name], equal_nan=again.dtype.kind == "f"):
             moved = np.abs(again - outputs[name]).max()
             raise ParityError(
-                f"not repeatable: the same rows score differently a second time, by {moved:.1e}; a layer that draws at "
-                "random, such as dropout, is active outside training"
+                f"not repeatable: the same rows score differently a second time, by {moved:.1e}; a "
+                "layer that draws at random, such as dropout, is active outside training"
             )
 
 
 def examine_files(
     files: Mapping[str, Path], schema: Schema, reference: Reference
 ) -> tuple[dict[str, Judgement], dict[str, np.ndarray]]:
-    """Judge model files by name, each in a process of its own: whatever it does to that is its verdict.
+    """Judge model files by name, each in a process of its own: whatever it does to that is its
+    verdict.
 
     Returns
     -------
-    What was found by name, and the scores of those files that gave any. The trained model is its own reference, and is
-    not scored again.
+    What was found by name, and the scores of those files that gave any. The trained model is its
+    own reference, and is not scored again.
     """
     from tqdm import tqdm
 
@@ -199,7 +229,8 @@ def examine_files(
 
 
 def require_same(model: Runtime, reference: Reference, name: str) -> Judgement:
-    """Refuse a conversion that does not score as its reference on the whole test split, at every batch size.
+    """Refuse a conversion that does not score as its reference on the whole test split, at every
+    batch size.
 
     Raises
     ------
@@ -207,15 +238,19 @@ def require_same(model: Runtime, reference: Reference, name: str) -> Judgement:
     """
     result = examine(model, reference)
     if result.verdict != SAME:
-        raise ParityError(f"{name} does not score as its reference: {result.reason} (allowed {SAME_ERROR:.0e})")
+        raise ParityError(
+            f"{name} does not score as its reference: {result.reason} (allowed {SAME_ERROR:.0e})"
+        )
     return result
 
 
 def swapped(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
-    """The same inputs with two of one width and dtype exchanged: what binding by position does in silence.
+    """The same inputs with two of one width and dtype exchanged: what binding by position does in
+    silence.
 
-    Of integers, two that have the same largest value, the larger the better: an id beyond the other's table is refused.
-    None if there are no two such inputs; a runtime then refuses the exchange by itself.
+    Of integers, two that have the same largest value, the larger the better: an id beyond the
+    other's table is refused. None if there are no two such inputs; a runtime then refuses the
+    exchange by itself.
     """
     pairs = [
         (first, second)
@@ -226,7 +261,9 @@ def swapped(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
     ]
     if not pairs:
         return None
-    first, second = max(pairs, key=lambda pair: inputs[pair[0]].max() if inputs[pair[0]].dtype.kind == "i" else 0)
+    first, second = max(
+        pairs, key=lambda pair: inputs[pair[0]].max() if inputs[pair[0]].dtype.kind == "i" else 0
+    )
     return {**inputs, first: inputs[second], second: inputs[first]}
 
 
@@ -263,6 +300,10 @@ def check_batches(
     if len(wrong):
         check_repeats(model, inputs, model.predict(inputs))
         batch, difference = batches[wrong[0]], differences[wrong[0]]
-        others = f", and so do {len(wrong) - 1} other batch sizes of {len(batches)}" if len(wrong) > 1 else ""
+        others = (
+            f", and so do {len(wrong) - 1} other batch sizes of {len(batches)}"
+            if len(wrong) > 1
+            else ""
+        )
         reason = f"in batches of {batch} rows score differently, by {difference:.1e}{others}"
         raise ParityError(f"batches disagree: {reason}")

@@ -1,8 +1,8 @@
 """What a re-ordered list would have earned: sessions replayed with known click probabilities.
 
-Only a simulation knows how probable a click would have been at another place of the list. Orders are compared on the
-same sessions, as many posts are looked at in each, and probabilities are averaged instead of drawn clicks, so that what
-is left to chance is which readers came.
+Only a simulation knows how probable a click would have been at another place of the list. Orders
+are compared on the same sessions, as many posts are looked at in each, and probabilities are
+averaged instead of drawn clicks, so that what is left to chance is which readers came.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ DRAWS = 1000
 
 
 def order_by(scores: np.ndarray) -> np.ndarray:
-    """Places of each session's posts from the highest score on, ``(sessions, candidates)``; ties keep their order."""
+    """Places of each session's posts from the highest score on, ``(sessions, candidates)``; ties
+    keep their order.
+    """
     return np.argsort(-np.asarray(scores, np.float64), axis=1, kind="stable")
 
 
@@ -34,15 +36,17 @@ def click_rates(
 
     Parameters
     ----------
-    orders : by name, places of the posts in their new order, ``(sessions, candidates)``; see `order_by`.
+    orders : by name, places of the posts in their new order, ``(sessions, candidates)``; see
+        `order_by`.
     probability : from an order, P(click) of each post at its new place, ``(sessions, candidates)``.
     depth : posts that each reader looks at, ``(sessions,)`` from 1 on.
     baseline : the order that the others are held against.
 
     Returns
     -------
-    DataFrame by order: ``ctr`` (clicks a post looked at), ``uv_ctr`` (readers who click at all), and of each the gain
-    over the baseline as a share of it, with the ends of its 95 % interval, by bootstrap over sessions.
+    DataFrame by order: ``ctr`` (clicks a post looked at), ``uv_ctr`` (readers who click at all),
+    and of each the gain over the baseline as a share of it, with the ends of its 95 % interval, by
+    bootstrap over sessions.
 
     Raises
     ------
@@ -66,12 +70,20 @@ def click_rates(
     drawn = {name: (values @ weights.T) / (looked @ weights.T) for name, values in sums.items()}
     rows = {}
     for name, values in sums.items():
-        rates, base = values.sum(axis=1) / looked.sum(axis=1), sums[baseline].sum(axis=1) / looked.sum(axis=1)
+        rates, base = (
+            values.sum(axis=1) / looked.sum(axis=1),
+            sums[baseline].sum(axis=1) / looked.sum(axis=1),
+        )
         low, high = np.quantile(drawn[name] / drawn[baseline] - 1, [0.025, 0.975], axis=1)
         rows[name] = {}
         for i, rate in enumerate(("ctr", "uv_ctr")):
             gain = rates[i] / base[i] - 1
-            rows[name] |= {rate: rates[i], f"{rate}_gain": gain, f"{rate}_low": low[i], f"{rate}_high": high[i]}
+            rows[name] |= {
+                rate: rates[i],
+                f"{rate}_gain": gain,
+                f"{rate}_low": low[i],
+                f"{rate}_high": high[i],
+            }
     return pd.DataFrame(rows).T
 
 
@@ -82,6 +94,10 @@ def table(rates):
     cells = {}
     for rate, name in (("ctr", "CTR"), ("uv_ctr", "UV-CTR")):
         cells[name] = [f"{value:.2%}" for value in rates[rate]]
-        bounds = zip(rates[f"{rate}_gain"], rates[f"{rate}_low"], rates[f"{rate}_high"], strict=True)
-        cells[f"{name} gained"] = [f"{gain:+.1%} ({low:+.1%} to {high:+.1%})" for gain, low, high in bounds]
+        bounds = zip(
+            rates[f"{rate}_gain"], rates[f"{rate}_low"], rates[f"{rate}_high"], strict=True
+        )
+        cells[f"{name} gained"] = [
+            f"{gain:+.1%} ({low:+.1%} to {high:+.1%})" for gain, low, high in bounds
+        ]
     return pd.DataFrame(cells, index=rates.index)

@@ -1,4 +1,6 @@
-"""Last click x candidates: the model's inputs of one session, or of a table with millions of candidates."""
+"""Last click x candidates: the model's inputs of one session, or of a table with millions of
+candidates.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,13 @@ def assemble(encoding: Encoding, raw: str | bytes | Mapping | Session) -> dict[s
 
     Returns
     -------
-    By input, in the encoding's order, ``(n_candidates, 1) int64`` ids. No candidates give ``(0, 1)``.
+    By input, in the encoding's order, ``(n_candidates, 1) int64`` ids. No candidates give ``(0,
+    1)``.
 
     Raises
     ------
-    BadInput : the session cannot be read, or a field that the encoding uses holds something else than text.
+    BadInput : the session cannot be read, or a field that the encoding uses holds something else
+        than text.
     """
     session = sessions.read(raw)
     n = len(session.candidates)
@@ -45,14 +49,16 @@ def assemble(encoding: Encoding, raw: str | bytes | Mapping | Session) -> dict[s
     return _encode(encoding, columns, n)
 
 
-def encode(encoding: Encoding, table: Mapping[str, object], rows: int | None = None) -> dict[str, np.ndarray]:
+def encode(
+    encoding: Encoding, table: Mapping[str, object], rows: int | None = None
+) -> dict[str, np.ndarray]:
     """The model's inputs for a table with one row a candidate, of any number of sessions.
 
     Parameters
     ----------
-    table : by `column` name, arrays of equal length: a DataFrame, an Arrow table, or a dict. Text as in sessions, or
-        integers (`values.MISSING` or null where missing), floats for `Bucketize` only. A column that is not there is
-        missing in every row, others are ignored.
+    table : by `column` name, arrays of equal length: a DataFrame, an Arrow table, or a dict. Text
+        as in sessions, or integers (`values.MISSING` or null where missing), floats for `Bucketize`
+        only. A column that is not there is missing in every row, others are ignored.
     rows : number of rows; by default the length of the columns.
 
     Returns
@@ -61,7 +67,8 @@ def encode(encoding: Encoding, table: Mapping[str, object], rows: int | None = N
 
     Raises
     ------
-    BadInput : columns of different lengths or of types that hold no ids; none of the encoding's columns is there.
+    BadInput : columns of different lengths or of types that hold no ids; none of the encoding's
+        columns is there.
     """
     table = as_mapping(table)
     there = {
@@ -73,7 +80,9 @@ def encode(encoding: Encoding, table: Mapping[str, object], rows: int | None = N
     if rows is None:
         if not lengths:
             wanted = ", ".join(column(*field) for field in list(encoding.reads)[:3])
-            raise BadInput(f"the table has none of the encoding's columns ({wanted}, ...): rename its columns")
+            raise BadInput(
+                f"the table has none of the encoding's columns ({wanted}, ...): rename its columns"
+            )
         rows = next(iter(lengths.values()))
     if wrong := [name for name, length in lengths.items() if length != rows]:
         raise BadInput(f"column {wrong[0]} has {lengths[wrong[0]]:,} rows, the table has {rows:,}")
@@ -91,8 +100,14 @@ def column(source: str, field: str) -> str:
 
 
 def as_mapping(table: Mapping[str, object]) -> Mapping[str, object]:
-    """Columns by name; an Arrow table knows them by position too, so that ``in`` asks it something else."""
-    return dict(zip(table.column_names, table.columns, strict=True)) if isinstance(table, pa.Table) else table
+    """Columns by name; an Arrow table knows them by position too, so that ``in`` asks it something
+    else.
+    """
+    return (
+        dict(zip(table.column_names, table.columns, strict=True))
+        if isinstance(table, pa.Table)
+        else table
+    )
 
 
 def columns(raws: Iterable[str | bytes | Mapping | Session]) -> dict[str, pa.Array]:
@@ -100,12 +115,14 @@ def columns(raws: Iterable[str | bytes | Mapping | Session]) -> dict[str, pa.Arr
 
     Returns
     -------
-    By `column` name, text arrays that are null where a post has no such field: all fields of the last clicks, then all
-    of the candidates, sorted. A last click's values are repeated for each candidate.
+    By `column` name, text arrays that are null where a post has no such field: all fields of the
+    last clicks, then all of the candidates, sorted. A last click's values are repeated for each
+    candidate.
 
     Raises
     ------
-    BadInput : a session cannot be read, or a field holds something else than text; the message counts from session 0.
+    BadInput : a session cannot be read, or a field holds something else than text; the message
+        counts from session 0.
     """
     read = []
     for i, raw in enumerate(raws):
@@ -113,15 +130,21 @@ def columns(raws: Iterable[str | bytes | Mapping | Session]) -> dict[str, pa.Arr
             read.append(sessions.read(raw))
         except BadInput as error:
             raise BadInput(f"session {i}: {error}") from error
-    repeats = pa.array(np.repeat(np.arange(len(read)), [len(session.candidates) for session in read]))
+    repeats = pa.array(
+        np.repeat(np.arange(len(read)), [len(session.candidates) for session in read])
+    )
     posts = {
         "last_click": [session.last_click for session in read],
         "candidate": [post for session in read for post in session.candidates],
     }
     result = {}
     for source, features in posts.items():
-        for field in sorted({name for feature in features for name in feature if isinstance(name, str)}):
-            array = _text([post.get(field, "") for post in features], enumerate(read), [(source, field)])
+        for field in sorted(
+            {name for feature in features for name in feature if isinstance(name, str)}
+        ):
+            array = _text(
+                [post.get(field, "") for post in features], enumerate(read), [(source, field)]
+            )
             absent = pa.array([field not in post for post in features])
             array = pc.if_else(absent, None, array)
             result[column(source, field)] = array.take(repeats) if source == "last_click" else array
@@ -129,17 +152,21 @@ def columns(raws: Iterable[str | bytes | Mapping | Session]) -> dict[str, pa.Arr
 
 
 def explain(encoding: Encoding, raw: str | bytes | Mapping | Session, candidates: int = 3):
-    """Each step of the encoding of one session: DataFrame, a row an input, for the first candidates.
+    """Each step of the encoding of one session: DataFrame, a row an input, for the first
+    candidates.
 
-    Columns: the encoder's kind, the fields it reads, the value of the last click and of each candidate as they came
-    (empty if missing or not read), and the ids that come out.
+    Columns: the encoder's kind, the fields it reads, the value of the last click and of each
+    candidate as they came (empty if missing or not read), and the ids that come out.
     """
     import pandas as pd
 
     session, ids, rows = sessions.read(raw), assemble(encoding, raw), {}
     for encoder in encoding.encoders:
         fields = dict(encoder.reads)
-        row = {"kind": encoder.kind, "reads": ", ".join(f"{source} {field}" for source, field in encoder.reads)}
+        row = {
+            "kind": encoder.kind,
+            "reads": ", ".join(f"{source} {field}" for source, field in encoder.reads),
+        }
         row["last click"] = session.last_click.get(fields.get("last_click"), "")
         for i, post in enumerate(session.candidates[:candidates], start=1):
             row[f"candidate {i}"] = post.get(fields.get("candidate"), "")
@@ -168,7 +195,9 @@ def to_sessions(table: Mapping[str, np.ndarray], candidates: int, id_field: str)
     return [
         {
             "last_click": post("last_click", first),
-            "resort_list": [post("candidate", row) for row in range(first, min(first + candidates, rows))],
+            "resort_list": [
+                post("candidate", row) for row in range(first, min(first + candidates, rows))
+            ],
         }
         for first in range(0, rows, candidates)
     ]
@@ -176,10 +205,14 @@ def to_sessions(table: Mapping[str, np.ndarray], candidates: int, id_field: str)
 
 def _fields(table: Mapping[str, np.ndarray], source: str) -> dict[str, np.ndarray]:
     prefix = column(source, "")
-    return {name.removeprefix(prefix): array for name, array in table.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): array for name, array in table.items() if name.startswith(prefix)
+    }
 
 
-def _text(found: list, of: Iterable[tuple[int | None, Session]], wanted: Sequence[tuple[str, str]]) -> pa.Array:
+def _text(
+    found: list, of: Iterable[tuple[int | None, Session]], wanted: Sequence[tuple[str, str]]
+) -> pa.Array:
     """Values that were found in sessions as text, or the error for the first that is not."""
     try:
         column = values.text(found)
@@ -198,5 +231,7 @@ def _encode(encoding: Encoding, columns: Mapping, rows: int) -> dict[str, np.nda
     result = {}
     for encoder in encoding.encoders:
         result[encoder.name] = ids = np.empty((rows, 1), np.int64)
-        ids[:, 0] = encoder.ids(encoding.mode, *(columns[*field, encoder.exact] for field in encoder.reads))
+        ids[:, 0] = encoder.ids(
+            encoding.mode, *(columns[*field, encoder.exact] for field in encoder.reads)
+        )
     return result

@@ -1,4 +1,6 @@
-"""The encoders: how one input of the model is made of one or two fields. The rules are in the package's docstring."""
+"""The encoders: how one input of the model is made of one or two fields. The rules are in the
+package's docstring.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,8 @@ def bucketize(x, boundaries: Sequence[float], mode: str = "separate") -> np.ndar
 
     Returns
     -------
-    ``(n,) int64``. With j the first index with ``x < boundaries[j]``, ``len(boundaries)`` if there is none:
-    ``published`` j, missing 0; ``separate`` 1 + j, missing 0.
+    ``(n,) int64``. With j the first index with ``x < boundaries[j]``, ``len(boundaries)`` if there
+    is none: ``published`` j, missing 0; ``separate`` 1 + j, missing 0.
 
     Raises
     ------
@@ -54,16 +56,20 @@ def label_encode(x, vocabulary: Sequence[int], mode: str = "separate") -> np.nda
 
     Returns
     -------
-    ``(n,) int64``: ``published`` the index, missing and unknown 0; ``separate`` 2 + index, missing 0, unknown 1.
+    ``(n,) int64``: ``published`` the index, missing and unknown 0; ``separate`` 2 + index, missing
+    0, unknown 1.
 
     Raises
     ------
-    BadInput : no values; an empty vocabulary, or one with an entry that is no int64 or is `MISSING`; an unknown mode.
+    BadInput : no values; an empty vocabulary, or one with an entry that is no int64 or is
+        `MISSING`; an unknown mode.
     """
     lookup = _lookup(_vocabulary(vocabulary, "label_encode"))
     values = _given(x, "label_encode", "iu")
     if values.dtype == np.uint64 and (values > np.uint64(2**63 - 1)).any():
-        raise BadInput("label_encode: values beyond int64 (9223372036854775807): they cannot be ids")
+        raise BadInput(
+            "label_encode: values beyond int64 (9223372036854775807): they cannot be ids"
+        )
     return _label_ids(values.astype(np.int64), *lookup, _mode(mode))
 
 
@@ -132,7 +138,9 @@ class LabelEncode:
 
 @dataclass(frozen=True)
 class Plain:
-    """A whole number that already is an id from 0 to ``count`` - 1: `LabelEncode` with just those as its vocabulary."""
+    """A whole number that already is an id from 0 to ``count`` - 1: `LabelEncode` with just those
+    as its vocabulary.
+    """
 
     name: str
     source: str
@@ -178,7 +186,10 @@ class Equal:
     def __post_init__(self):
         _check_name(self.name)
         if self.source != "cross":
-            raise BadInput(f"encoder {self.name}: source must be cross, not {shown(self.source)}: equal reads both")
+            raise BadInput(
+                f"encoder {self.name}: source must be cross, not {shown(self.source)}: equal reads "
+                "both"
+            )
         for field in (self.last_click, self.candidate):
             _check_text(field, self.name)
 
@@ -227,11 +238,14 @@ def _lookup(vocabulary: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
 def _given(x, name: str, kinds: str) -> np.ndarray:
     x = np.asarray(x)
     if x.ndim != 1 or not x.size:
-        raise BadInput(f"{name}: no values (shape {x.shape}): give a one-dimensional array with at least one")
+        raise BadInput(
+            f"{name}: no values (shape {x.shape}): give a one-dimensional array with at least one"
+        )
     if x.dtype.kind not in kinds:
         what = "integers" if kinds == "iu" else "numbers"
         raise BadInput(
-            f"{name}: values are {x.dtype}, not {what}: convert them without passing 64-bit ids through float"
+            f"{name}: values are {x.dtype}, not {what}: convert them without passing 64-bit ids "
+            "through float"
         )
     return x
 
@@ -254,13 +268,19 @@ def _boundaries(boundaries: object, where: str) -> tuple[float, ...]:
             result.append(np.inf)
         if not np.isfinite(result[-1]):
             raise BadInput(
-                f"{where}: boundary {shown(boundary)} is not finite: leave it out, the outer buckets are open"
+                f"{where}: boundary {shown(boundary)} is not finite: leave it out, the outer "
+                "buckets are open"
             )
     if len(result) < 2:
-        raise BadInput(f"{where}: at least two boundaries are needed, there are {len(result)}: label-encode instead")
+        raise BadInput(
+            f"{where}: at least two boundaries are needed, there are {len(result)}: label-encode "
+            "instead"
+        )
     for low, high in zip(result, result[1:], strict=False):
         if not low < high:
-            raise BadInput(f"{where}: boundary {high!r} follows {low!r}: sort them and leave out repeated ones")
+            raise BadInput(
+                f"{where}: boundary {high!r} follows {low!r}: sort them and leave out repeated ones"
+            )
     return tuple(result)
 
 
@@ -274,7 +294,9 @@ def _vocabulary(vocabulary: object, where: str) -> tuple[int, ...]:
             why = "means missing" if entry == MISSING else "is beyond int64"
             raise BadInput(f"{where}: vocabulary entry {shown(entry)} {why}: leave it out")
     if not 1 <= len(entries) <= MOST_IDS - 2:
-        raise BadInput(f"{where}: the vocabulary has {len(entries):,} entries, it needs 1 to {MOST_IDS - 2:,}")
+        raise BadInput(
+            f"{where}: the vocabulary has {len(entries):,} entries, it needs 1 to {MOST_IDS - 2:,}"
+        )
     return entries
 
 
@@ -291,7 +313,8 @@ def _check_field(encoder) -> None:
     _check_name(encoder.name)
     if encoder.source not in SOURCES:
         raise BadInput(
-            f"encoder {encoder.name}: source must be one of {', '.join(SOURCES)}, not {shown(encoder.source)}"
+            f"encoder {encoder.name}: source must be one of {', '.join(SOURCES)}, not "
+            f"{shown(encoder.source)}"
         )
     _check_text(encoder.field, encoder.name)
 
@@ -299,10 +322,13 @@ def _check_field(encoder) -> None:
 def _check_name(name: object) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise BadInput(
-            f"encoder name {shown(name)} cannot name a tensor: a letter, then letters, digits, _ (at most 64)"
+            f"encoder name {shown(name)} cannot name a tensor: a letter, then letters, digits, _ "
+            "(at most 64)"
         )
 
 
 def _check_text(field: object, name: str) -> None:
     if not isinstance(field, str) or not 1 <= len(field) <= 100:
-        raise BadInput(f"encoder {name}: a field id is text of 1 to 100 characters, not {shown(field)}")
+        raise BadInput(
+            f"encoder {name}: a field id is text of 1 to 100 characters, not {shown(field)}"
+        )

@@ -1,4 +1,6 @@
-"""The configuration that travels with a model as ``features.json``: which encoders make which inputs."""
+"""The configuration that travels with a model as ``features.json``: which encoders make which
+inputs.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ KINDS = {encoder.kind: encoder for encoder in (Bucketize, LabelEncode, Plain, Eq
 
 @dataclass(frozen=True)
 class Encoding:
-    """The encoders of a model, in the order of its inputs, and how they number "missing" (`encoders.MODES`).
+    """The encoders of a model, in the order of its inputs, and how they number "missing"
+    (`encoders.MODES`).
 
     Raises
     ------
@@ -56,7 +59,7 @@ class Encoding:
 
     @cached_property
     def reads(self) -> dict[tuple[str, str], set[bool]]:
-        """By (source, field), whether it is needed exact (int64), as a number (float64), or both."""
+        """By (source, field): whether it is needed exact (int64), as a number (float64) or both."""
         wanted: dict[tuple[str, str], set[bool]] = {}
         for encoder in self.encoders:
             for field in encoder.reads:
@@ -68,7 +71,9 @@ class Encoding:
 
         def plain(encoder: Encoder) -> dict:
             values = {field.name: getattr(encoder, field.name) for field in fields(encoder)}
-            return {"kind": encoder.kind} | {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
+            return {"kind": encoder.kind} | {
+                n: list(v) if isinstance(v, tuple) else v for n, v in values.items()
+            }
 
         encoders = [plain(encoder) for encoder in self.encoders]
         return {"format": FORMAT, "mode": self.mode, "missing": MISSING, "encoders": encoders}
@@ -81,14 +86,23 @@ class Encoding:
         ------
         BadInput : a key is missing or unknown, a value is of another type or out of range.
         """
-        for name, only in (("format", FORMAT), ("missing", MISSING)):  # first: another format may have other keys
+        for name, only in (
+            ("format", FORMAT),
+            ("missing", MISSING),
+        ):  # first: another format may have other keys
             found = value.get(name) if isinstance(value, Mapping) else only
             if type(found) is not int or found != only:
-                raise BadInput(f"the encoding's {name} is {shown(found)}, this version reads {only}")
+                raise BadInput(
+                    f"the encoding's {name} is {shown(found)}, this version reads {only}"
+                )
         _check_keys(value, {"format", "mode", "missing", "encoders"}, "the encoding")
         if not isinstance(value["encoders"], list):
-            raise BadInput(f"the encoding's encoders must be a list, not {shown(value['encoders'])}")
-        return cls(tuple(_encoder(i, plain) for i, plain in enumerate(value["encoders"])), value["mode"])
+            raise BadInput(
+                f"the encoding's encoders must be a list, not {shown(value['encoders'])}"
+            )
+        return cls(
+            tuple(_encoder(i, plain) for i, plain in enumerate(value["encoders"])), value["mode"]
+        )
 
     def save(self, path: Path) -> None:
         """Write ``features.json``; the same encoding gives the same bytes."""
@@ -106,10 +120,15 @@ def load(path: Path) -> Encoding:
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:
-            raise DamagedFile(f"{path} has {size:,} bytes, at most {MOST_BYTES:,} are read: raise vocabulary floors")
+            raise DamagedFile(
+                f"{path} has {size:,} bytes, at most {MOST_BYTES:,} are read: raise vocabulary "
+                "floors"
+            )
         content = strict_json.read(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise DamagedFile(f"{path} cannot be read as JSON ({error}): copy it from its run or bundle again") from error
+        raise DamagedFile(
+            f"{path} cannot be read as JSON ({error}): copy it from its run or bundle again"
+        ) from error
     try:
         return Encoding.from_json(content)
     except BadInput as error:
@@ -122,7 +141,10 @@ def _encoder(number: int, value: object) -> Encoder:
         raise BadInput(f"{where} must be an object, not {shown(value)}")
     kind = value.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise BadInput(f"{where}: kind must be one of {', '.join(KINDS)}, not {shown(kind)}{meant(kind, KINDS)}")
+        raise BadInput(
+            f"{where}: kind must be one of {', '.join(KINDS)}, not "
+            f"{shown(kind)}{meant(kind, KINDS)}"
+        )
     names = {field.name for field in fields(KINDS[kind])}
     _check_keys(value, names | {"kind"}, f"{where} ({kind})")
     return KINDS[kind](**{name: value[name] for name in names})

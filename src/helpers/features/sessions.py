@@ -18,7 +18,8 @@ MOST_BYTES = 1 << 26
 
 @dataclass(frozen=True)
 class Session:
-    """The post that the reader came back from, and the posts that can be re-ordered, in delivered order.
+    """The post that the reader came back from, and the posts that can be re-ordered, in delivered
+    order.
 
     Attributes
     ----------
@@ -35,14 +36,15 @@ class Session:
 def read(raw: str | bytes | Mapping | Session) -> Session:
     """A session from its JSON text, or from the values that the text holds.
 
-    Keys and fields that nothing here knows are ignored, so that a server can send more. Whether a field's value is text
-    is checked where it is encoded. Text and bytes are read as strictly as on the phone, see `helpers.strict_json`.
+    Keys and fields that nothing here knows are ignored, so that a server can send more. Whether a
+    field's value is text is checked where it is encoded. Text and bytes are read as strictly as on
+    the phone, see `helpers.strict_json`.
 
     Raises
     ------
-    BadInput : not JSON, or longer than `MOST_BYTES`; a field twice in one object; no ``last_click`` or
-        ``resort_list``; a post that is no object with an ``info_id`` (text) and a ``feature`` (object); an
-        ``info_id`` that is there twice.
+    BadInput : not JSON, or longer than `MOST_BYTES`; a field twice in one object; no ``last_click``
+        or ``resort_list``; a post that is no object with an ``info_id`` (text) and a ``feature``
+        (object); an ``info_id`` that is there twice.
     """
     if isinstance(raw, Session):
         return raw
@@ -56,7 +58,9 @@ def read(raw: str | bytes | Mapping | Session) -> Session:
     for key in KEYS:
         if key not in raw:
             there = ", ".join(shown(name) for name in list(raw)[:5]) or "nothing"
-            raise BadInput(f"the session has no {key} (it has {there}): it needs {' and '.join(KEYS)}")
+            raise BadInput(
+                f"the session has no {key} (it has {there}): it needs {' and '.join(KEYS)}"
+            )
     posts = raw["resort_list"]
     if not isinstance(posts, list | tuple):
         raise BadInput(f"resort_list must be a list of posts, not {shown(posts)}")
@@ -68,8 +72,8 @@ def read(raw: str | bytes | Mapping | Session) -> Session:
         for i, info_id in enumerate(info_ids):
             if first.setdefault(info_id, i) < i:
                 raise BadInput(
-                    f"info_id {shown(info_id)} is there twice, as resort_list[{first[info_id]}] and "
-                    f"resort_list[{i}]: list each post once"
+                    f"info_id {shown(info_id)} is there twice, as resort_list[{first[info_id]}] and"
+                    f" resort_list[{i}]: list each post once"
                 )
     return Session(last_click, info_ids, tuple(feature for _, feature in read_posts))
 
@@ -93,11 +97,15 @@ def rerank(raw: str | bytes | Mapping | Session, scores) -> list[str]:
     n = len(session.info_ids)
     if values.shape not in ((n,), (n, 1)):
         raise BadInput(
-            f"scores have shape {values.shape}, the session has {n} candidates: ({n},) or ({n}, 1) is needed"
+            f"scores have shape {values.shape}, the session has {n} candidates: ({n},) or ({n}, 1) "
+            "is needed"
         )
     values = values.reshape(n)
     if bad := np.flatnonzero(~np.isfinite(values)).tolist():
-        raise BadInput(f"the score of resort_list[{bad[0]}] is {values[bad[0]]}: keep the delivered order instead")
+        raise BadInput(
+            f"the score of resort_list[{bad[0]}] is {values[bad[0]]}: keep the delivered order "
+            "instead"
+        )
     return [session.info_ids[i] for i in np.argsort(-values, kind="stable")]
 
 
@@ -108,7 +116,9 @@ def _post(post: object, where: str) -> tuple[str, Mapping]:
     if not isinstance(info_id, str) or not info_id:
         raise BadInput(f"{where}.info_id {_not_text(info_id)}")
     if not isinstance(feature, Mapping):
-        raise BadInput(f"{where}.feature must be an object, which may be empty, not {shown(feature)}")
+        raise BadInput(
+            f"{where}.feature must be an object, which may be empty, not {shown(feature)}"
+        )
     return info_id, feature
 
 
@@ -126,7 +136,10 @@ def not_text(session: Session, fields: Iterable[tuple[str, str]]) -> BadInput | 
 def _not_text(value: object) -> str:
     """What a value that should be text is instead, and the way out."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return f"is the number {shown(value)}: write it as text, some parsers lose digits of 64-bit numbers"
+        return (
+            f"is the number {shown(value)}: write it as text, some parsers lose digits of 64-bit "
+            "numbers"
+        )
     if value is None:
         return "is missing or null: it must be text (a field that a post has not is left out)"
     return f"is {shown(value)}: it must be text" + (" that is not empty" if value == "" else "")

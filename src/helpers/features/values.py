@@ -1,4 +1,4 @@
-"""What a field's text means as a number, for whole columns at once; what is missing is `MISSING`."""
+"""What a field's text means as a number, for whole columns at once; `MISSING` if it is missing."""
 
 from __future__ import annotations
 
@@ -34,26 +34,37 @@ def text(values: Sequence[str | None]) -> pa.Array:
     """
     try:
         return pa.array(values, pa.string())
-    except UnicodeEncodeError:  # JSON can escape half a surrogate pair, which is no number in any case
-        return text([v.encode(errors="replace").decode() if isinstance(v, str) else v for v in values])
+    except (
+        UnicodeEncodeError
+    ):  # JSON can escape half a surrogate pair, which is no number in any case
+        return text(
+            [v.encode(errors="replace").decode() if isinstance(v, str) else v for v in values]
+        )
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise TypeError(str(error)) from error
 
 
 def arrow(values: object, name: str) -> pa.Array:
-    """A column of a table (NumPy, pandas, Arrow, a list) as an Arrow array; NaN, NA and None become null.
+    """A column of a table (NumPy, pandas, Arrow, a list) as an Arrow array; NaN, NA and None become
+    null.
 
     Raises
     ------
-    BadInput : not one-dimensional, mixed types, or integers beyond int64; the message names the column.
+    BadInput : not one-dimensional, mixed types, or integers beyond int64; the message names the
+        column.
     """
     try:
-        column = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, from_pandas=True)
+        column = (
+            values
+            if isinstance(values, pa.Array | pa.ChunkedArray)
+            else pa.array(values, from_pandas=True)
+        )
     except UnicodeEncodeError:
         column = text(list(values))
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         raise BadInput(
-            f"column {name} cannot be read ({error}): give text, or whole numbers within int64, one type a column"
+            f"column {name} cannot be read ({error}): give text, or whole numbers within int64, one"
+            " type a column"
         ) from error
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
@@ -63,12 +74,13 @@ def arrow(values: object, name: str) -> pa.Array:
 
 
 def whole_numbers(values: pa.Array, name: str) -> np.ndarray:
-    """``(n,) int64`` of a column of text or integers, `MISSING` where there is no whole number within int64.
+    """``(n,) int64`` of a column of text or integers, `MISSING` where there is no whole number
+    within int64.
 
     Raises
     ------
-    BadInput : the column is of another type. Floating point is refused although its values may be whole: it cannot
-        tell 64-bit ids apart, and pandas makes it of integers that have gaps.
+    BadInput : the column is of another type. Floating point is refused although its values may be
+        whole: it cannot tell 64-bit ids apart, and pandas makes it of integers that have gaps.
     """
     if _is_text(values):
         written = _written(values, _WHOLE)
@@ -76,7 +88,10 @@ def whole_numbers(values: pa.Array, name: str) -> np.ndarray:
             return _filled(written, pa.int64())
         except pa.ArrowInvalid:  # digits beyond int64; rare, so one by one
             numbers = [None if t is None else int(t) for t in written.to_pylist()]
-            values = pa.array([n if n is not None and -(2**63) <= n < 2**63 else None for n in numbers], pa.int64())
+            values = pa.array(
+                [n if n is not None and -(2**63) <= n < 2**63 else None for n in numbers],
+                pa.int64(),
+            )
     elif pa.types.is_null(values.type):
         return np.full(len(values), MISSING, np.int64)
     elif not pa.types.is_integer(values.type):
@@ -88,7 +103,9 @@ def whole_numbers(values: pa.Array, name: str) -> np.ndarray:
         try:
             values = pc.cast(values, pa.int64())
         except pa.ArrowInvalid as error:
-            raise BadInput(f"column {name} holds values beyond int64 ({error}): read it as text") from error
+            raise BadInput(
+                f"column {name} holds values beyond int64 ({error}): read it as text"
+            ) from error
     return _filled(values, pa.int64())
 
 
@@ -105,7 +122,10 @@ def numbers(values: pa.Array, name: str) -> np.ndarray:
     elif pa.types.is_integer(values.type) or pa.types.is_null(values.type):
         column = whole_numbers(values, name).astype(np.float64)
     else:
-        raise BadInput(f"column {name} holds {values.type}, which is no number: read it as text, integers or floats")
+        raise BadInput(
+            f"column {name} holds {values.type}, which is no number: read it as text, integers or "
+            "floats"
+        )
     return column
 
 
@@ -114,11 +134,15 @@ def _is_text(values: pa.Array) -> bool:
 
 
 def _written(values: pa.Array, form: str) -> pa.Array:
-    """The text that has a form, null for the rest: Arrow's own parser also reads hexadecimal and exponents."""
+    """The text that has a form, null for the rest: Arrow's own parser also reads hexadecimal and
+    exponents.
+    """
     return pc.if_else(pc.match_substring_regex(values, form), values, pa.scalar(None, values.type))
 
 
 def _filled(values: pa.Array, kind: pa.DataType) -> np.ndarray:
-    """`values` as `kind`, `MISSING` for null. Scalars with a type spare Arrow a search for a common one."""
+    """`values` as `kind`, `MISSING` for null. Scalars with a type spare Arrow a search for a common
+    one.
+    """
     column = pc.coalesce(values.cast(kind), pa.scalar(MISSING, kind))
     return column.to_numpy(zero_copy_only=False)

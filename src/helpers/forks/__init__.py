@@ -30,7 +30,9 @@ _ANSWER_SECONDS = 30.0
 
 
 class Forked:
-    """A process that is the server's child, with what Jupyter and `helpers.child` use of ``subprocess.Popen``."""
+    """A process that is the server's child, with what Jupyter and `helpers.child` use of
+    ``subprocess.Popen``.
+    """
 
     stdin = stdout = stderr = None
 
@@ -74,22 +76,41 @@ class Forked:
             part = b""
         self._unread += part
         if self._unread.endswith(b"\n") or not part:
-            self.returncode = json.loads(self._unread)["exit"] if self._unread.endswith(b"\n") else -signal.SIGKILL
+            self.returncode = (
+                json.loads(self._unread)["exit"]
+                if self._unread.endswith(b"\n")
+                else -signal.SIGKILL
+            )
             self._connection.close()
 
 
 def start(
-    module: str, *, imports: str, stdin: int, stdout: int, stderr: int, environment: Mapping[str, str]
+    module: str,
+    *,
+    imports: str,
+    stdin: int,
+    stdout: int,
+    stderr: int,
+    environment: Mapping[str, str],
 ) -> Forked | subprocess.Popen:
-    """Run ``python -m module``: in a fork of a server with `imports`, or in a fresh Python where that cannot be.
+    """Run ``python -m module``: in a fork of a server with `imports`, or in a fresh Python where
+    that cannot be.
 
     `stdin`, `stdout` and `stderr` are file descriptors, which stay open here.
     """
     try:
-        return fork(module, [], imports=imports, descriptors=[stdin, stdout, stderr], environment=environment)
+        return fork(
+            module,
+            [],
+            imports=imports,
+            descriptors=[stdin, stdout, stderr],
+            environment=environment,
+        )
     except (OSError, RuntimeError) as error:
         logging.getLogger(__name__).info("a fresh Python is started: %s", error)
-        passed = {name: value for name, value in environment.items() if name != server.TENSORFLOW_MB}
+        passed = {
+            name: value for name, value in environment.items() if name != server.TENSORFLOW_MB
+        }
         command = [sys.executable, "-m", module]
         return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, env=passed)
 
@@ -117,8 +138,15 @@ def fork(
     RuntimeError, OSError : it cannot be done here or now; the message says why.
     """
     if sys.platform != "linux":
-        raise RuntimeError(f"forking a process with imported libraries is not safe on {sys.platform}")
-    request = {"module": module, "arguments": arguments, "env": dict(environment), "cwd": folder or os.getcwd()}
+        raise RuntimeError(
+            f"forking a process with imported libraries is not safe on {sys.platform}"
+        )
+    request = {
+        "module": module,
+        "arguments": arguments,
+        "env": dict(environment),
+        "cwd": folder or os.getcwd(),
+    }
     request |= {"fingerprint": server.fingerprint(), "attributes": attributes.settable()}
     content = json.dumps(request).encode() + b"\n"
     reply = {}
@@ -159,7 +187,9 @@ def connect(imports: str) -> socket.socket:
     connection = _try_connect(path)
     if connection is not None:
         return connection
-    with open(path.with_suffix(".lock"), "w", encoding="utf-8") as lock:  # of several who want one, one starts it
+    with open(
+        path.with_suffix(".lock"), "w", encoding="utf-8"
+    ) as lock:  # of several who want one, one starts it
         fcntl.flock(lock, fcntl.LOCK_EX)
         return _try_connect(path) or _start_server(path, imports)
 
@@ -187,7 +217,12 @@ def _start_server(path: Path, imports: str) -> socket.socket:
         os.close(listens)
     connection = _try_connect(path)
     if connection is None:
-        last = path.with_suffix(".log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+        last = (
+            path.with_suffix(".log")
+            .read_text(encoding="utf-8", errors="replace")
+            .strip()
+            .splitlines()[-1:]
+        )
         raise RuntimeError(f"the fork server ended with status {process.wait()}: {' '.join(last)}")
     return connection
 

@@ -52,7 +52,10 @@ def fixed() -> list:
     limits = [_limit(name)[1] for name in _LIMITS]
     scheduling = [os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0)]
     scheduling += [os.sched_getparam(0).sched_priority, *map(int, psutil.Process().ionice())]
-    files = [Path(f"/proc/self/{name}").read_text(encoding="utf-8") for name in ("oom_score_adj", "cgroup")]
+    files = [
+        Path(f"/proc/self/{name}").read_text(encoding="utf-8")
+        for name in ("oom_score_adj", "cgroup")
+    ]
     namespaces = [os.readlink(entry) for entry in sorted(Path("/proc/self/ns").iterdir())]
     credentials = [status.get(name) for name in _STATUS]
     return [credentials, limits, _limit(_STACK), scheduling, files, namespaces]

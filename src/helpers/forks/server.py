@@ -24,7 +24,9 @@ from pathlib import Path
 from helpers.forks import attributes
 
 IDLE_SECONDS = 300.0
-"""How long a server without forks waits for the next request; WORKBENCH_KERNEL_IDLE says another time."""
+"""How long a server without forks waits for the next request; WORKBENCH_KERNEL_IDLE says another
+time.
+"""
 SERVER_FOLDER = "/"
 """Working folder of a server: it must not keep a folder of the user busy."""
 IMPORTS = {
@@ -58,11 +60,14 @@ IMPORTS = {
         "MNN",
     ),
 }
-"""What a server has imported, by its kind: for processes that call a converter, which cannot live with TensorFlow, or
-whose memory is measured; that score files of the phones' runtimes; and for notebooks. A module that is missing is left
-to whoever needs it. pyplot is not among them: importing it chooses how figures are shown."""
+"""What a server has imported, by its kind: for processes that call a converter, which cannot live
+with TensorFlow, or whose memory is measured; that score files of the phones' runtimes; and for
+notebooks. A module that is missing is left to whoever needs it. pyplot is not among them: importing
+it chooses how figures are shown."""
 TENSORFLOW_MB = "WORKBENCH_TENSORFLOW_MB"
-"""Variable of a fork: by how much importing TensorFlow made the server grow, which the fork cannot measure itself."""
+"""Variable of a fork: by how much importing TensorFlow made the server grow, which the fork cannot
+measure itself.
+"""
 STALE = "stale"
 """How a server's refusal begins that another server would not give."""
 INLINE = "module://matplotlib_inline.backend_inline"
@@ -128,12 +133,16 @@ def short(path: Path) -> Iterator[str]:
 
 
 def fingerprint() -> str:
-    """Changes when a package of this environment is installed, removed or replaced, or what the server
-    executes of ours is edited: the modules here, and ``quiet``, which imports for it."""
+    """Changes when a package of this environment is installed, removed or replaced, or what the
+    server executes of ours is edited: the modules here, and ``quiet``, which imports for it."""
     here = Path(__file__).parent
     executed = sorted([*here.glob("*.py"), here.parent / "quiet.py"])
     found: list = [sys.version, *(path.stat().st_mtime_ns for path in executed)]
     for place in site.getsitepackages():
         with suppress(OSError):
-            found += [place, os.stat(place).st_mtime_ns, sorted(n for n in os.listdir(place) if n.endswith("-info"))]
+            found += [
+                place,
+                os.stat(place).st_mtime_ns,
+                sorted(n for n in os.listdir(place) if n.endswith("-info")),
+            ]
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()

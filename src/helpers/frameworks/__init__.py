@@ -1,10 +1,11 @@
 """Frameworks: what trains a model, saves it and exports it to what converters take.
 
-Each module here is one, under the name that a study's model gives (`helpers.studies.Model`), with the same
-functions:
+Each module here is one, under the name that a study's model gives (`helpers.studies.Model`), with
+the same functions:
 
 - ``train``, ``predict``, ``save``, ``load``, ``describe``
-- ``export(model, schema, path)`` writes a float32 ``.tflite`` file with the schema's names, in order
+- ``export(model, schema, path)`` writes a float32 ``.tflite`` file with the schema's names, in
+  order
 - ``plain(model)`` is what its own converter makes, to look at
 """
 

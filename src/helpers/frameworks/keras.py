@@ -1,9 +1,9 @@
 """Keras: train, score, save, and export to TFLite.
 
-TFLiteConverter's plain ways all lose something: ``from_keras_model`` reorders the inputs and calls them
-``serving_default_user_features:0``; ``from_concrete_functions`` leaves variables unfrozen, and LiteRT then
-scores NaN without an error. The way taken here: a SavedModel with one named endpoint, converted, and then
-names and order set in the file.
+TFLiteConverter's plain ways all lose something: ``from_keras_model`` reorders the inputs and calls
+them ``serving_default_user_features:0``; ``from_concrete_functions`` leaves variables unfrozen, and
+LiteRT then scores NaN without an error. The way taken here: a SavedModel with one named endpoint,
+converted, and then names and order set in the file.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ _SCORE_ROWS, _SCORE_VALUES = 65_536, 8 << 20
 _CHECKED_ROWS = 4096
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 _UNKNOWN_OPERATORS = re.compile(r"^\s*tf\.(\w+)\(.*\) -> ", re.MULTILINE)
-"""The converter ends with a list of them: name, types of what they take, types of what they give."""
+"""The converter ends with a list of them: name, types of what they take, types of what they give.
+"""
 
 
 def train(
@@ -68,12 +69,13 @@ def train(
     Returns
     -------
     model : the trained Keras model.
-    history : DataFrame by epoch (from 1): accuracy, loss, val_accuracy, val_loss. It has no rows where the task has
-        nothing to train on; the model then keeps its first weights.
+    history : DataFrame by epoch (from 1): accuracy, loss, val_accuracy, val_loss. It has no rows
+        where the task has nothing to train on; the model then keeps its first weights.
 
     Raises
     ------
-    BadInput : the model gives other outputs than the schema says, or no outputs of its own, see `predict`.
+    BadInput : the model gives other outputs than the schema says, or no outputs of its own, see
+        `predict`.
     """
     tensorflow()
     import keras
@@ -84,7 +86,9 @@ def train(
     model = build(hidden_units=hidden_units)
     predict(model, schema, {name: array[:_CHECKED_ROWS] for name, array in training[0].items()})
     if task.training_loss is None:
-        return model, pd.DataFrame(columns=HISTORY, index=pd.RangeIndex(0, name="epoch"), dtype=float)
+        return model, pd.DataFrame(
+            columns=HISTORY, index=pd.RangeIndex(0, name="epoch"), dtype=float
+        )
     decided = schema_outputs(model, schema, model.output)[schema.output.name]
     learner = model if len(model.outputs) == 1 else keras.Model(model.inputs, decided)
     learner.compile(
@@ -94,7 +98,14 @@ def train(
         jit_compile=False,
         steps_per_execution=16,
     )
-    with tqdm(total=epochs, desc="training", unit=" epochs", delay=2, leave=False, disable=not progress or None) as bar:
+    with tqdm(
+        total=epochs,
+        desc="training",
+        unit=" epochs",
+        delay=2,
+        leave=False,
+        disable=not progress or None,
+    ) as bar:
         fitted = learner.fit(
             structured(model, training[0]),
             training[1].astype(np.float32),
@@ -102,7 +113,9 @@ def train(
             epochs=epochs,
             batch_size=batch_size,
             validation_batch_size=4096,
-            callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: bar.update())],
+            callbacks=[
+                keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: bar.update())
+            ],
             verbose=0,
         )
     history = pd.DataFrame(fitted.history).sort_index(axis=1)
@@ -115,21 +128,29 @@ def describe(model) -> dict:
     return {
         "model_name": model.name,
         "input_shapes": {tensor.name: list(tensor.shape) for tensor in model.inputs},
-        "output_shapes": {name: list(value.shape) for name, value in named_outputs(model, model.output).items()},
+        "output_shapes": {
+            name: list(value.shape) for name, value in named_outputs(model, model.output).items()
+        },
         "total_parameters": model.count_params(),
-        "architecture": [{"layer": layer.name, "type": type(layer).__name__} for layer in model.layers],
+        "architecture": [
+            {"layer": layer.name, "type": type(layer).__name__} for layer in model.layers
+        ],
     }
 
 
 def predict(model, schema: Schema, inputs: Inputs) -> dict[str, np.ndarray]:
-    """All outputs of the model by the schema's names, ``(n_rows, *shape)``: the reference for every converted file.
+    """All outputs of the model by the schema's names, ``(n_rows, *shape)``: the reference for every
+    converted file.
 
     Raises
     ------
-    BadInput : rows score differently the second time, among fewer others: nothing could be held against such scores.
+    BadInput : rows score differently the second time, among fewer others: nothing could be held
+        against such scores.
     """
     rows = len(next(iter(inputs.values())))
-    step = max(1, min(_SCORE_ROWS, _SCORE_VALUES * rows // sum(array.size for array in inputs.values())))
+    step = max(
+        1, min(_SCORE_ROWS, _SCORE_VALUES * rows // sum(array.size for array in inputs.values()))
+    )
     again = np.arange(max(1, min(rows, step, _CHECKED_ROWS) // 2))
     if schema.batch is not None:
         step, again = schema.batch, (np.arange(schema.batch) + 1) % rows
@@ -139,14 +160,17 @@ def predict(model, schema: Schema, inputs: Inputs) -> dict[str, np.ndarray]:
         return {name: np.asarray(value) for name, value in result.items()}
 
     ends = [rows if schema.batch is None else first + step for first in range(0, rows, step)]
-    parts = [part(np.arange(i * step, min((i + 1) * step, end)) % rows) for i, end in enumerate(ends)]
+    parts = [
+        part(np.arange(i * step, min((i + 1) * step, end)) % rows) for i, end in enumerate(ends)
+    ]
     outputs = {name: np.concatenate([each[name] for each in parts])[:rows] for name in parts[0]}
     for name, values in part(again).items():
         first = outputs[name][again]
         if (difference := np.abs(values - first).max()) > SAME_ERROR * scale_of(first):
             raise BadInput(
-                f"the model gives two different scores for the same rows (up to {difference:.2g} apart): a layer such "
-                "as dropout or batch normalisation is active outside training: build it without training=True"
+                f"the model gives two different scores for the same rows (up to {difference:.2g} "
+                "apart): a layer such as dropout or batch normalisation is active outside "
+                "training: build it without training=True"
             )
     return outputs
 
@@ -154,8 +178,8 @@ def predict(model, schema: Schema, inputs: Inputs) -> dict[str, np.ndarray]:
 def save(model, path: Path) -> None:
     """Save as ``.keras`` so that the same weights are the same bytes.
 
-    Keras writes the time of day and memory addresses (as ids of shared objects) into the archive; the first
-    is dropped, the second are numbered in order of appearance.
+    Keras writes the time of day and memory addresses (as ids of shared objects) into the archive;
+    the first is dropped, the second are numbered in order of appearance.
     """
     raw = path.with_name(f"{path.stem}-raw{path.suffix}")
     try:
@@ -164,7 +188,9 @@ def save(model, path: Path) -> None:
             for name in sorted(source.namelist()):
                 content = source.read(name)
                 if name == "metadata.json":
-                    content = json.dumps({"keras_version": json.loads(content)["keras_version"]}).encode()
+                    content = json.dumps(
+                        {"keras_version": json.loads(content)["keras_version"]}
+                    ).encode()
                 elif name == "config.json":
                     content = _numbered_ids(content)
                 target.writestr(zipfile.ZipInfo(name, _ZIP_DATE), content)
@@ -175,7 +201,9 @@ def save(model, path: Path) -> None:
 def _numbered_ids(config: bytes) -> bytes:
     numbers: dict[bytes, int] = {}
     pattern = rb'("shared_object_id": )(\d+)'
-    return re.sub(pattern, lambda m: m[1] + str(numbers.setdefault(m[2], len(numbers))).encode(), config)
+    return re.sub(
+        pattern, lambda m: m[1] + str(numbers.setdefault(m[2], len(numbers))).encode(), config
+    )
 
 
 def export(model, schema: Schema, path: Path) -> None:
@@ -184,7 +212,8 @@ def export(model, schema: Schema, path: Path) -> None:
     Parameters
     ----------
     model : Keras model whose inputs carry the schema's names.
-    path : where to write; give the temporary path of ``Stage.output`` and check the scores before it counts.
+    path : where to write; give the temporary path of ``Stage.output`` and check the scores before
+        it counts.
 
     Raises
     ------
@@ -200,14 +229,18 @@ def export(model, schema: Schema, path: Path) -> None:
         schema_outputs(model, schema, model.output)
     except BadInput as error:
         raise ConversionFailed(str(error)) from error
-    signature = {t.name: tf.TensorSpec((schema.batch, *t.shape), t.dtype, name=t.name) for t in schema.inputs}
+    signature = {
+        t.name: tf.TensorSpec((schema.batch, *t.shape), t.dtype, name=t.name) for t in schema.inputs
+    }
     with tempfile.TemporaryDirectory() as folder, native_output() as log:
         try:
             archive = keras.export.ExportArchive()
             archive.track(model)
             archive.add_endpoint(tflite.SIGNATURE, endpoint, input_signature=[signature])
             archive.write_out(folder, verbose=False)
-            content = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[tflite.SIGNATURE]).convert()
+            content = tf.lite.TFLiteConverter.from_saved_model(
+                folder, signature_keys=[tflite.SIGNATURE]
+            ).convert()
         except Exception as error:
             raise ConversionFailed(_reason(str(error), log())) from error
     path.write_bytes(tflite.named(content, schema))
@@ -221,13 +254,17 @@ def _reason(error: str, log: str) -> str:
         return "\n  | ".join([f"Keras to TFLite failed: {error}", *last])
     cure = "say it with others in a layer of your own"
     if any("Random" in operator for operator in unknown):
-        cure = "a layer that draws at random, such as dropout, is active outside training; it should not be"
+        cure = (
+            "a layer that draws at random, such as dropout, is active outside training; it should "
+            "not be"
+        )
     return f"Keras to TFLite failed: TensorFlow Lite does not have {', '.join(unknown)} ({cure})"
 
 
 @contextmanager
 def plain(model, *, optimise: bool = False) -> Iterator[Path]:
-    """What ``TFLiteConverter.from_keras_model`` makes of the model, as a file that is gone afterwards: to look at.
+    """What ``TFLiteConverter.from_keras_model`` makes of the model, as a file that is gone
+    afterwards: to look at.
 
     `optimise` asks it for its default optimisations (dynamic range quantisation).
     """

@@ -1,4 +1,5 @@
-"""The ``workbench`` kernel: an ipykernel forked from a process that has TensorFlow imported already.
+"""The ``workbench`` kernel: an ipykernel forked from a process that has TensorFlow imported
+already.
 
 A TensorFlow notebook then starts in milliseconds where the ordinary kernel needs seconds.
 `provisioner` is what Jupyter asks for a kernel, `helpers.forks` forks it. Wherever forking is not
@@ -24,7 +25,8 @@ NAME, ORDINARY = "workbench", "python3"
 SPECIFICATION = Path(__file__).parent / "spec"
 """Folder of the kernel's specification."""
 NO_HISTORY = "--HistoryManager.hist_file=:memory:"
-"""Argument of a kernel that executes what nobody typed: the user's history of input stays as it is."""
+"""Argument of a kernel that executes what nobody typed: the user's history of input stays as it is.
+"""
 
 
 def specification():
@@ -43,7 +45,8 @@ def specification():
     except Exception as error:
         file = SPECIFICATION / "kernel.json"
         raise WorkbenchError(
-            f"the specification {file} of kernel {NAME!r} is damaged ({error}): install this package again"
+            f"the specification {file} of kernel {NAME!r} is damaged ({error}): install this "
+            "package again"
         ) from error
     if not known:
         name = spec.metadata.pop("kernel_provisioner")["provisioner_name"]

@@ -1,4 +1,4 @@
-"""A client that goes on as soon as its kernel is ready, and only with a kernel that has our code."""
+"""A client that goes on as soon as its kernel is ready, and only with one that has our code."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ import helpers
 from helpers.errors import WorkbenchError
 
 _ANSWER_SECONDS, _HEARD_SECONDS = 1.0, 0.05
-"""How long to wait for an answer before asking again, and for its end to be heard once it is there."""
+"""How long to wait for an answer before asking again, and for its end to be heard once it is there.
+"""
 
 
 class NotStarted(RuntimeError):
     """A kernel that ended, or said nothing, before it was ready: another may fare better.
 
-    Jupyter chooses ports first and the kernel takes them later; where many start at once, another process can be
-    faster.
+    Jupyter chooses ports first and the kernel takes them later; where many start at once, another
+    process can be faster.
     """
 
 
 class Client(AsyncKernelClient):
-    """Jupyter's client, which waits after the kernel's first answer until nothing has come for a fifth of a second.
+    """Jupyter's client, which waits after the kernel's first answer until nothing has come for a
+    fifth of a second.
 
-    The kernel says when it is done with a request; hearing that proves that its output is heard, so nothing is lost.
+    The kernel says when it is done with a request; hearing that proves that its output is heard, so
+    nothing is lost.
     """
 
     async def wait_for_ready(self, timeout: float | None = None) -> None:
@@ -44,7 +47,9 @@ class Client(AsyncKernelClient):
                 reply = await self.shell_channel.get_msg(timeout=_ANSWER_SECONDS)
                 if reply["msg_type"] == "kernel_info_reply":
                     self._handle_kernel_info_reply(reply)
-                while not _done_with(request, await self.iopub_channel.get_msg(timeout=_HEARD_SECONDS)):
+                while not _done_with(
+                    request, await self.iopub_channel.get_msg(timeout=_HEARD_SECONDS)
+                ):
                     pass
                 break
             except Empty:
@@ -75,8 +80,8 @@ class Client(AsyncKernelClient):
             found = ast.literal_eval(answer["data"]["text/plain"])
         if found != helpers.__file__:
             raise WorkbenchError(
-                f"the kernel would run {found}, but this command is {helpers.__file__}: run it from "
-                "a folder without other helpers, and without a PYTHONPATH that leads to some"
+                f"the kernel would run {found}, but this command is {helpers.__file__}: run it from"
+                " a folder without other helpers, and without a PYTHONPATH that leads to some"
             )
 
 

@@ -25,8 +25,8 @@ _INTERRUPT_SECONDS = 3.0
 class Engine(NBClientEngine):
     """papermill's own engine, without its writing of the notebook before and after every cell.
 
-    papermill itself writes the notebook once, when it is done or a cell has failed. Cells with a tag of `left_out` are
-    not in it.
+    papermill itself writes the notebook once, when it is done or a cell has failed. Cells with a
+    tag of `left_out` are not in it.
     """
 
     @classmethod
@@ -35,7 +35,9 @@ class Engine(NBClientEngine):
         return super().execute_notebook(nb, kernel_name, None, **options)
 
     @classmethod
-    def execute_managed_notebook(cls, nb_man, kernel_name, start_timeout=60, execution_timeout=None, **options):
+    def execute_managed_notebook(
+        cls, nb_man, kernel_name, start_timeout=60, execution_timeout=None, **options
+    ):
         options.pop("input_path", None)
         client = _NotebookClient(
             nb_man,

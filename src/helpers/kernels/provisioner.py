@@ -1,4 +1,6 @@
-"""What Jupyter asks for a ``workbench`` kernel: has one forked, or starts an ordinary one and says why."""
+"""What Jupyter asks for a ``workbench`` kernel: has one forked, or starts an ordinary one and says
+why.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ class ForkProvisioner(LocalProvisioner):
 
     async def launch_kernel(self, cmd: list[str], **kwargs):
         try:
-            self.process = await asyncio.to_thread(_fork, cmd, **kwargs)  # must not stop Jupyter's loop
+            self.process = await asyncio.to_thread(
+                _fork, cmd, **kwargs
+            )  # must not stop Jupyter's loop
         except Exception as error:
             self.log.warning("workbench kernel: %s; an ordinary kernel is started", error)
             return await super().launch_kernel(cmd, **kwargs)
@@ -23,16 +27,27 @@ class ForkProvisioner(LocalProvisioner):
         return self.connection_info
 
 
-def _fork(cmd: list[str], *, env: dict[str, str], cwd: str | None = None, stdout=None, stderr=None, **_):
-    """Have the server fork the kernel that `cmd` (``python -m ipykernel_launcher -f FILE``) would start."""
+def _fork(
+    cmd: list[str], *, env: dict[str, str], cwd: str | None = None, stdout=None, stderr=None, **_
+):
+    """Have the server fork the kernel that `cmd` (``python -m ipykernel_launcher -f FILE``) would
+    start.
+    """
     if cmd[1:3] != ["-m", "ipykernel_launcher"]:
         raise RuntimeError(f"it cannot fork {' '.join(cmd[:3])}")
-    ends_with = "--IPKernelApp.parent_handle={server}"  # the kernel ends when this is no longer its parent
+    ends_with = (
+        "--IPKernelApp.parent_handle={server}"  # the kernel ends when this is no longer its parent
+    )
     with open(os.devnull, encoding="utf-8") as nothing:
         streams = [nothing.fileno(), _descriptor(stdout, 1), _descriptor(stderr, 2)]
         where = None if cwd is None else str(cwd)
         return forks.fork(
-            cmd[2], [*cmd[3:], ends_with], imports="notebooks", descriptors=streams, environment=env, folder=where
+            cmd[2],
+            [*cmd[3:], ends_with],
+            imports="notebooks",
+            descriptors=streams,
+            environment=env,
+            folder=where,
         )
 
 

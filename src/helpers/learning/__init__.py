@@ -1,10 +1,11 @@
-"""What a model learned, by task: what it has to beat, and whether there is anything to learn at all.
+"""What a model learned, by task: what it has to beat, and whether there is anything to learn at
+all.
 
 Each module here is of the task that it is named after, with the same functions:
 
 - ``baseline_scores(schema, training, inputs)``: outputs of simple models, by name
-- ``check_learnable(schema, training, scores, test, best)``: refuses labels that nothing relates to, and inputs
-  that hold them
+- ``check_learnable(schema, training, scores, test, best)``: refuses labels that nothing relates to,
+  and inputs that hold them
 - ``table(scores, labels, groups)``: metrics by scorer
 - ``conclusion(table, history, published)``: what the figures say, in words
 - ``figure(scores, labels)``: what the model's probabilities are worth

@@ -20,11 +20,14 @@ _BASELINE_VALUES = 4 << 20
 """Values that the logistic regression learns from at most: of wide inputs fewer rows."""
 
 
-def baseline_scores(schema: Schema, training: tuple[Inputs, np.ndarray], inputs: Inputs) -> dict[str, np.ndarray]:
+def baseline_scores(
+    schema: Schema, training: tuple[Inputs, np.ndarray], inputs: Inputs
+) -> dict[str, np.ndarray]:
     """Return probabilities ``(n_rows, n_classes)`` of what any classifier has to beat.
 
-    ``most frequent class`` gives every row the shares of the training labels. ``logistic regression`` sees every value
-    of the inputs, but no products of them; it learns from as many rows as have `_BASELINE_VALUES` values.
+    ``most frequent class`` gives every row the shares of the training labels. ``logistic
+    regression`` sees every value of the inputs, but no products of them; it learns from as many
+    rows as have `_BASELINE_VALUES` values.
 
     Raises
     ------
@@ -36,13 +39,18 @@ def baseline_scores(schema: Schema, training: tuple[Inputs, np.ndarray], inputs:
 
     classes, labels = schema.output.size, training[1]
     if len(wrong := labels[(labels < 0) | (labels >= classes)]):
-        raise BadInput(f"label {wrong[0]} is none of the {classes} classes of {schema.output.name}: they count from 0")
+        raise BadInput(
+            f"label {wrong[0]} is none of the {classes} classes of {schema.output.name}: they count"
+            " from 0"
+        )
     shares = np.bincount(labels, minlength=classes) / len(labels)
     if shares.max() == 1:
         raise BadInput(f"all {len(labels)} training labels are {labels[0]}: give more rows")
 
     def columns(rows: Inputs, most: int | None = None) -> np.ndarray:
-        return np.hstack([rows[name][:most].reshape(len(rows[name][:most]), -1) for name in schema.input_names])
+        return np.hstack(
+            [rows[name][:most].reshape(len(rows[name][:most]), -1) for name in schema.input_names]
+        )
 
     wide = columns(inputs)
     most = max(20 * classes, _BASELINE_VALUES // wide.shape[1])
@@ -62,13 +70,13 @@ def check_learnable(
 ) -> None:
     """Refuse labels that nothing can be learned from, and scorers that are better than can be.
 
-    Whether a scorer tells labels is judged by the 95 % interval of its accuracy minus that of the most frequent class,
-    paired by row. Where none is surely above it a UserWarning says so.
+    Whether a scorer tells labels is judged by the 95 % interval of its accuracy minus that of the
+    most frequent class, paired by row. Where none is surely above it a UserWarning says so.
 
     Raises
     ------
-    BadInput : every scorer is surely no better than the most frequent class; or one is surely better than the best
-        possible, so that an input holds the label.
+    BadInput : every scorer is surely no better than the most frequent class; or one is surely
+        better than the best possible, so that an input holds the label.
     """
     labels, groups = test[1:]
     simple = classification.top_k(scores[FREQUENT], labels)
@@ -81,29 +89,34 @@ def check_learnable(
     why = "the labels were shuffled, or belong to other rows"
     if high <= 0:
         raise BadInput(
-            f"nothing relates features to labels: on {len(labels):,} test rows no scorer is right more often than the "
-            f"most frequent class; {why}"
+            f"nothing relates features to labels: on {len(labels):,} test rows no scorer is right "
+            f"more often than the most frequent class; {why}"
         )
     if best is not None:
         possible = classification.top_k(best, labels)
         for name, score in scores.items():
-            gained = intervals.paired_interval(classification.top_k(score, labels) - possible, groups)
+            gained = intervals.paired_interval(
+                classification.top_k(score, labels) - possible, groups
+            )
             if gained[0] > 0.01:
                 raise BadInput(
-                    f"{name} is right more often than the best possible ({possible.mean():.3f}), by at least "
-                    f"{gained[0]:.3f}: an input holds the label"
+                    f"{name} is right more often than the best possible ({possible.mean():.3f}), by"
+                    f" at least {gained[0]:.3f}: an input holds the label"
                 )
     if not any(low > 0 for low, _ in gains.values()):
         warnings.warn(
-            f"it cannot be told whether features relate to labels: on {len(labels):,} test rows the best scorer "
-            f"({highest}) is right {low:+.3f} to {high:+.3f} more often than the most frequent class. The labels may "
-            "be right, or shuffled: give more rows, or look where the labels come from",
+            f"it cannot be told whether features relate to labels: on {len(labels):,} test rows the"
+            f" best scorer ({highest}) is right {low:+.3f} to {high:+.3f} more often than the most "
+            "frequent class. The labels may be right, or shuffled: give more rows, or look where "
+            "the labels come from",
             stacklevel=2,
         )
 
 
 def possible(best) -> float:
-    """The accuracy that no model can be expected to pass, of the probabilities of each class by row."""
+    """The accuracy that no model can be expected to pass, of the probabilities of each class by
+    row.
+    """
     return float(np.stack(list(best)).max(axis=1).mean())
 
 
@@ -111,7 +124,9 @@ def table(scores: Mapping[str, np.ndarray], labels: np.ndarray, groups: np.ndarr
     """Metrics by scorer: DataFrame with the columns of `metrics.classification.summary`."""
     import pandas as pd
 
-    return pd.DataFrame({name: classification.summary(score, labels) for name, score in scores.items()}).T
+    return pd.DataFrame(
+        {name: classification.summary(score, labels) for name, score in scores.items()}
+    ).T
 
 
 def conclusion(table, history, published) -> str:
@@ -120,7 +135,13 @@ def conclusion(table, history, published) -> str:
     simple = baselines["accuracy"].idxmax()
     ours, theirs = table.loc["this model", "accuracy"], baselines.loc[simple, "accuracy"]
     gain = round(ours, 3) - round(theirs, 3)
-    word = "more often right than" if gain > 0 else "less often right than" if gain < 0 else "as often right as"
+    word = (
+        "more often right than"
+        if gain > 0
+        else "less often right than"
+        if gain < 0
+        else "as often right as"
+    )
     lines = [f"The model is {word} {simple}: accuracy {ours:.3f} against {theirs:.3f}."]
     if gain <= 0:
         lines.append(f"On this data nothing needs the model: {simple} is smaller.")
@@ -128,12 +149,16 @@ def conclusion(table, history, published) -> str:
         reached, wanted = history["val_accuracy"].iloc[-1], published[-1]
         verb = "reaches" if reached >= wanted else "does not reach"
         said = f"{reached:.3f}, published {wanted:.3f}"
-        lines.append(f"After {len(history)} epochs it {verb} the published validation accuracy: {said}.")
+        lines.append(
+            f"After {len(history)} epochs it {verb} the published validation accuracy: {said}."
+        )
     return "\n".join(lines)
 
 
 def figure(scores: Mapping[str, np.ndarray], labels: np.ndarray):
-    """Which class is taken for which, and how often the model's first class is right by its probability."""
+    """Which class is taken for which, and how often the model's first class is right by its
+    probability.
+    """
     from helpers.plots import classification as plots
 
     return plots.confusion(scores["this model"], labels)

@@ -28,7 +28,9 @@ def table(scores: Mapping[str, np.ndarray], labels: np.ndarray, requests: np.nda
     """Metrics by scorer: DataFrame with the columns of `metrics.ranking.summary`."""
     import pandas as pd
 
-    return pd.DataFrame({name: ranking.summary(score, labels, requests) for name, score in scores.items()}).T
+    return pd.DataFrame(
+        {name: ranking.summary(score, labels, requests) for name, score in scores.items()}
+    ).T
 
 
 def figure(scores: Mapping[str, np.ndarray], labels: np.ndarray):
@@ -36,7 +38,9 @@ def figure(scores: Mapping[str, np.ndarray], labels: np.ndarray):
     from helpers.plots import ranking as plots
 
     shown = ("logistic regression", "this model")
-    return plots.calibration({name: ranking.calibration(scores[name], labels) for name in shown if name in scores})
+    return plots.calibration(
+        {name: ranking.calibration(scores[name], labels) for name in shown if name in scores}
+    )
 
 
 def check_learnable(
@@ -46,30 +50,34 @@ def check_learnable(
     test: tuple[Inputs, np.ndarray, np.ndarray],
     best: np.ndarray | None = None,
 ) -> None:
-    """Refuse labels that nothing can be learned from, and inputs that hold them: the two ends of what can be learned.
+    """Refuse labels that nothing can be learned from, and inputs that hold them: the two ends of
+    what can be learned.
 
-    Labels that nothing relates to are shuffled, or belong to other rows. Too much is told by `helpers.leaks`. Whether
-    scores tell labels is judged by the 95 % interval of their AUC, see `_auc_interval`: they surely do if it lies above
-    one half, and surely do not if it lies below `ranking.CHANCE_AUC`. Where rows are too few for either a UserWarning
-    says so (of 1 % positives a thousand test rows may be), and where baselines rank the test rows, but learned from one
-    half of the training rows not the other: a model of shuffled labels ranks, too, if few features decide.
+    Labels that nothing relates to are shuffled, or belong to other rows. Too much is told by
+    `helpers.leaks`. Whether scores tell labels is judged by the 95 % interval of their AUC, see
+    `_auc_interval`: they surely do if it lies above one half, and surely do not if it lies below
+    `ranking.CHANCE_AUC`. Where rows are too few for either a UserWarning says so (of 1 % positives
+    a thousand test rows may be), and where baselines rank the test rows, but learned from one half
+    of the training rows not the other: a model of shuffled labels ranks, too, if few features
+    decide.
 
-    Passing proves that some scorer tells test labels, not that all labels are right: where half of them were shuffled,
-    half of the relation is left. Of training labels it proves little: a model of shuffled ones may rank by luck, in
-    either direction. Nor does it prove that the model learned what can be learned.
+    Passing proves that some scorer tells test labels, not that all labels are right: where half of
+    them were shuffled, half of the relation is left. Of training labels it proves little: a model
+    of shuffled ones may rank by luck, in either direction. Nor does it prove that the model learned
+    what can be learned.
 
     Parameters
     ----------
     training, test : named inputs, labels and requests.
-    scores : of the model and of its baselines on the test rows, by scorer; the model is called ``this model``. What was
-        not learned, as the true probability, says nothing of what can be.
+    scores : of the model and of its baselines on the test rows, by scorer; the model is called
+        ``this model``. What was not learned, as the true probability, says nothing of what can be.
     best : that true probability ``(n_rows,)`` of the test rows, where it is known.
 
     Raises
     ------
-    BadInput : an input tells the label alone, or a scorer ranks better than the best possible; on the test rows every
-        scorer is surely at chance; or the model is, and so are baselines learned from one half of the training rows on
-        the other half.
+    BadInput : an input tells the label alone, or a scorer ranks better than the best possible; on
+        the test rows every scorer is surely at chance; or the model is, and so are baselines
+        learned from one half of the training rows on the other half.
     """
     leaks.check_inputs(schema, training, test)
     if best is not None:
@@ -79,17 +87,20 @@ def check_learnable(
     highest, (low, high) = max(found.items(), key=lambda item: item[1][1])
     if high < ranking.CHANCE_AUC:
         raise BadInput(
-            f"nothing relates features to labels: on {len(test[1]):,} test rows the best scorer ({highest}) has an AUC "
-            f"of at most {high:.3f}; {why}"
+            f"nothing relates features to labels: on {len(test[1]):,} test rows the best scorer "
+            f"({highest}) has an AUC of at most {high:.3f}; {why}"
         )
     doubts = []
     if not any(low > 0.5 for low, _ in found.values()):
         doubts.append(
-            f"on {len(test[1]):,} test rows the best scorer ({highest}) has an AUC of {low:.3f} to {high:.3f}"
+            f"on {len(test[1]):,} test rows the best scorer ({highest}) has an AUC of {low:.3f} to "
+            f"{high:.3f}"
         )
     halves = _told_by_halves(schema, training)
     low, high = max(halves.values(), key=lambda interval: interval[1])
-    learned = f"learned from half of the {len(training[1]):,} training rows, the best baseline has an AUC"
+    learned = (
+        f"learned from half of the {len(training[1]):,} training rows, the best baseline has an AUC"
+    )
     if high < ranking.CHANCE_AUC:
         said = f"{learned} of at most {high:.3f} on the other half"
         if found["this model"][1] < ranking.CHANCE_AUC:
@@ -100,8 +111,9 @@ def check_learnable(
         doubts.append(f"{learned} of {low:.3f} to {high:.3f} on the other half")
     if doubts:
         warnings.warn(
-            f"it cannot be told whether features relate to labels: {'; '.join(doubts)}. The labels may be right, or "
-            "shuffled: give more rows, of the rarer label above all, or look where the labels come from",
+            f"it cannot be told whether features relate to labels: {'; '.join(doubts)}. The labels "
+            "may be right, or shuffled: give more rows, of the rarer label above all, or look "
+            "where the labels come from",
             stacklevel=2,
         )
 
@@ -111,11 +123,19 @@ def _near_chance(interval: tuple[float, float]) -> bool:
     return interval[0] <= ranking.CHANCE_AUC and interval[1] >= 1 - ranking.CHANCE_AUC
 
 
-def _told_by_halves(schema: Schema, training: tuple[Inputs, np.ndarray, np.ndarray]) -> dict[str, tuple[float, float]]:
-    """Intervals of the AUC of baselines learned from one half of the training rows, on the other half, by baseline."""
+def _told_by_halves(
+    schema: Schema, training: tuple[Inputs, np.ndarray, np.ndarray]
+) -> dict[str, tuple[float, float]]:
+    """Intervals of the AUC of baselines learned from one half of the training rows, on the other
+    half, by baseline.
+    """
     half = len(training[1]) // 2
     learn, tell = (
-        ({name: array[part] for name, array in training[0].items()}, training[1][part], training[2][part])
+        (
+            {name: array[part] for name, array in training[0].items()},
+            training[1][part],
+            training[2][part],
+        )
         for part in (slice(half), slice(half, None))
     )
     if len(np.unique(learn[1])) < 2:
@@ -129,17 +149,24 @@ def conclusion(table, history, published: Sequence[float] | None) -> str:
 
     Parameters
     ----------
-    table : metrics by scorer (`ranking.summary`), with ``this model``, its baselines and what is best possible.
+    table : metrics by scorer (`ranking.summary`), with ``this model``, its baselines and what is
+        best possible.
     history : of `train`.
     published : validation accuracy by epoch, or None.
     """
-    baselines = table.drop(index=["this model", *(name for name in table.index if name.startswith("best possible"))])
+    baselines = table.drop(
+        index=["this model", *(name for name in table.index if name.startswith("best possible"))]
+    )
     simple = baselines["auc"].idxmax()
     ours, theirs = table.loc["this model"], baselines.loc[simple]
     gain = round(ours["auc"], 3) - round(theirs["auc"], 3)
-    comparison = "ranks better than" if gain > 0 else "ranks worse than" if gain < 0 else "ranks as well as"
+    comparison = (
+        "ranks better than" if gain > 0 else "ranks worse than" if gain < 0 else "ranks as well as"
+    )
     pairs = {"AUC": "auc", "accuracy": "accuracy"}
-    figures = ", ".join(f"{name} {ours[key]:.3f} against {theirs[key]:.3f}" for name, key in pairs.items())
+    figures = ", ".join(
+        f"{name} {ours[key]:.3f} against {theirs[key]:.3f}" for name, key in pairs.items()
+    )
     lines = [f"The model {comparison} {simple}: {figures}."]
     if gain <= 0:
         lines.append(f"On this data nothing needs the model: {simple} is smaller.")
@@ -147,11 +174,15 @@ def conclusion(table, history, published: Sequence[float] | None) -> str:
         reached, wanted = history["val_accuracy"].iloc[-1], published[-1]
         word = "reaches" if reached >= wanted else "does not reach"
         said = f"{reached:.3f}, published {wanted:.3f}"
-        lines.append(f"After {len(history)} epochs it {word} the published validation accuracy: {said}.")
+        lines.append(
+            f"After {len(history)} epochs it {word} the published validation accuracy: {said}."
+        )
     return "\n".join(lines)
 
 
-def _auc_interval(scores: np.ndarray, labels: np.ndarray, requests: np.ndarray) -> tuple[float, float]:
+def _auc_interval(
+    scores: np.ndarray, labels: np.ndarray, requests: np.ndarray
+) -> tuple[float, float]:
     """95 % interval of an AUC over requests; 0 to 1 where nothing can be told.
 
     The error is at least that of labels at random: few positives may all have won by luck.
@@ -161,22 +192,29 @@ def _auc_interval(scores: np.ndarray, labels: np.ndarray, requests: np.ndarray) 
     if np.isnan(scores).any() or not 0 < ones < len(labels):
         return _ANY_AUC
     at_random = np.sqrt((len(labels) + 1) / (12 * ones * (len(labels) - ones)))
-    interval = intervals.auc_interval(intervals.placements(scores, labels), labels, requests, least_error=at_random)
+    interval = intervals.auc_interval(
+        intervals.placements(scores, labels), labels, requests, least_error=at_random
+    )
     return _ANY_AUC if np.isnan(interval).any() else interval
 
 
-def baseline_scores(schema: Schema, training: tuple[Inputs, np.ndarray], inputs: Inputs) -> dict[str, np.ndarray]:
+def baseline_scores(
+    schema: Schema, training: tuple[Inputs, np.ndarray], inputs: Inputs
+) -> dict[str, np.ndarray]:
     """Scores ``(n_rows,)`` of what any ranking model has to beat.
 
-    ``popularity only`` is a logistic regression on the item features alone: the same order for every user (left
-    out if the schema has no item input). ``logistic regression`` sees all features, but no interactions.
+    ``popularity only`` is a logistic regression on the item features alone: the same order for
+    every user (left out if the schema has no item input). ``logistic regression`` sees all
+    features, but no interactions.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     if len(np.unique(training[1])) < 2:
-        raise BadInput(f"all {len(training[1])} training labels are {training[1][0]}: give more rows")
+        raise BadInput(
+            f"all {len(training[1])} training labels are {training[1][0]}: give more rows"
+        )
     every = schema.input_names
     items = [tensor.name for tensor in schema.inputs if tensor.role == "item"]
     result = {}

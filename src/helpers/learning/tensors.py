@@ -13,17 +13,23 @@ LABELLED = False
 BEST = ""
 
 
-def baseline_scores(schema: Schema, training: tuple[Inputs, np.ndarray], inputs: Inputs) -> dict[str, np.ndarray]:
+def baseline_scores(
+    schema: Schema, training: tuple[Inputs, np.ndarray], inputs: Inputs
+) -> dict[str, np.ndarray]:
     """Nothing: no simple model could be better or worse."""
     return {}
 
 
-def check_learnable(schema: Schema, training, scores: Mapping[str, np.ndarray], test, best=None) -> None:
+def check_learnable(
+    schema: Schema, training, scores: Mapping[str, np.ndarray], test, best=None
+) -> None:
     """Nothing is refused: there are no labels."""
 
 
 def table(scores: Mapping[str, np.ndarray], labels: np.ndarray, groups: np.ndarray):
-    """What the values of the first output are: DataFrame of least, mean, most and spread, a row a scorer."""
+    """What the values of the first output are: DataFrame of least, mean, most and spread, a row a
+    scorer.
+    """
     import pandas as pd
 
     def row(values: np.ndarray) -> dict[str, float]:
@@ -34,7 +40,9 @@ def table(scores: Mapping[str, np.ndarray], labels: np.ndarray, groups: np.ndarr
             "spread": float(values.std()),
         }
 
-    return pd.DataFrame({name: row(np.asarray(score, np.float64)) for name, score in scores.items()}).T
+    return pd.DataFrame(
+        {name: row(np.asarray(score, np.float64)) for name, score in scores.items()}
+    ).T
 
 
 def conclusion(table, history, published) -> str:

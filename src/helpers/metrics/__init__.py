@@ -1,1 +1,1 @@
-"""What predictions are worth, and how far two of them are apart: pure functions over NumPy arrays."""
+"""What predictions are worth, and how far two are apart: pure functions over NumPy arrays."""

@@ -1,8 +1,8 @@
 """Metrics of class probabilities, in NumPy.
 
 They are held against scikit-learn in the tests. Probabilities are ``(n_rows, n_classes)``, labels
-``(n_rows,)`` whole numbers from 0 to ``n_classes - 1``. Classes with equal probabilities share their
-places, so that nothing depends on the order of the classes.
+``(n_rows,)`` whole numbers from 0 to ``n_classes - 1``. Classes with equal probabilities share
+their places, so that nothing depends on the order of the classes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ def check(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np
     """
     probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels)
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or not len(labels):
-        raise BadInput(f"metrics take a row of probabilities a label, not {probabilities.shape} for {labels.shape}")
+        raise BadInput(
+            f"metrics take a row of probabilities a label, not {probabilities.shape} for "
+            f"{labels.shape}"
+        )
     classes = probabilities.shape[1]
     if classes < 2:
         raise BadInput("there must be two classes at least")

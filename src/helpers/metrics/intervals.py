@@ -1,8 +1,8 @@
 """95 % intervals of metrics and of their changes.
 
-Intervals hold the true value in about 95 % of samples; ``tests/benchmarks/coverage.py`` measures how often they do.
-They know of two kinds of rows that belong together: those of a request, and those of a cluster of requests (a user),
-which are drawn together and err together.
+Intervals hold the true value in about 95 % of samples; ``tests/benchmarks/coverage.py`` measures
+how often they do. They know of two kinds of rows that belong together: those of a request, and
+those of a cluster of requests (a user), which are drawn together and err together.
 """
 
 from __future__ import annotations
@@ -13,19 +13,25 @@ from helpers.errors import BadInput
 from helpers.metrics.ranking import tie_starts
 
 LEAST_CLUSTERS = 5
-"""With fewer clusters that tell anything an interval is undefined: Student's t would be wider than any limit."""
+"""With fewer clusters that tell anything an interval is undefined: Student's t would be wider than
+any limit.
+"""
 _LEVEL = 0.975
 """Upper end of a two-sided interval of 95 %."""
 
 
 def placements(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Share of the rows of the other class that each row is on the right side of, ties half: ``(n_rows,) float64``.
+    """Share of the rows of the other class that each row is on the right side of, ties half:
+    ``(n_rows,) float64``.
 
-    The mean over the rows of either class is the AUC (DeLong, DeLong and Clarke-Pearson 1988). NaN with one class.
+    The mean over the rows of either class is the AUC (DeLong, DeLong and Clarke-Pearson 1988). NaN
+    with one class.
     """
     order = np.argsort(scores, kind="stable")
     starts, positive = tie_starts(np.asarray(scores)[order]), np.asarray(labels)[order] == 1
-    positives, negatives = (np.add.reduceat(np.where(part, 1.0, 0.0), starts) for part in (positive, ~positive))
+    positives, negatives = (
+        np.add.reduceat(np.where(part, 1.0, 0.0), starts) for part in (positive, ~positive)
+    )
     with np.errstate(invalid="ignore"):
         below = (np.cumsum(negatives) - 0.5 * negatives) / negatives.sum()
         above = 1 - (np.cumsum(positives) - 0.5 * positives) / positives.sum()
@@ -40,13 +46,15 @@ def auc_interval(
 ) -> tuple[float, float]:
     """95 % interval of an AUC, or of the difference of two, around the estimate.
 
-    Rows of one cluster are added up before their variance is taken (Obuchowski 1997); Student's t has as many degrees
-    of freedom as there are clusters with the rarer label, less one.
+    Rows of one cluster are added up before their variance is taken (Obuchowski 1997); Student's t
+    has as many degrees of freedom as there are clusters with the rarer label, less one.
 
     Parameters
     ----------
-    placed : `placements` of a score, or the difference of those of two scores of the same rows, ``(n_rows,)``.
-    clusters : ids ``(n_rows,)`` of what was drawn independently: requests, or users where they have several.
+    placed : `placements` of a score, or the difference of those of two scores of the same rows,
+        ``(n_rows,)``.
+    clusters : ids ``(n_rows,)`` of what was drawn independently: requests, or users where they have
+        several.
     least_error : standard error that is assumed at least.
 
     Returns
@@ -59,22 +67,28 @@ def auc_interval(
     if telling < LEAST_CLUSTERS:
         return float("nan"), float("nan")
     estimate, count = placed[positive].mean(), cluster.max() + 1
-    each = (placed - estimate) * np.where(positive, count / positive.sum(), count / (~positive).sum())
+    each = (placed - estimate) * np.where(
+        positive, count / positive.sum(), count / (~positive).sum()
+    )
     sums = np.bincount(cluster, each)
     error = np.sqrt((sums**2).sum() / (count * (count - 1)))
     half = _student(telling - 1) * max(error, least_error)
     return float(estimate - half), float(estimate + half)
 
 
-def mean_interval(values: np.ndarray, clusters: np.ndarray, *, skewed: bool = False) -> tuple[float, float]:
-    """95 % interval of the mean of what is defined of `values`, metrics by request or their differences.
+def mean_interval(
+    values: np.ndarray, clusters: np.ndarray, *, skewed: bool = False
+) -> tuple[float, float]:
+    """95 % interval of the mean of what is defined of `values`, metrics by request or their
+    differences.
 
     Parameters
     ----------
     values : ``(n_requests,)``, NaN where undefined.
     clusters : ids ``(n_requests,)`` of what was drawn independently.
-    skewed : the values lean to one side, as agreements below 1 do: Student's t is corrected for that (Hall 1992). For
-        differences around 0, which have heavy tails on both sides, the correction does harm.
+    skewed : the values lean to one side, as agreements below 1 do: Student's t is corrected for
+        that (Hall 1992). For differences around 0, which have heavy tails on both sides, the
+        correction does harm.
 
     Returns
     -------
@@ -125,9 +139,11 @@ def paired_interval(differences: np.ndarray, clusters: np.ndarray) -> tuple[floa
 
 
 def share_interval(values: np.ndarray, clusters: np.ndarray) -> tuple[float, float]:
-    """95 % interval of a mean of shares between 0 and 1, by request: Wilson's (1927), which does not shrink to nothing.
+    """95 % interval of a mean of shares between 0 and 1, by request: Wilson's (1927), which does
+    not shrink to nothing.
 
-    Parameters are those of `mean_interval`. Where requests of one cluster go together, they count as fewer.
+    Parameters are those of `mean_interval`. Where requests of one cluster go together, they count
+    as fewer.
     """
     mean, units = _units(values, clusters)
     count = len(units)
@@ -143,7 +159,8 @@ def share_interval(values: np.ndarray, clusters: np.ndarray) -> tuple[float, flo
 
 
 def clusters_of_requests(requests: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-    """The cluster of each request, ``(n_requests,)`` in the order of the sorted request ids, of clusters by row.
+    """The cluster of each request, ``(n_requests,)`` in the order of the sorted request ids, of
+    clusters by row.
 
     Raises
     ------
@@ -152,12 +169,16 @@ def clusters_of_requests(requests: np.ndarray, clusters: np.ndarray) -> np.ndarr
     _, first, request = np.unique(requests, return_index=True, return_inverse=True)
     cluster = np.asarray(clusters)[first]
     if len(wrong := np.flatnonzero(cluster[request] != clusters)):
-        raise BadInput(f"request {requests[wrong[0]]} is in several clusters: a cluster holds whole requests")
+        raise BadInput(
+            f"request {requests[wrong[0]]} is in several clusters: a cluster holds whole requests"
+        )
     return cluster
 
 
 def _units(values: np.ndarray, clusters: np.ndarray) -> tuple[float, np.ndarray]:
-    """Mean of the defined values, and one value a cluster whose mean is that and whose spread tells its error."""
+    """Mean of the defined values, and one value a cluster whose mean is that and whose spread tells
+    its error.
+    """
     values = np.asarray(values, np.float64)
     defined = ~np.isnan(values)
     values = values[defined]

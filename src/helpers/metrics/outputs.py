@@ -16,10 +16,10 @@ def differences(found: np.ndarray, reference: np.ndarray) -> dict[str, np.ndarra
 
     Returns
     -------
-    By measure, ``(n_rows,) float64``: ``largest`` and ``mean`` absolute difference of a row's values;
-    ``relative``, the Euclidean length of the difference by that of the reference; ``cosine`` of the
-    angle between the two. Two rows of zeros are equal: relative 0, cosine 1. Where the reference
-    alone is zero, relative is infinite and cosine 0.
+    By measure, ``(n_rows,) float64``: ``largest`` and ``mean`` absolute difference of a row's
+    values; ``relative``, the Euclidean length of the difference by that of the reference;
+    ``cosine`` of the angle between the two. Two rows of zeros are equal: relative 0, cosine 1.
+    Where the reference alone is zero, relative is infinite and cosine 0.
     """
     if np.shape(found) != np.shape(reference) or np.ndim(found) < 1 or not len(found):
         raise BadInput(f"outputs {np.shape(found)} cannot be compared with {np.shape(reference)}")
@@ -29,7 +29,9 @@ def differences(found: np.ndarray, reference: np.ndarray) -> dict[str, np.ndarra
     relative = np.divide(moved, second, out=np.where(moved > 0, np.inf, 0.0), where=second > 0)
     product = first * second
     both_zero = (first == 0) & (second == 0)
-    cosine = np.divide((a * b).sum(axis=1), product, out=both_zero.astype(np.float64), where=product > 0)
+    cosine = np.divide(
+        (a * b).sum(axis=1), product, out=both_zero.astype(np.float64), where=product > 0
+    )
     return {
         "largest": error.max(axis=1),
         "mean": error.mean(axis=1),

@@ -1,4 +1,5 @@
-"""Figures: each function takes data and returns the matplotlib Figure, so that a test can read what it draws.
+"""Figures: each function takes data and returns the matplotlib Figure, so that a test can read what
+it draws.
 
 What every task has is here; `ranking` and `classification` have what is theirs alone.
 """
@@ -31,8 +32,12 @@ _STYLE = {
 }
 
 
-def axes_of(rows: int = 1, columns: int = 1, *, size: tuple[float, float], **options) -> tuple[Figure, np.ndarray]:
-    """A styled figure that is closed for pyplot, so that a notebook shows it once, where it is returned."""
+def axes_of(
+    rows: int = 1, columns: int = 1, *, size: tuple[float, float], **options
+) -> tuple[Figure, np.ndarray]:
+    """A styled figure that is closed for pyplot, so that a notebook shows it once, where it is
+    returned.
+    """
     with plt.rc_context(_STYLE):
         figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
     plt.close(figure)
@@ -48,14 +53,20 @@ def _nothing(reason: str) -> Figure:
 
 
 def distributions(frame, schema: Schema, title: str, colour: str = COLOURS[0]) -> Figure:
-    """Histogram of every feature of a DataFrame, each on its own range; of a tensor without names, of all values."""
+    """Histogram of every feature of a DataFrame, each on its own range; of a tensor without names,
+    of all values.
+    """
     columns = [name for tensor in schema.inputs for name in tensor.columns or [tensor.name]]
     wide = 7
     rows = -(-len(columns) // wide)
     figure, axes = axes_of(rows, wide, size=(10, 1.15 * rows + 0.4))
     for ax, column in zip(axes.flat, columns, strict=False):
         named = frame[column].dtype != object
-        ax.hist(frame[column] if named else np.stack(frame[column][:MOST_POINTS]).ravel(), bins=30, color=colour)
+        ax.hist(
+            frame[column] if named else np.stack(frame[column][:MOST_POINTS]).ravel(),
+            bins=30,
+            color=colour,
+        )
         ax.set_title(column, fontsize=7, loc="left")
         ax.set_yticks([])
         ax.tick_params(labelsize=7)
@@ -67,7 +78,9 @@ def distributions(frame, schema: Schema, title: str, colour: str = COLOURS[0]) -
 
 
 def ladder(table, figure_name: str, chance: float) -> Figure:
-    """A figure of simple scorers beside the best possible: DataFrame with a row a scorer and a column a source."""
+    """A figure of simple scorers beside the best possible: DataFrame with a row a scorer and a
+    column a source.
+    """
     figure, axes = axes_of(size=(7.5, 0.55 * len(table) + 1.1))
     ax = axes[0, 0]
     for i, (colour, source) in enumerate(zip(COLOURS, table.columns, strict=False)):
@@ -86,14 +99,25 @@ def learning_curves(history, published: tuple[float, ...] | None = None) -> Figu
     """Loss and accuracy by epoch, with the published validation accuracy where there is one."""
     figure, axes = axes_of(1, 2, size=(9, 3.2))
     for ax, measure in zip(axes.flat, ("loss", "accuracy"), strict=True):
-        ax.plot(history.index, history[measure], "o-", color=COLOURS[5], markersize=4, label="training")
-        ax.plot(history.index, history[f"val_{measure}"], "o-", color=COLOURS[0], markersize=4, label="validation")
+        ax.plot(
+            history.index, history[measure], "o-", color=COLOURS[5], markersize=4, label="training"
+        )
+        ax.plot(
+            history.index,
+            history[f"val_{measure}"],
+            "o-",
+            color=COLOURS[0],
+            markersize=4,
+            label="validation",
+        )
         ax.set_title(measure, loc="left")
         ax.set_xlabel("epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)
     if published:
         epochs = np.arange(1, len(published) + 1)
-        axes[0, 1].plot(epochs, published, "s--", color=COLOURS[1], markersize=4, label="published validation")
+        axes[0, 1].plot(
+            epochs, published, "s--", color=COLOURS[1], markersize=4, label="published validation"
+        )
     axes[0, 1].legend(loc="lower right")
     return figure
 
@@ -109,8 +133,16 @@ def seed_spread(histories, target: float) -> Figure:
         curves = part.pivot(index="epoch", columns="run", values="val_accuracy")
         ax.plot(curves.index, curves, color=COLOURS[0], alpha=0.35, linewidth=1)
         mean = curves.mean(axis=1)
-        ax.plot(mean.index, mean, color=COLOURS[0], linewidth=2, label=f"mean of {curves.shape[1]} seeds")
-        ax.axhline(target, color=COLOURS[1], linestyle="--", linewidth=1.2, label=f"published {target:.3f}")
+        ax.plot(
+            mean.index,
+            mean,
+            color=COLOURS[0],
+            linewidth=2,
+            label=f"mean of {curves.shape[1]} seeds",
+        )
+        ax.axhline(
+            target, color=COLOURS[1], linestyle="--", linewidth=1.2, label=f"published {target:.3f}"
+        )
         ax.set_title(setting.replace(", ", ",\n"), loc="left", fontsize=9)
         ax.set_xlabel("epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)
@@ -121,7 +153,9 @@ def seed_spread(histories, target: float) -> Figure:
 
 
 def grid(spread, target: float | None = None, *, ylabel: str) -> Figure:
-    """Means with their 95 % intervals over two parameters: `spread` is `results.spread` by [lines, x]."""
+    """Means with their 95 % intervals over two parameters: `spread` is `results.spread` by [lines,
+    x].
+    """
     lines, along = spread.index.names
     figure, axes = axes_of(size=(6, 3.6))
     ax = axes[0, 0]
@@ -133,9 +167,13 @@ def grid(spread, target: float | None = None, *, ylabel: str) -> Figure:
         places = [values.get_loc(x) + aside for x in part.index.get_level_values(along)]
         bars = [part["mean"] - part["low"], part["high"] - part["mean"]]
         label = f"{value} {lines.replace('_', ' ')}"
-        ax.errorbar(places, part["mean"], bars, fmt="o-", color=colour, markersize=4, capsize=2, label=label)
+        ax.errorbar(
+            places, part["mean"], bars, fmt="o-", color=colour, markersize=4, capsize=2, label=label
+        )
     if target is not None:
-        ax.axhline(target, color="black", linestyle="--", linewidth=1, label=f"published {target:.3f}")
+        ax.axhline(
+            target, color="black", linestyle="--", linewidth=1, label=f"published {target:.3f}"
+        )
     ax.set_xticks(range(len(values)), values)
     ax.set_xlabel(along.replace("_", " "))
     ax.set_ylabel(ylabel)
@@ -143,18 +181,26 @@ def grid(spread, target: float | None = None, *, ylabel: str) -> Figure:
     return figure
 
 
-def score_agreement(reference: np.ndarray, scores: Mapping[str, np.ndarray], runtimes: Mapping[str, str]) -> Figure:
-    """Each file's scores against the reference's, and below, their difference on a logarithmic scale.
+def score_agreement(
+    reference: np.ndarray, scores: Mapping[str, np.ndarray], runtimes: Mapping[str, str]
+) -> Figure:
+    """Each file's scores against the reference's, and below, their difference on a logarithmic
+    scale.
 
-    `runtimes` maps the names in `scores` to a runtime, for the colour. Of many rows, every so-many-th is drawn: at
-    most `MOST_POINTS`.
+    `runtimes` maps the names in `scores` to a runtime, for the colour. Of many rows, every
+    so-many-th is drawn: at most `MOST_POINTS`.
     """
     if not scores:
         return _nothing("no file was made")
     reference = reference.reshape(-1)
     every = slice(None, None, -(-len(reference) // MOST_POINTS))
     figure, axes = axes_of(
-        2, len(scores), size=(3.3 * max(2, len(scores)), 5), sharex=True, sharey="row", height_ratios=(3, 2)
+        2,
+        len(scores),
+        size=(3.3 * max(2, len(scores)), 5),
+        sharex=True,
+        sharey="row",
+        height_ratios=(3, 2),
     )
     drawn = reference[every].astype(np.float64)
     ends = _ends(reference)
@@ -221,18 +267,25 @@ def colour_of(variant: str) -> str:
 
 
 def latency(summary, mode: str = "copy_and_run", threads: int = 1) -> Figure:
-    """Time a call by the reference's, with its 95 % interval, a panel a batch size; `summary` is `latency.summarise`'s.
+    """Time a call by the reference's, with its 95 % interval, a panel a batch size; `summary` is
+    `latency.summarise`'s.
 
-    The band is the noise floor; files of which nothing can be claimed are hollow. Keras is left out: it is two orders
-    of magnitude away, in the table.
+    The band is the noise floor; files of which nothing can be claimed are hollow. Keras is left
+    out: it is two orders of magnitude away, in the table.
     """
     table = summary.xs((mode, threads), level=("mode", "threads"))
-    from helpers.evaluation.latency import variants  # here: other figures do not depend on how latency is measured
+    from helpers.evaluation.latency import (
+        variants,
+    )  # here: other figures do not depend on how latency is measured
 
     names = [name for name in variants(summary) if not name.startswith("keras")]
     batches = sorted(table.index.unique("batch"))
     figure, axes = axes_of(
-        1, len(batches), size=(max(6.4, 2 * len(batches) + 1.6), 0.22 * len(names) + 1.1), sharex=True, sharey=True
+        1,
+        len(batches),
+        size=(max(6.4, 2 * len(batches) + 1.6), 0.22 * len(names) + 1.1),
+        sharex=True,
+        sharey=True,
     )
     for ax, batch in zip(axes.flat, batches, strict=True):
         floor = table.loc[(names[0], batch), "floor"]
@@ -241,24 +294,39 @@ def latency(summary, mode: str = "copy_and_run", threads: int = 1) -> Figure:
         for place, name in enumerate(names):
             row = table.loc[(name, batch)]
             known = row["verdict"] != "no difference"
-            ax.plot([row["ratio_low"], row["ratio_high"]], [place, place], "-", color=colour_of(name), linewidth=2)
+            ax.plot(
+                [row["ratio_low"], row["ratio_high"]],
+                [place, place],
+                "-",
+                color=colour_of(name),
+                linewidth=2,
+            )
             face = colour_of(name) if known else "white"
-            ax.plot(row["ratio"], place, "o", color=colour_of(name), markerfacecolor=face, markersize=5)
+            ax.plot(
+                row["ratio"], place, "o", color=colour_of(name), markerfacecolor=face, markersize=5
+            )
         ax.set_xscale("log", base=2)
         ax.xaxis.set_major_formatter("{x:g}x")
         ax.set_title(f"batch {batch:,}", loc="left")
         ax.set_yticks(np.arange(len(names)), names)
     axes.flat[0].invert_yaxis()
-    figure.supxlabel("time a call as a multiple of the reference's; hollow: no difference can be claimed", fontsize=9)
+    figure.supxlabel(
+        "time a call as a multiple of the reference's; hollow: no difference can be claimed",
+        fontsize=9,
+    )
     return figure
 
 
-def warm_up(blocks, batch: int | None = None, mode: str = "copy_and_run", threads: int = 1) -> Figure:
-    """Time of the first rounds by the file's own median, a line a file; round 0 is the warm-up, which is not counted.
+def warm_up(
+    blocks, batch: int | None = None, mode: str = "copy_and_run", threads: int = 1
+) -> Figure:
+    """Time of the first rounds by the file's own median, a line a file; round 0 is the warm-up,
+    which is not counted.
 
     `batch` is the smallest that was timed by default.
 
-    Lines that move together are the machine changing its speed; ratios within a round do not see it.
+    Lines that move together are the machine changing its speed; ratios within a round do not see
+    it.
     """
     batch = blocks["batch"].min() if batch is None else batch
     chosen = (blocks["batch"] == batch) & (blocks["mode"] == mode) & (blocks["threads"] == threads)
@@ -267,7 +335,10 @@ def warm_up(blocks, batch: int | None = None, mode: str = "copy_and_run", thread
     ax = axes[0, 0]
     for variant, blocks_of in part.groupby("variant"):
         blocks_of = blocks_of.sort_values("round")
-        relative = blocks_of["microseconds"] / blocks_of.loc[blocks_of["round"] > 0, "microseconds"].median()
+        relative = (
+            blocks_of["microseconds"]
+            / blocks_of.loc[blocks_of["round"] > 0, "microseconds"].median()
+        )
         ax.plot(blocks_of["round"], relative, "-", color=colour_of(variant), linewidth=1, alpha=0.7)
     ax.axvspan(-0.5, 0.5, color="black", alpha=0.08, linewidth=0)
     ax.set_xlim(-0.5, part["round"].max() + 0.5)
@@ -278,13 +349,16 @@ def warm_up(blocks, batch: int | None = None, mode: str = "copy_and_run", thread
     return figure
 
 
-def pareto(table, chosen: str | None, limits: Mapping[str, float | None], lost: str = "AUC lost") -> Figure:
-    """What each file costs in bytes, loss and latency, a row a file from the smallest to the largest; `table` is
-    `choice.Choice.table`.
+def pareto(
+    table, chosen: str | None, limits: Mapping[str, float | None], lost: str = "AUC lost"
+) -> Figure:
+    """What each file costs in bytes, loss and latency, a row a file from the smallest to the
+    largest; `table` is `choice.Choice.table`.
 
-    Filled: no other file is better in one of the three and as good in the others. Crosses may not be shipped. The star
-    is the recommended file, the dashed lines and the shade beyond them are the budget (`limits` as in `choice.Budget`).
-    The line of a latency reaches to the pessimistic end of its interval, which the budget looks at.
+    Filled: no other file is better in one of the three and as good in the others. Crosses may not
+    be shipped. The star is the recommended file, the dashed lines and the shade beyond them are the
+    budget (`limits` as in `choice.Budget`). The line of a latency reaches to the pessimistic end of
+    its interval, which the budget looks at.
     """
     titles = {
         "bytes": "bytes of the file",
@@ -300,12 +374,29 @@ def pareto(table, chosen: str | None, limits: Mapping[str, float | None], lost: 
             face = colour if row["pareto"] else "white"
             size = 13 if recommended else 6
             if measure == "latency_ratio":
-                ax.plot([row[measure], row["latency_ratio_high"]], [place, place], color=colour, linewidth=1)
-            ax.plot(row[measure], place, marker, color=colour, markerfacecolor=face, markersize=size, clip_on=False)
+                ax.plot(
+                    [row[measure], row["latency_ratio_high"]],
+                    [place, place],
+                    color=colour,
+                    linewidth=1,
+                )
+            ax.plot(
+                row[measure],
+                place,
+                marker,
+                color=colour,
+                markerfacecolor=face,
+                markersize=size,
+                clip_on=False,
+            )
         if limits.get(measure) is not None:
             ax.axvline(limits[measure], color=COLOURS[1], linestyle="--", linewidth=1)
             ax.axvspan(
-                limits[measure], max(ax.get_xlim()[1], limits[measure]), color=COLOURS[1], alpha=0.06, linewidth=0
+                limits[measure],
+                max(ax.get_xlim()[1], limits[measure]),
+                color=COLOURS[1],
+                alpha=0.06,
+                linewidth=0,
             )
         ax.set_title(title, loc="left")
         ax.set_yticks(np.arange(len(rows)), rows.index)
@@ -322,7 +413,14 @@ def case_scores(cases: Mapping[str, np.ndarray]) -> Figure:
     figure, axes = axes_of(size=(7.5, 0.27 * len(cases) + 0.7))
     ax = axes[0, 0]
     for place, scores in enumerate(values.reshape(-1) for values in cases.values()):
-        ax.plot(scores, [place] * len(scores), "|", color=COLOURS[0], markersize=10, alpha=max(0.25, 1 / len(scores)))
+        ax.plot(
+            scores,
+            [place] * len(scores),
+            "|",
+            color=COLOURS[0],
+            markersize=10,
+            alpha=max(0.25, 1 / len(scores)),
+        )
     low, high = _ends(np.concatenate([values.reshape(-1) for values in cases.values()]))
     ax.set_xlim(low - 0.02 * (high - low), high + 0.02 * (high - low))
     ax.set_yticks(np.arange(len(cases)), list(cases))
@@ -332,15 +430,19 @@ def case_scores(cases: Mapping[str, np.ndarray]) -> Figure:
 
 
 def native_latency(timed) -> Figure:
-    """What is the runtime's and what is Python's of a call: bars a file and batch size, of `bundle.native`'s table.
+    """What is the runtime's and what is Python's of a call: bars a file and batch size, of
+    `bundle.native`'s table.
 
-    A bar beyond 100 per cent is a C library that is slower than Python's runtime, which has other kernels.
+    A bar beyond 100 per cent is a C library that is slower than Python's runtime, which has other
+    kernels.
     """
     figure, axes = axes_of(size=(7.5, 0.34 * len(timed) + 1.0))
     ax = axes[0, 0]
     share = timed["native_us"].to_numpy() / timed["python_us"].to_numpy() * 100
     end, place = np.maximum(share, 100), np.arange(len(timed))
-    ax.barh(place, share, color=[RUNTIME_COLOURS[runtime] for runtime in timed["runtime"]], height=0.7)
+    ax.barh(
+        place, share, color=[RUNTIME_COLOURS[runtime] for runtime in timed["runtime"]], height=0.7
+    )
     ax.barh(place, end - share, left=share, color="#d9d9d9", height=0.7)
     for y, row in zip(place, timed.itertuples(), strict=True):
         ax.annotate(f" {row.native_us:.2f} us", (0, y), va="center", color="white", fontsize=8)
@@ -351,5 +453,8 @@ def native_latency(timed) -> Figure:
     ax.invert_yaxis()
     ax.set_xlim(0, 1.25 * end.max())
     ax.grid(False)
-    ax.set_xlabel("per cent of the time of a call from Python; colour: the same call in C or C++, grey: Python")
+    ax.set_xlabel(
+        "per cent of the time of a call from Python; colour: the same call in C or C++, grey: "
+        "Python"
+    )
     return figure

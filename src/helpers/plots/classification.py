@@ -38,8 +38,13 @@ def confusion(probabilities: np.ndarray, labels: np.ndarray) -> Figure:
         figure.colorbar(drawn, ax=ax, label="share of the class's rows")
         for i, j in zip(*np.nonzero(shares >= 0.005), strict=True) if classes <= 12 else ():
             colour = "white" if shares[i, j] > 0.5 else "black"
-            ax.annotate(f"{shares[i, j]:.2f}", (j, i), ha="center", va="center", color=colour, fontsize=7)
-    ax, table = axes[0, 0], ranking.calibration(probabilities.max(axis=1), (first == labels).astype(np.int8))
+            ax.annotate(
+                f"{shares[i, j]:.2f}", (j, i), ha="center", va="center", color=colour, fontsize=7
+            )
+    ax, table = (
+        axes[0, 0],
+        ranking.calibration(probabilities.max(axis=1), (first == labels).astype(np.int8)),
+    )
     ax.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":")
     ax.plot(table["score"], table["observed"], "o-", color=COLOURS[0], markersize=4)
     ax.set_xlabel("probability of the first class")

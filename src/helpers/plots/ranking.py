@@ -13,8 +13,12 @@ from helpers.plots import COLOURS, axes_of, colour_of
 
 
 def label_correlations(correlations) -> Figure:
-    """Correlation of each feature with the label: DataFrame with a row a feature and a column a source."""
-    figure, axes = axes_of(1, len(correlations.columns), size=(9, 0.19 * len(correlations) + 0.8), sharey=True)
+    """Correlation of each feature with the label: DataFrame with a row a feature and a column a
+    source.
+    """
+    figure, axes = axes_of(
+        1, len(correlations.columns), size=(9, 0.19 * len(correlations) + 0.8), sharey=True
+    )
     place = np.arange(len(correlations))
     for ax, colour, source in zip(axes.flat, COLOURS, correlations.columns, strict=False):
         ax.barh(place, correlations[source], color=colour)
@@ -27,7 +31,8 @@ def label_correlations(correlations) -> Figure:
 
 
 def personal_ranks(utilities: Mapping[str, np.ndarray]) -> Figure:
-    """Rank of each item for each user, a line an item; `utilities` maps source to ``(n_users, n_items)``.
+    """Rank of each item for each user, a line an item; `utilities` maps source to ``(n_users,
+    n_items)``.
 
     Level lines: everybody's order is the same. Crossing lines: taste is personal.
     """
@@ -36,8 +41,17 @@ def personal_ranks(utilities: Mapping[str, np.ndarray]) -> Figure:
         ranks = (-utility).argsort(axis=1).argsort(axis=1) + 1
         for item in range(utility.shape[1]):
             colour = plt.get_cmap("viridis")((ranks[0, item] - 1) / max(1, utility.shape[1] - 1))
-            ax.plot(np.arange(1, len(ranks) + 1), ranks[:, item], "o-", color=colour, markersize=5, linewidth=1.6)
-        ax.set_title(f"{source}: {utility.shape[1]} items in the eyes of {len(utility)} users", loc="left")
+            ax.plot(
+                np.arange(1, len(ranks) + 1),
+                ranks[:, item],
+                "o-",
+                color=colour,
+                markersize=5,
+                linewidth=1.6,
+            )
+        ax.set_title(
+            f"{source}: {utility.shape[1]} items in the eyes of {len(utility)} users", loc="left"
+        )
         ax.set_xlabel("user")
         ax.set_xticks(np.arange(1, len(ranks) + 1))
         ax.set_yticks(np.arange(1, utility.shape[1] + 1))
@@ -47,7 +61,9 @@ def personal_ranks(utilities: Mapping[str, np.ndarray]) -> Figure:
 
 
 def calibration(tables: Mapping[str, object]) -> Figure:
-    """Observed rate against mean score by bin; `tables` maps a scorer to `metrics.calibration`'s table."""
+    """Observed rate against mean score by bin; `tables` maps a scorer to `metrics.calibration`'s
+    table.
+    """
     figure, axes = axes_of(size=(4.6, 4))
     ax = axes[0, 0]
     ax.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":")
@@ -61,8 +77,8 @@ def calibration(tables: Mapping[str, object]) -> Figure:
 
 
 def precision_by_size(agreement, loss) -> Figure:
-    """How files rank against their size, a row a file from the smallest to the largest: bytes, and Kendall tau and
-    change of AUC with 95 % intervals of the mean over runs.
+    """How files rank against their size, a row a file from the smallest to the largest: bytes, and
+    Kendall tau and change of AUC with 95 % intervals of the mean over runs.
 
     Both are `results.spread` by [runtime, precision, bytes], of the same files.
     """
@@ -74,10 +90,22 @@ def precision_by_size(agreement, loss) -> Figure:
         for ax, table in zip(axes[0, 1:], (agreement, loss), strict=True):
             row = table.loc[(runtime, precision, size)]
             bars = [[row["mean"] - row["low"]], [row["high"] - row["mean"]]]
-            ax.errorbar(row["mean"], place, xerr=bars, fmt="o", color=colour_of(runtime), markersize=5, capsize=2)
-    for ax, title in zip(axes.flat, ("bytes of the file", "Kendall tau", "change of AUC"), strict=True):
+            ax.errorbar(
+                row["mean"],
+                place,
+                xerr=bars,
+                fmt="o",
+                color=colour_of(runtime),
+                markersize=5,
+                capsize=2,
+            )
+    for ax, title in zip(
+        axes.flat, ("bytes of the file", "Kendall tau", "change of AUC"), strict=True
+    ):
         ax.set_title(title, loc="left")
-    axes[0, 0].set_yticks(range(len(loss)), [f"{runtime} {precision}" for runtime, precision, _ in agreement.index])
+    axes[0, 0].set_yticks(
+        range(len(loss)), [f"{runtime} {precision}" for runtime, precision, _ in agreement.index]
+    )
     axes[0, 0].set_xlim(left=0)
     axes[0, 0].xaxis.set_major_formatter("{x:,.0f}")
     axes[0, 2].axvline(0, color="black", linewidth=0.8, linestyle=":")

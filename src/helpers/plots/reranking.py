@@ -9,7 +9,9 @@ from helpers.plots import COLOURS, axes_of
 
 
 def reordered(delivered: list[str], order: np.ndarray, scores: np.ndarray) -> Figure:
-    """A list before and after: a line from each post's old place to its new one; `order` holds old places."""
+    """A list before and after: a line from each post's old place to its new one; `order` holds old
+    places.
+    """
     figure, axes = axes_of(size=(4.9, 0.19 * len(order) + 0.4))
     ax = axes[0, 0]
     for new, old in enumerate(order):
@@ -25,7 +27,9 @@ def reordered(delivered: list[str], order: np.ndarray, scores: np.ndarray) -> Fi
 
 
 def gains(rates) -> Figure:
-    """Gain in CTR and UV-CTR of each order over the baseline, with 95 % intervals; `replay.click_rates`'s table."""
+    """Gain in CTR and UV-CTR of each order over the baseline, with 95 % intervals;
+    `replay.click_rates`'s table.
+    """
     figure, axes = axes_of(1, 2, size=(9, 0.4 * len(rates) + 0.9), sharey=True)
     place = np.arange(len(rates))
     for ax, rate, name in zip(axes[0], ("ctr", "uv_ctr"), ("CTR", "UV-CTR"), strict=True):

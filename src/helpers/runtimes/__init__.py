@@ -1,7 +1,8 @@
 """One interface over the runtimes: open a model file, score named inputs.
 
-`open_model` picks the runtime by the file's suffix. Inputs are bound by name and validated before every call,
-because each of these runtimes scores a wrong name order, shape or dtype without an error.
+`open_model` picks the runtime by the file's suffix. Inputs are bound by name and validated before
+every call, because each of these runtimes scores a wrong name order, shape or dtype without an
+error.
 """
 
 from __future__ import annotations
@@ -18,22 +19,37 @@ from helpers.runtimes import guarded
 from helpers.runtimes.runtime import Runtime, Steps
 from helpers.schema import Schema
 
-__all__ = ["Runtime", "Steps", "batch_differences", "open_model", "runtime_of", "scale_of", "variant_of"]
+__all__ = [
+    "Runtime",
+    "Steps",
+    "batch_differences",
+    "open_model",
+    "runtime_of",
+    "scale_of",
+    "variant_of",
+]
 
 MODULES = {".keras": "keras", ".tflite": "litert", ".mnn": "mnn"}
-"""File suffix to runtime: the name of a module here, whose ``Model(path, schema, threads)`` is a `Runtime`."""
+"""File suffix to runtime: the name of a module here, whose ``Model(path, schema, threads)`` is a
+`Runtime`.
+"""
 
 
 def runtime_of(path: Path | str) -> str:
     """Name of the runtime that a model file belongs to: ``keras``, ``litert`` or ``mnn``."""
     suffix = Path(path).suffix
     if suffix not in MODULES:
-        raise BadInput(f"{path}: no runtime opens {suffix or 'a file without suffix'}; known: {', '.join(MODULES)}")
+        raise BadInput(
+            f"{path}: no runtime opens {suffix or 'a file without suffix'}; known: "
+            f"{', '.join(MODULES)}"
+        )
     return MODULES[suffix]
 
 
 def variant_of(file: str) -> tuple[str, str]:
-    """Runtime and precision of a file of a run: ``mnn/fp32.mnn`` is ``("mnn", "fp32")``; a Keras model is fp32."""
+    """Runtime and precision of a file of a run: ``mnn/fp32.mnn`` is ``("mnn", "fp32")``; a Keras
+    model is fp32.
+    """
     runtime = runtime_of(file)
     return runtime, "fp32" if runtime == "keras" else Path(file).stem
 
@@ -44,21 +60,24 @@ def open_model(path: Path, schema: Schema, *, threads: int = 1, trusted: bool = 
     Parameters
     ----------
     threads : threads the runtime may use.
-    trusted : the file has been judged not to be broken, and is the one that was judged (it came from `Stage.input`,
-        whose SHA-256 check it passed). Any other file is opened and scored in a child process, see
-        `helpers.runtimes.guarded`, because the native runtimes can crash on it at any call; it has no `Runtime.steps`.
+    trusted : the file has been judged not to be broken, and is the one that was judged (it came
+        from `Stage.input`, whose SHA-256 check it passed). Any other file is opened and scored in a
+        child process, see `helpers.runtimes.guarded`, because the native runtimes can crash on it
+        at any call; it has no `Runtime.steps`.
 
     Raises
     ------
-    DamagedFile : the file is gone, not a model, crashes its runtime, or does not take the schema's inputs
-        with a dynamic batch.
+    DamagedFile : the file is gone, not a model, crashes its runtime, or does not take the schema's
+        inputs with a dynamic batch.
     """
     parameters.check("threads", threads)
     path, name = Path(path), runtime_of(path)
     if not path.is_file():
         raise DamagedFile(f"there is no file {path}")
     if not trusted:
-        return guarded.Guarded(path, schema, threads, "notebooks" if name == "keras" else "runtimes")
+        return guarded.Guarded(
+            path, schema, threads, "notebooks" if name == "keras" else "runtimes"
+        )
     return importlib.import_module(f"{__name__}.{name}").Model(path, schema, threads)
 
 
@@ -67,12 +86,15 @@ def scale_of(output: np.ndarray) -> float:
     return max(1.0, float(np.abs(output).max()))
 
 
-def batch_differences(model: Runtime, inputs: Mapping[str, np.ndarray], batches: Sequence[int]) -> list[float]:
+def batch_differences(
+    model: Runtime, inputs: Mapping[str, np.ndarray], batches: Sequence[int]
+) -> list[float]:
     """Score the same rows in batches of many sizes and all at once.
 
-    Sizes come in a random order that is always the same, so that batches grow and shrink: a runtime that keeps the
-    shape of an earlier batch only shows it then. Each size is scored twice, on other rows. Where the batch is fixed,
-    rows are moved by one, so that each has other neighbours and another place.
+    Sizes come in a random order that is always the same, so that batches grow and shrink: a runtime
+    that keeps the shape of an earlier batch only shows it then. Each size is scored twice, on other
+    rows. Where the batch is fixed, rows are moved by one, so that each has other neighbours and
+    another place.
 
     Parameters
     ----------
@@ -80,8 +102,8 @@ def batch_differences(model: Runtime, inputs: Mapping[str, np.ndarray], batches:
 
     Returns
     -------
-    For each of `batches`, the largest difference of an output's value, as a part of `scale_of` that output; NaN if one
-    is NaN.
+    For each of `batches`, the largest difference of an output's value, as a part of `scale_of` that
+    output; NaN if one is NaN.
     """
     if isinstance(model, guarded.Guarded):
         return model.batch_differences(inputs, batches)

@@ -1,8 +1,9 @@
-"""Model files in a process of their own: a crash, a hang or a hunger for memory ends that process only.
+"""Model files in a process of their own: a crash, a hang or a hunger for memory ends that process
+only.
 
-Native code that opens a damaged file, or a converter's bad one, may read beyond its memory; whether that kills the
-process is chance, at any call. So a file is scored here until it has been judged, and what happens to it is an error
-with the file's name.
+Native code that opens a damaged file, or a converter's bad one, may read beyond its memory; whether
+that kills the process is chance, at any call. So a file is scored here until it has been judged,
+and what happens to it is an error with the file's name.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from helpers.schema import Schema
 SECONDS, SECONDS_PER_ROW, SECONDS_PER_VALUE = 120.0, 0.001, 4e-6
 """How long a call may take: far more than any of these runtimes needs on a slow machine."""
 MEMORY_BYTES = 8 << 30
-"""By how much the process may grow; a file that asks for more is broken, and must not take the machine along."""
+"""By how much the process may grow; a file that asks for more is broken, and must not take the
+machine along.
+"""
 _INPUTS, _OUTPUTS = "inputs.npz", "outputs.npz"
 
 
@@ -31,8 +34,8 @@ class Guarded(Runtime):
 
     Raises
     ------
-    DamagedFile : from any method, where the file is not usable, or where its process crashed (the message names the
-        signal), hung, or ran out of `MEMORY_BYTES`.
+    DamagedFile : from any method, where the file is not usable, or where its process crashed (the
+        message names the signal), hung, or ran out of `MEMORY_BYTES`.
     """
 
     def __init__(self, path: Path, schema: Schema, threads: int, imports: str):
@@ -62,7 +65,9 @@ class Guarded(Runtime):
         values = sum(tensor.size for tensor in self.schema.inputs)
         return round(SECONDS + rows * (SECONDS_PER_ROW + SECONDS_PER_VALUE * values), 1)
 
-    def batch_differences(self, inputs: Mapping[str, np.ndarray], batches: Sequence[int]) -> list[float]:
+    def batch_differences(
+        self, inputs: Mapping[str, np.ndarray], batches: Sequence[int]
+    ) -> list[float]:
         """Compare batch sizes, see `helpers.runtimes.batch_differences`."""
         seconds = self._seconds(self.schema.check(inputs) + 2 * sum(batches))
         with tempfile.TemporaryDirectory() as folder:
@@ -105,13 +110,16 @@ def _open_here(path: str, schema: dict, threads: int, memory_bytes: int) -> None
 
 
 def _limit_memory(more: int) -> None:
-    """Let this process grow by `more` bytes of address space, where the system can hold it to that."""
+    """Let this process grow by `more` bytes of address space, where the system can see to that."""
     import resource
     import sys
 
     if sys.platform == "linux":
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-        most, hard = pages * resource.getpagesize() + more, resource.getrlimit(resource.RLIMIT_AS)[1]
+        most, hard = (
+            pages * resource.getpagesize() + more,
+            resource.getrlimit(resource.RLIMIT_AS)[1],
+        )
         limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 

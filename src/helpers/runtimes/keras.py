@@ -28,7 +28,8 @@ def named_outputs(model, result) -> dict[str, object]:
 
 
 def call(model, inputs: Mapping[str, object], schema: Schema) -> dict[str, object]:
-    """Call a Keras model, as it is outside training, with inputs by name; its outputs by the schema's names.
+    """Call a Keras model, as it is outside training, with inputs by name; its outputs by the
+    schema's names.
 
     Raises
     ------
@@ -38,12 +39,17 @@ def call(model, inputs: Mapping[str, object], schema: Schema) -> dict[str, objec
 
 
 def structured(model, inputs: Mapping[str, object]):
-    """Named inputs in the form that a Keras model was built with: it warns of a single input in a dict."""
-    return inputs if isinstance(model.input, (Mapping, list, tuple)) else next(iter(inputs.values()))
+    """Named inputs in the form that a Keras model was built with: it warns of a single input in a
+    dict.
+    """
+    return (
+        inputs if isinstance(model.input, (Mapping, list, tuple)) else next(iter(inputs.values()))
+    )
 
 
 def schema_outputs(model, schema: Schema, result) -> dict[str, object]:
-    """What calling a Keras model gave, by the schema's names and in its order; one output may be called otherwise.
+    """What calling a Keras model gave, by the schema's names and in its order; one output may be
+    called otherwise.
 
     Raises
     ------
@@ -85,9 +91,13 @@ class Model(Runtime):
         outputs = named_outputs(self.model, self.model.output)
         described = {name: ([-1, *t.shape[1:]], t.dtype) for name, t in outputs.items()}
         check_interface(path, schema, inputs, described)
-        signature = {t.name: tf.TensorSpec((schema.batch, *t.shape), t.dtype) for t in schema.inputs}
+        signature = {
+            t.name: tf.TensorSpec((schema.batch, *t.shape), t.dtype) for t in schema.inputs
+        }
 
-        self._call = tf.function(lambda inputs: call(self.model, inputs, schema), input_signature=[signature])
+        self._call = tf.function(
+            lambda inputs: call(self.model, inputs, schema), input_signature=[signature]
+        )
 
     def _predict(self, inputs, rows):
         outputs = {name: np.asarray(value) for name, value in self._call(dict(inputs)).items()}

@@ -40,11 +40,15 @@ class Model(Runtime):
         self.path, self.schema = path, schema
         with native_output() as log:
             self._interpreter = self._mnn.Interpreter(str(path))
-            self._session = self._interpreter.createSession({"backend": "CPU", "numThread": threads})
+            self._session = self._interpreter.createSession(
+                {"backend": "CPU", "numThread": threads}
+            )
             inputs = self._interpreter.getSessionInputAll(self._session)
             outputs = self._interpreter.getSessionOutputAll(self._session)
             if not inputs or not outputs:
-                raise DamagedFile(f"{path.name} is not a usable MNN file: {log().strip()[-200:] or 'no inputs'}")
+                raise DamagedFile(
+                    f"{path.name} is not a usable MNN file: {log().strip()[-200:] or 'no inputs'}"
+                )
         described = [
             {name: ([int(n) for n in tensor.getShape()], None) for name, tensor in tensors.items()}
             for tensors in (inputs, outputs)
@@ -52,7 +56,9 @@ class Model(Runtime):
         check_interface(path, schema, *described)
         self._inputs = {name: inputs[name] for name in schema.input_names}
         self._check_types(schema.inputs, inputs)
-        self._wide = {t.name for t in schema.inputs if t.dtype == "int64" and not _fits(np.array(t.bounds))}
+        self._wide = {
+            t.name for t in schema.inputs if t.dtype == "int64" and not _fits(np.array(t.bounds))
+        }
         self._rows = None
 
     def _predict(self, inputs, rows):
@@ -73,10 +79,19 @@ class Model(Runtime):
         names = {"run_session": self._interpreter.runSession, "session": self._session}
         copies, after, results = [], [], {}
         for i, (tensor, host, view, name) in enumerate(self._feeds):
-            names |= {f"view{i}": view, f"array{i}": inputs[name], f"copy_in{i}": tensor.copyFrom, f"host{i}": host}
+            names |= {
+                f"view{i}": view,
+                f"array{i}": inputs[name],
+                f"copy_in{i}": tensor.copyFrom,
+                f"host{i}": host,
+            }
             copies += [f"view{i}[...] = array{i}", f"copy_in{i}(host{i})"]
         for i, (name, (tensor, host, view, _)) in enumerate(self._results.items()):
-            names |= {f"copy_out{i}": tensor.copyToHostTensor, f"result{i}": host, f"copy{i}": view.copy}
+            names |= {
+                f"copy_out{i}": tensor.copyToHostTensor,
+                f"result{i}": host,
+                f"copy{i}": view.copy,
+            }
             after.append(f"copy_out{i}(result{i})")
             results[name] = f"copy{i}()"
         run = "run_session(session)"
@@ -88,7 +103,9 @@ class Model(Runtime):
             raise DamagedFile(f"{self.path.name}: runSession failed with code {code}")
 
     def _resize(self, rows: int) -> None:
-        """Another batch size needs resizeTensor and resizeSession, or the session answers old rows or crashes."""
+        """Another batch size needs resizeTensor and resizeSession, or the session answers old rows
+        or crashes.
+        """
         self._rows = None
         if self.schema.batch is None:
             for tensor in self.schema.inputs:
@@ -98,10 +115,17 @@ class Model(Runtime):
         for tensor in self.schema.inputs:
             host, view = self._host((rows, *tensor.shape), tensor.dtype)
             self._feeds.append((self._inputs[tensor.name], host, view, tensor.name))
-            self._inputs[tensor.name].copyFrom(host)  # zeros: what is there before may be no id of a table
+            self._inputs[tensor.name].copyFrom(
+                host
+            )  # zeros: what is there before may be no id of a table
         self._run()
-        outputs = {name: self._interpreter.getSessionOutput(self._session, name) for name in self.schema.output_names}
-        check_outputs(self.path, self.schema, rows, {name: t.getShape() for name, t in outputs.items()})
+        outputs = {
+            name: self._interpreter.getSessionOutput(self._session, name)
+            for name in self.schema.output_names
+        }
+        check_outputs(
+            self.path, self.schema, rows, {name: t.getShape() for name, t in outputs.items()}
+        )
         self._check_types(self.schema.outputs, outputs)
         for tensor in self.schema.outputs:
             host, view = self._host((rows, *tensor.shape), tensor.dtype)
@@ -109,20 +133,26 @@ class Model(Runtime):
         self._rows = rows
 
     def _check_types(self, tensors: Sequence[Tensor], found: Mapping[str, object]) -> None:
-        """Refuse another type of element than the schema's: MNN leaves out operators, and a copy then does nothing."""
+        """Refuse another type of element than the schema's: MNN leaves out operators, and a copy
+        then does nothing.
+        """
         for tensor in tensors:
             given = found[tensor.name].getDataType()
             if given != getattr(self._mnn, _DTYPES[tensor.dtype][0]):
                 kinds = (fed for kind, fed in _DTYPES.values() if given == getattr(self._mnn, kind))
                 raise DamagedFile(
-                    f"{self.path.name}: {tensor.name} is {next(kinds, 'of another type')} in MNN, the model says "
-                    f"{tensor.dtype}: MNN has no such conversion, declare it float32 or ship the .tflite file alone"
+                    f"{self.path.name}: {tensor.name} is {next(kinds, 'of another type')} in MNN, "
+                    f"the model says {tensor.dtype}: MNN has no such conversion, declare it "
+                    "float32 or ship the .tflite file alone"
                 )
 
     def _host(self, shape: tuple[int, ...], dtype: str):
         kind, fed = _DTYPES[dtype]
         host = self._mnn.Tensor(
-            shape, getattr(self._mnn, kind), np.zeros(shape, fed), self._mnn.Tensor_DimensionType_Tensorflow
+            shape,
+            getattr(self._mnn, kind),
+            np.zeros(shape, fed),
+            self._mnn.Tensor_DimensionType_Tensorflow,
         )
         return host, host.getNumpyData().reshape(shape)
 
@@ -136,7 +166,7 @@ def _narrow(name: str, values: np.ndarray) -> np.ndarray:
     if not _fits(values):
         worst = values.max() if values.max() > _INT32.max else values.min()
         raise BadInput(
-            f"{name} holds {worst}, MNN takes integers from {_INT32.min} to {_INT32.max}: encode it in fewer "
-            "values, or score with the .tflite file"
+            f"{name} holds {worst}, MNN takes integers from {_INT32.min} to {_INT32.max}: encode it"
+            " in fewer values, or score with the .tflite file"
         )
     return values

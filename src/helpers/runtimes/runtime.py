@@ -18,10 +18,12 @@ much memory."""
 
 
 class Steps(NamedTuple):
-    """Timers over the bare runtime calls for one batch; ``.timeit(calls)`` makes them and returns the seconds.
+    """Timers over the bare runtime calls for one batch; ``.timeit(calls)`` makes them and returns
+    the seconds.
 
-    `timeit` compiles the calls into the loop itself, so that no function call of ours is timed with them.
-    `outputs` makes the calls of `copy_and_run` once, the same lines, and returns what they gave, as `Runtime.predict`.
+    `timeit` compiles the calls into the loop itself, so that no function call of ours is timed with
+    them. `outputs` makes the calls of `copy_and_run` once, the same lines, and returns what they
+    gave, as `Runtime.predict`.
     """
 
     copy_and_run: timeit.Timer
@@ -29,7 +31,9 @@ class Steps(NamedTuple):
     outputs: Callable[[], dict[str, np.ndarray]]
 
 
-def steps_of(calls: Sequence[str], results: Mapping[str, str], run: str, names: dict[str, object]) -> Steps:
+def steps_of(
+    calls: Sequence[str], results: Mapping[str, str], run: str, names: dict[str, object]
+) -> Steps:
     """Compile the calls of a runtime: lines of code over `names`, then an expression an output."""
 
     def outputs() -> dict[str, np.ndarray]:
@@ -79,7 +83,8 @@ class Runtime:
         return self.predict(inputs)[self.schema.output.name]
 
     def steps(self, inputs: Mapping[str, np.ndarray]) -> Steps:
-        """The bare runtime calls for this batch, without validation: copy in, run, copy out; and the run alone.
+        """The bare runtime calls for this batch, without validation: copy in, run, copy out; and
+        the run alone.
 
         Good until the next `predict`. The arrays are read at each call.
         """
@@ -107,29 +112,40 @@ def check_interface(path: Path, schema: Schema, inputs: Interface, outputs: Inte
     Outputs are held to their names and dtypes here, and to their shapes when there are some.
     """
     if set(inputs) != set(schema.input_names):
-        raise DamagedFile(f"{path.name} takes inputs {sorted(inputs)}, the model takes {schema.input_names}")
+        raise DamagedFile(
+            f"{path.name} takes inputs {sorted(inputs)}, the model takes {schema.input_names}"
+        )
     if set(outputs) != set(schema.output_names):
-        raise DamagedFile(f"{path.name} gives {sorted(outputs)}, the model gives {schema.output_names}")
+        raise DamagedFile(
+            f"{path.name} gives {sorted(outputs)}, the model gives {schema.output_names}"
+        )
     batch = -1 if schema.batch is None else schema.batch
     for tensor in (*schema.inputs, *schema.outputs):
         shape, dtype = inputs.get(tensor.name) or outputs[tensor.name]
         if tensor.name in inputs and tuple(shape[1:]) != tensor.shape:
             raise DamagedFile(
-                f"{path.name}: {tensor.name} has shape {list(shape)}, the model takes {[batch, *tensor.shape]}"
+                f"{path.name}: {tensor.name} has shape {list(shape)}, the model takes "
+                f"{[batch, *tensor.shape]}"
             )
         if dtype not in (None, tensor.dtype):
-            raise DamagedFile(f"{path.name}: {tensor.name} is {dtype}, the model says {tensor.dtype}")
+            raise DamagedFile(
+                f"{path.name}: {tensor.name} is {dtype}, the model says {tensor.dtype}"
+            )
 
 
-def check_outputs(path: Path, schema: Schema, rows: int, shapes: Mapping[str, Sequence[int]]) -> None:
+def check_outputs(
+    path: Path, schema: Schema, rows: int, shapes: Mapping[str, Sequence[int]]
+) -> None:
     """Refuse outputs that are not one a row: a file with a static batch answers 1 row for 1000."""
     for tensor in schema.outputs:
         which = f" of {tensor.name}" if len(schema.outputs) > 1 else ""
         if tuple(shapes[tensor.name]) != (rows, *tensor.shape):
             raise DamagedFile(
-                f"static batch: {path.name} answers shape {tuple(shapes[tensor.name])}{which} for {rows} "
-                "rows; convert it with a dynamic one"
+                f"static batch: {path.name} answers shape {tuple(shapes[tensor.name])}{which} for "
+                f"{rows} rows; convert it with a dynamic one"
                 if tuple(shapes[tensor.name][1:]) == tensor.shape
-                else f"{path.name}: {tensor.name} has shape {tuple(shapes[tensor.name])} for {rows} rows, the model "
-                f"says {(rows, *tensor.shape)}"
+                else (
+                    f"{path.name}: {tensor.name} has shape {tuple(shapes[tensor.name])} for {rows} "
+                    f"rows, the model says {(rows, *tensor.shape)}"
+                )
             )

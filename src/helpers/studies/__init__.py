@@ -1,7 +1,8 @@
 """Studies: a model with its data and its task. Every module in this package is one.
 
-Adding a study is adding a module here that defines ``STUDY = Study(...)``: the stages, runtimes and reports
-find it by its name and learn everything else from its fields. Nothing here knows files or runtimes.
+Adding a study is adding a module here that defines ``STUDY = Study(...)``: the stages, runtimes and
+reports find it by its name and learn everything else from its fields. Nothing here knows files or
+runtimes.
 """
 
 from __future__ import annotations
@@ -23,24 +24,28 @@ Inputs = Mapping[str, np.ndarray]
 class Simulated:
     """A source that draws rows, so that what is best possible is known.
 
-    The task says what `utility` means. Ranking: a row is one user, one context and one candidate item; the label is 1
-    where ``utility + noise * e > threshold`` with e standard logistic, so that ``P(label = 1) = sigmoid((utility -
-    threshold) / noise)``. Classification: a utility a class; the label is the class with the largest ``utility + noise
-    * g`` with g standard Gumbel, so that ``P(label) = softmax(utility / noise)``. Without a utility there are no
+    The task says what `utility` means. Ranking: a row is one user, one context and one candidate
+    item; the label is 1 where ``utility + noise * e > threshold`` with e standard logistic, so that
+    ``P(label = 1) = sigmoid((utility - threshold) / noise)``. Classification: a utility a class;
+    the label is the class with the largest ``utility + noise
+    * g`` with g standard Gumbel, so that ``P(label) = softmax(utility / noise)``. Without a utility
+      there are no
     labels.
 
     Attributes
     ----------
     summary : one sentence for tables and help.
-    draw : ``(rng, n_rows) -> named inputs``, `n_rows` a multiple of `candidates` or the tail of a set. In a study with
-        `Study.features`, raw columns ``(n_rows,)`` named by `features.column`; those that begin with ``_`` are hidden.
+    draw : ``(rng, n_rows) -> named inputs``, `n_rows` a multiple of `candidates` or the tail of a
+        set. In a study with `Study.features`, raw columns ``(n_rows,)`` named by `features.column`;
+        those that begin with ``_`` are hidden.
     utility : what `draw` returned ``-> (n_rows,)`` or ``(n_rows, n_classes)``, float64.
-    threshold : where the label flips; None is the median of the set that is made (train, validation and
-        test each have their own).
+    threshold : where the label flips; None is the median of the set that is made (train, validation
+        and test each have their own).
     noise : scale of the noise; 0 makes the label a function of the features.
     candidates : rows in a row that form a request.
-    requests_a_user : requests in a row that are one user's. Above 1 the data has a column of users, and intervals are
-        taken over users: what a model gets wrong for one of them it gets wrong again.
+    requests_a_user : requests in a row that are one user's. Above 1 the data has a column of users,
+        and intervals are taken over users: what a model gets wrong for one of them it gets wrong
+        again.
     """
 
     name: str
@@ -71,15 +76,18 @@ class Simulated:
 class Files:
     """A source that reads rows from tables: somebody's own data.
 
-    Columns are found by name: a value of a tensor by its dimension's, a tensor whose values have no names as one
-    column of lists. Rows are split by group, so that none is in two splits, and the same way each time.
+    Columns are found by name: a value of a tensor by its dimension's, a tensor whose values have no
+    names as one column of lists. Rows are split by group, so that none is in two splits, and the
+    same way each time.
 
     Attributes
     ----------
     summary : one sentence for tables and help.
-    paths : ``.csv`` or ``.parquet`` files of the same columns, absolute or below ``data/<study>/raw``.
+    paths : ``.csv`` or ``.parquet`` files of the same columns, absolute or below
+        ``data/<study>/raw``.
     label : column of 0 and 1 or of classes from 0 on; None if there is none.
-    group : column of what competes with each other (a request, a session); None if each row stands alone.
+    group : column of what competes with each other (a request, a session); None if each row stands
+        alone.
     shares : of groups in the validation and the test split.
     """
 
@@ -113,9 +121,9 @@ class Model:
     Attributes
     ----------
     summary : one sentence for tables and help.
-    build : ``(hidden_units=...) -> `` the model, untrained, whose inputs and outputs have the names,
-        order and shapes of `Study.schema_of`. It imports its framework itself, so that knowing a study
-        costs nothing.
+    build : ``(hidden_units=...) -> `` the model, untrained, whose inputs and outputs have the
+        names, order and shapes of `Study.schema_of`. It imports its framework itself, so that
+        knowing a study costs nothing.
     inputs : names of the inputs that it takes; default all of the schema.
     framework : what it is built with, a module of `helpers.frameworks`.
     """
@@ -130,11 +138,11 @@ class Model:
 class Study:
     """Everything the stages need to know of a decision: its data, and models that learn it.
 
-    Where `features` is given, the data is raw: the encoding that `helpers.features.fit` makes of it on training rows
-    turns it into the inputs of the schema, here and on the phone; `id_field` is the raw field that names an item.
-    `defaults` are parameters for which this study needs other values than the notebooks declare; `task` is what kind
-    of decision is made, by the name that `helpers.tasks` has for it, and `limits` are those of its verdict, where it
-    takes any.
+    Where `features` is given, the data is raw: the encoding that `helpers.features.fit` makes of it
+    on training rows turns it into the inputs of the schema, here and on the phone; `id_field` is
+    the raw field that names an item. `defaults` are parameters for which this study needs other
+    values than the notebooks declare; `task` is what kind of decision is made, by the name that
+    `helpers.tasks` has for it, and `limits` are those of its verdict, where it takes any.
 
     The first source and the first model are the default ones.
     """
@@ -152,7 +160,9 @@ class Study:
     limits: Mapping[str, float] = field(default_factory=dict)
 
     def source(self, name: str) -> Source:
-        """The source of that name, the first for ``"default"``, or a BadInput that lists those there are."""
+        """The source of that name, the first for ``"default"``, or a BadInput that lists those
+        there are.
+        """
         return self.sources[self._known("source", name, self.sources)]
 
     def is_simulated(self, name: str) -> bool:
@@ -160,9 +170,15 @@ class Study:
         return isinstance(self.sources[name], Simulated)
 
     def kinds(self, source: str) -> set[str]:
-        """What cells of a notebook may be of, by their tags: the task, whether there are labels, and the source."""
+        """What cells of a notebook may be of, by their tags: the task, whether there are labels,
+        and the source.
+        """
         labelled = {"labelled"} if self.task != "tensors" else set()
-        return {self.task, *labelled, "simulated" if self.is_simulated(self.source(source).name) else "files"}
+        return {
+            self.task,
+            *labelled,
+            "simulated" if self.is_simulated(self.source(source).name) else "files",
+        }
 
     def model_name(self, name: str) -> str:
         """Name of a model: the first for ``"default"``; a BadInput lists those there are."""
@@ -178,7 +194,9 @@ class Study:
         if name == "default":
             return next(iter(there))
         if name not in there:
-            raise BadInput(f"study {self.name!r} has no {kind} {name!r}; it has: {', '.join(there)}")
+            raise BadInput(
+                f"study {self.name!r} has no {kind} {name!r}; it has: {', '.join(there)}"
+            )
         return name
 
 

@@ -1,8 +1,9 @@
 """`ranking`: score one item for one user in one context, with 433 parameters, on a phone.
 
-The published pipeline trains this model in Keras and takes it through TensorFlow Lite and MNN into an iOS app.
-Its data (source ``simple``) is reproduced exactly; because that data is not personal, the source
-``personalised`` adds one that is, with a preference structure and a noise level that are known.
+The published pipeline trains this model in Keras and takes it through TensorFlow Lite and MNN into
+an iOS app. Its data (source ``simple``) is reproduced exactly; because that data is not personal,
+the source ``personalised`` adds one that is, with a preference structure and a noise level that are
+known.
 """
 
 from __future__ import annotations
@@ -55,13 +56,17 @@ CONTEXT = Tensor(
         Dimension("search_intent", "0 browsing, 1 looking for one thing"),
     ),
 )
-SCORE = Tensor("ranking_score", "score", (Dimension("score", "probability that the user takes the item"),))
+SCORE = Tensor(
+    "ranking_score", "score", (Dimension("score", "probability that the user takes the item"),)
+)
 SCHEMA = Schema("ultra_simple_ranking_model", (USER, ITEM, CONTEXT), (SCORE,))
 
 
 def draw_simple(rng: np.random.Generator, n_rows: int) -> dict[str, np.ndarray]:
     """Published data: every feature standard normal, every row its own user, item and context."""
-    return {t.name: rng.standard_normal((n_rows, *t.shape), dtype=np.float32) for t in SCHEMA.inputs}
+    return {
+        t.name: rng.standard_normal((n_rows, *t.shape), dtype=np.float32) for t in SCHEMA.inputs
+    }
 
 
 def utility_simple(inputs: Inputs) -> np.ndarray:
@@ -128,7 +133,9 @@ INTERACTION_WEIGHTS = {
     ("search_intent", "value_for_money"): 8.0,
     ("time_of_day", "promotion"): 4.0,
 }
-"""Weight of (user or context feature, item feature), both centred at 0.5: what makes taste personal."""
+"""Weight of (user or context feature, item feature), both centred at 0.5: what makes taste
+personal.
+"""
 
 
 def utility_personalised(inputs: Inputs) -> np.ndarray:
@@ -139,7 +146,9 @@ def utility_personalised(inputs: Inputs) -> np.ndarray:
         for j, dimension in enumerate(t.dimensions)
     }
     popular = sum(weight * column[name] for name, weight in POPULARITY_WEIGHTS.items())
-    return popular + sum(weight * column[a] * column[b] for (a, b), weight in INTERACTION_WEIGHTS.items())
+    return popular + sum(
+        weight * column[a] * column[b] for (a, b), weight in INTERACTION_WEIGHTS.items()
+    )
 
 
 def build_model(hidden_units: int = 16):
@@ -160,7 +169,10 @@ STUDY = Study(
     sources={
         "simple": Simulated(
             name="simple",
-            summary="the published data: standard normal features, label = sum of means above the set's median",
+            summary=(
+                "the published data: standard normal features, label = sum of means above the set's"
+                " median"
+            ),
             draw=draw_simple,
             utility=utility_simple,
             threshold=None,
@@ -168,7 +180,10 @@ STUDY = Study(
         ),
         "personalised": Simulated(
             name="personalised",
-            summary="requests of 20 candidates, user x item interactions, logistic noise: the Bayes AUC is known",
+            summary=(
+                "requests of 20 candidates, user x item interactions, logistic noise: the Bayes AUC"
+                " is known"
+            ),
             draw=draw_personalised,
             utility=utility_personalised,
             threshold=2.0,

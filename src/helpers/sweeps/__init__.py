@@ -1,1 +1,3 @@
-"""Sweeps: many runs of a study from one file, planned before anything starts, executed by several workers."""
+"""Sweeps: many runs of a study from one file, planned before anything starts, executed by several
+workers.
+"""

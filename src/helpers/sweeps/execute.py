@@ -1,8 +1,9 @@
-"""Execute a plan: by processes of this machine, or on a Dask cluster; what is finished is never done twice.
+"""Execute a plan: by processes of this machine, or on a Dask cluster; what is finished is never
+done twice.
 
-Every worker executes its stages in a child process, so that whatever happens to that, the sweep goes on. A run that
-is finished is recognised by its record: the same command continues a sweep that was killed, and two sweeps that have
-runs in common wait for each other there.
+Every worker executes its stages in a child process, so that whatever happens to that, the sweep
+goes on. A run that is finished is recognised by its record: the same command continues a sweep that
+was killed, and two sweeps that have runs in common wait for each other there.
 """
 
 from __future__ import annotations
@@ -22,12 +23,16 @@ from helpers.errors import BadInput, KernelDied, WorkbenchError
 from helpers.sweeps.plan import Plan, Task
 
 ATTEMPTS = 2
-"""How often a stage is tried whose process is killed from outside, by the system when memory is short for one."""
+"""How often a stage is tried whose process is killed from outside, by the system when memory is
+short for one.
+"""
 
 
 @dataclass
 class Outcome:
-    """What became of the runs: those that are finished, why the others are not, and the page over all of the study."""
+    """What became of the runs: those that are finished, why the others are not, and the page over
+    all of the study.
+    """
 
     page: Path | None = None
     finished: list[str] = field(default_factory=list)
@@ -48,15 +53,17 @@ def run(
     progress: bool = True,
     echo: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
-    """Execute all runs of a plan that are not finished; the page of the study is written at the end.
+    """Execute all runs of a plan that are not finished; the page of the study is written at the
+    end.
 
     Parameters
     ----------
     workers : processes on this machine; default `default_workers`.
-    scheduler : address of a Dask scheduler (``tcp://host:8786``) to use instead. Its workers must see the same
-        WORKBENCH_HOME and have the same notebooks and helpers.
+    scheduler : address of a Dask scheduler (``tcp://host:8786``) to use instead. Its workers must
+        see the same WORKBENCH_HOME and have the same notebooks and helpers.
     fail_fast : stop at the first run that fails; by default the others go on.
-    progress : show a bar with the time that is left; without it `echo` gets a line about each stage.
+    progress : show a bar with the time that is left; without it `echo` gets a line about each
+        stage.
     echo : where failures and warnings go, unless there is a terminal with a bar.
 
     Raises
@@ -73,7 +80,12 @@ def run(
         threading.Thread(target=kernels.warm_up, daemon=True).start()
     request = {"study": plan.study, "home": str(files.home())}
     how = {} if progress else {"disable": True}  # TQDM_DISABLE counts only where nothing is said
-    with pool, tqdm(total=len(tasks), desc="sweep", unit=" stages", smoothing=0.1, leave=False, **how) as bar:
+    with (
+        pool,
+        tqdm(
+            total=len(tasks), desc="sweep", unit=" stages", smoothing=0.1, leave=False, **how
+        ) as bar,
+    ):
 
         def say(line: str) -> None:
             bar.write(line) if progress and sys.stderr.isatty() else echo(line)
@@ -96,13 +108,19 @@ def run(
                     break
     for name in plan.runs:
         if name not in outcome.finished:
-            outcome.failed.setdefault(name, "not executed: the sweep was stopped at the first failure (--fail-fast)")
+            outcome.failed.setdefault(
+                name, "not executed: the sweep was stopped at the first failure (--fail-fast)"
+            )
     outcome.page = report.write_index(plan.study)
     return outcome
 
 
-def _finished(pool, tasks: list[Task], request: dict) -> Iterator[tuple[Task, str | None, list[str]]]:
-    """Submit every task once what it needs is done; yield it with its error, or None and what it said."""
+def _finished(
+    pool, tasks: list[Task], request: dict
+) -> Iterator[tuple[Task, str | None, list[str]]]:
+    """Submit every task once what it needs is done; yield it with its error, or None and what it
+    said.
+    """
     waiting = list(tasks)
     working: dict[Future, Task] = {}
     ended: dict[Task, str | None] = {}
@@ -113,11 +131,20 @@ def _finished(pool, tasks: list[Task], request: dict) -> Iterator[tuple[Task, st
             if failed is not None:
                 waiting.remove(task)
                 other = task.after.run
-                ended[task] = failed if other == task.run else f"not executed: run {other!r} failed in a shared stage"
+                ended[task] = (
+                    failed
+                    if other == task.run
+                    else f"not executed: run {other!r} failed in a shared stage"
+                )
                 yield task, ended[task], []
             elif len(working) < pool.most():
                 waiting.remove(task)
-                arguments = {"name": task.run, "given": dict(task.given), "chosen": task.stages, "page": task.last}
+                arguments = {
+                    "name": task.run,
+                    "given": dict(task.given),
+                    "chosen": task.stages,
+                    "page": task.last,
+                }
                 working[pool.submit({**request, **arguments, "reuse": dict(task.reuse)})] = task
         for future in pool.wait(working) if working else ():
             task, said = working.pop(future), []
@@ -129,7 +156,9 @@ def _finished(pool, tasks: list[Task], request: dict) -> Iterator[tuple[Task, st
 
 
 class Children:
-    """A child process for each thread that asks, which executes stages; one that was killed is replaced once."""
+    """A child process for each thread that asks, which executes stages; one that was killed is
+    replaced once.
+    """
 
     def __init__(self):
         self._mine = threading.local()
@@ -143,7 +172,9 @@ class Children:
             attempt += 1
             child = getattr(self._mine, "child", None)
             if child is None:
-                child = self._mine.child = Child("execute the stages", {"WORKBENCH_HOME": request["home"]})
+                child = self._mine.child = Child(
+                    "execute the stages", {"WORKBENCH_HOME": request["home"]}
+                )
                 self._all.append(child)
             try:
                 return child.call(f"{__name__}:stages_here", timeout=None, request=request)
@@ -199,7 +230,9 @@ class _Local:
 
 
 class _Dask:
-    """An existing Dask cluster; one task is submitted for each, and Dask moves those of a worker that is lost."""
+    """An existing Dask cluster; one task is submitted for each, and Dask moves those of a worker
+    that is lost.
+    """
 
     def __init__(self, address: str):
         try:
@@ -220,16 +253,25 @@ class _Dask:
     def _check_workers(self) -> None:
         """Refuse a cluster whose workers have other code, or do not see the same files."""
         files.make_folder(files.home())
-        with files.writing(files.home()), tempfile.NamedTemporaryFile(dir=files.home(), prefix=".seen-") as token:
+        with (
+            files.writing(files.home()),
+            tempfile.NamedTemporaryFile(dir=files.home(), prefix=".seen-") as token,
+        ):
             seen = self._client.run(_looks, token.name)
         if not seen:
             raise BadInput("the Dask cluster has no workers: start some with `dask worker ADDRESS`")
         here = _code()
         for worker, (there, sees) in seen.items():
             if there != here:
-                raise BadInput(f"Dask worker {worker} has other notebooks or helpers: install the same version there")
+                raise BadInput(
+                    f"Dask worker {worker} has other notebooks or helpers: install the same version"
+                    " there"
+                )
             if not sees:
-                raise BadInput(f"Dask worker {worker} does not see {files.home()}: it must be on a shared file system")
+                raise BadInput(
+                    f"Dask worker {worker} does not see {files.home()}: it must be on a shared file"
+                    " system"
+                )
 
     def most(self) -> int:
         return max(1, 2 * sum(self._client.nthreads().values()))
@@ -248,8 +290,12 @@ class _Dask:
             return future.result()
         except WorkbenchError:
             raise
-        except Exception as error:  # Dask's own: workers lost again and again, a scheduler that is gone
-            raise WorkbenchError(f"Dask gave up: {type(error).__name__}: {' '.join(str(error).split())}") from error
+        except (
+            Exception
+        ) as error:  # Dask's own: workers lost again and again, a scheduler that is gone
+            raise WorkbenchError(
+                f"Dask gave up: {type(error).__name__}: {' '.join(str(error).split())}"
+            ) from error
 
     def stop(self) -> None:
         """Nothing to do: the client's end cancels what it submitted."""
@@ -262,7 +308,10 @@ class _Dask:
 
 
 def _code() -> list:
-    return [code.sha256s(code.modules()), [code.cells_sha256(path) for path in notebooks.stages().values()]]
+    return [
+        code.sha256s(code.modules()),
+        [code.cells_sha256(path) for path in notebooks.stages().values()],
+    ]
 
 
 def _looks(token: str) -> tuple[list, bool]:

@@ -1,9 +1,9 @@
 """YAML as people mean it: numbers as in JSON, no aliases, no key twice.
 
-The library reads YAML 1.1, which takes ``1:30`` for 90, ``no`` for false, ``010`` for 8 and ``1e-4``
-for text. Here plain words are numbers, true, false and null as in YAML 1.2 (core schema, without
-octal and hexadecimal), and text elsewhere. Aliases are refused, because a few lines of them unfold
-to gigabytes, and repeated keys, because all but one are lost.
+The library reads YAML 1.1, which takes ``1:30`` for 90, ``no`` for false, ``010`` for 8 and
+``1e-4`` for text. Here plain words are numbers, true, false and null as in YAML 1.2 (core schema,
+without octal and hexadecimal), and text elsewhere. Aliases are refused, because a few lines of them
+unfold to gigabytes, and repeated keys, because all but one are lost.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def read(text: str) -> object:
 
         def compose_node(self, parent, index):
             if self.check_event(yaml.AliasEvent):
-                raise BadInput(f"{_line(self.peek_event())}: aliases (*name) are not taken, write it out")
+                raise BadInput(
+                    f"{_line(self.peek_event())}: aliases (*name) are not taken, write it out"
+                )
             return super().compose_node(parent, index)
 
         def construct_mapping(self, node, deep=False):
@@ -41,7 +43,8 @@ def read(text: str) -> object:
 
         def construct_octal(self, node):
             raise BadInput(
-                f"{_line(node)}: {node.value} is read as octal by some: write it without the zero, or in quotes"
+                f"{_line(node)}: {node.value} is read as octal by some: write it without the zero, "
+                "or in quotes"
             )
 
         def construct_whole(self, node):
@@ -63,7 +66,9 @@ def read(text: str) -> object:
     }
     for kind, (form, first, construct) in words.items():
         tag = f"tag:yaml.org,2002:{kind}"
-        Loader.add_implicit_resolver(tag, re.compile(rf"(?:{form})\Z"), [c.strip("\0") for c in first])
+        Loader.add_implicit_resolver(
+            tag, re.compile(rf"(?:{form})\Z"), [c.strip("\0") for c in first]
+        )
         Loader.add_constructor(tag, construct)
 
     try:

@@ -1,7 +1,7 @@
 """Tasks: the kinds of decision that a model makes, and when a file still decides the same.
 
-A task is a value: `Task` says what is read of an output, how a file is judged by it, and what of that
-people see. Each module here holds one:
+A task is a value: `Task` says what is read of an output, how a file is judged by it, and what of
+that people see. Each module here holds one:
 
 - ``ranking``: a score a row; rows of a group (a request) compete with each other
 - ``classification``: a probability a class
@@ -54,10 +54,10 @@ class Task:
 
     Attributes
     ----------
-    training_loss : what a model is trained on, by the name that frameworks have for it; None where there is
-        nothing to train on.
-    columns, more_columns : what a judgement adds to ``comparison.csv``, beside the verdict and before
-        and after the latency.
+    training_loss : what a model is trained on, by the name that frameworks have for it; None where
+        there is nothing to train on.
+    columns, more_columns : what a judgement adds to ``comparison.csv``, beside the verdict and
+        before and after the latency.
     shown : those that people read first.
     headline : the figure that says how good the trained model is.
     loss, loss_sign : figure with what a file loses at worst, and 1 or -1, times which a loss is
@@ -66,8 +66,8 @@ class Task:
     agreement, agreement_name : figure up to 1 that says how alike the trained model a file decides.
     verbs : what a model does, as in "ranks most like the trained model", and what several do.
     judge : of a file's output, the reference's, and the truth.
-    tables : of judgements by variant, two DataFrames of text: how alike it decides, and what its values
-        are worth.
+    tables : of judgements by variant, two DataFrames of text: how alike it decides, and what its
+        values are worth.
     chance : of a comparison's row of the trained model, why it decides no better than chance; empty
         if it does.
     """

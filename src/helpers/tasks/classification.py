@@ -1,10 +1,10 @@
 """Classification: a probability a class; the most probable class is the answer.
 
-A reduced file ships with loss while it loses at most 0.01 of the accuracy and its first class is the
-trained model's in at least 98 % of the rows, each with the whole of its 95 % interval, and the
+A reduced file ships with loss while it loses at most 0.01 of the accuracy and its first class is
+the trained model's in at least 98 % of the rows, each with the whole of its 95 % interval, and the
 probability of that class moves by at most 0.05 on average. If the whole interval is beyond a limit,
-or the probabilities move further, it is broken; if an interval only reaches beyond a limit, there are
-too few rows to tell.
+or the probabilities move further, it is broken; if an interval only reaches beyond a limit, there
+are too few rows to tell.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ def compare(
     -------
     Figures: max_abs_error and mean_abs_error (of probabilities); accuracy, top3_accuracy, log_loss,
     lowest_recall (of all classes) and calibration_error (of the first class); accuracy_delta and
-    top3_delta (file minus reference); top1_agreement and top3_agreement (shares of rows, of the first
-    class and of the first three in common); of these four ``_low`` and ``_high``, 95 % intervals over
-    clusters; shift (by how much the probability of the reference's first class moves on average);
-    distinct_scores (different rows of probabilities).
+    top3_delta (file minus reference); top1_agreement and top3_agreement (shares of rows, of the
+    first class and of the first three in common); of these four ``_low`` and ``_high``, 95 %
+    intervals over clusters; shift (by how much the probability of the reference's first class moves
+    on average); distinct_scores (different rows of probabilities).
 
     Raises
     ------
@@ -72,13 +72,17 @@ def compare(
     if found.shape != reference.shape:
         raise ParityError(f"static batch: probabilities {found.shape} for {reference.shape}")
     if not np.isfinite(reference).all():
-        raise ParityError("the reference itself has values that are not finite: train the model again")
+        raise ParityError(
+            "the reference itself has values that are not finite: train the model again"
+        )
     if not (finite := np.isfinite(found)).all():
         return Judgement.broken(f"non-finite: {np.count_nonzero(~finite)} probabilities")
     clusters = np.arange(len(labels)) if clusters is None else clusters
     error = np.abs(found - reference)
     top = {k: metrics.agreement(found, reference, k) for k in (1, 3)}
-    gained = {k: metrics.top_k(found, labels, k) - metrics.top_k(reference, labels, k) for k in (1, 3)}
+    gained = {
+        k: metrics.top_k(found, labels, k) - metrics.top_k(reference, labels, k) for k in (1, 3)
+    }
     first = reference.argmax(axis=1)[:, None]
     figures = {
         **metrics.summary(found, labels),
@@ -121,7 +125,9 @@ def _verdict(figures: Mapping[str, float], same: float, units: int) -> tuple[str
         return BROKEN, "constant: every row gets the same probabilities"
     lost = -figures["accuracy_delta"]
     reasons = {
-        "top1_agreement": f"other classes: the first agrees in {agreed:.1%}, less than {SHIP_AGREEMENT:.0%}",
+        "top1_agreement": (
+            f"other classes: the first agrees in {agreed:.1%}, less than {SHIP_AGREEMENT:.0%}"
+        ),
         "accuracy_delta": f"below threshold: it loses {lost:.4f} accuracy, more than {SHIP_LOSS}",
     }
     if name := missed(figures, LIMITS):

@@ -1,4 +1,6 @@
-"""What all tasks share: a file's figures with a verdict and its reason, and how figures are written."""
+"""What all tasks share: a file's figures with a verdict and its reason, and how figures are
+written.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,13 @@ on the other: more rows would tell."""
 SHIPS = (SAME, LOSS)
 """Verdicts of files that may be shipped."""
 SAME_ERROR = 1e-5
-"""Largest difference of a file's values that counts as none: 60 float32 roundings at 1, where float32
-conversions measure 2e-7 and the mildest reduced precision (fp16) 4e-4. Of an output whose values are
-larger than 1, as a part of the largest."""
+"""Largest difference of a file's values that counts as none: 60 float32 roundings at 1, where
+float32 conversions measure 2e-7 and the mildest reduced precision (fp16) 4e-4. Of an output whose
+values are larger than 1, as a part of the largest."""
 BATCH_ERROR = 1 / 256
-"""By how much a row of a reduced file may differ in another batch: a sum that is added up in another
-order can be rounded to the next step of an eight-bit output. Rows of another batch differ by far
-more."""
+"""By how much a row of a reduced file may differ in another batch: a sum that is added up in
+another order can be rounded to the next step of an eight-bit output. Rows of another batch differ
+by far more."""
 MOST_UNITS = 1_000_000
 """More rows or groups are not asked for: a limit that is so near is not reached by counting."""
 ENDS = ("low", "high")
@@ -53,11 +55,15 @@ class Judgement:
 
 def with_ends(intervals: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Name the ends of intervals: ``auc_delta_low``, ``auc_delta_high``."""
-    return {f"{name}_{end}": value for name, ends in intervals.items() for end, value in zip(ENDS, ends, strict=True)}
+    return {
+        f"{name}_{end}": value
+        for name, ends in intervals.items()
+        for end, value in zip(ENDS, ends, strict=True)
+    }
 
 
 def same_error(reference: np.ndarray) -> float:
-    """Largest difference that counts as none: below `SAME_ERROR` where all scores are that close."""
+    """Largest difference that counts as none: below `SAME_ERROR` where all scores are close."""
     spread = float(reference.std())
     return min(SAME_ERROR, spread / 100) if spread else SAME_ERROR
 
@@ -79,9 +85,9 @@ def too_few(
 ) -> str | None:
     """Say which limit cannot be told to hold, and how many units would tell; None if all hold.
 
-    Of several limits the one that takes most. An interval shrinks with the square root of the number
-    of units. It is asked for as many that its end would keep the limit, or miss it, nine times in ten
-    if the estimate were true.
+    Of several limits the one that takes most. An interval shrinks with the square root of the
+    number of units. It is asked for as many that its end would keep the limit, or miss it, nine
+    times in ten if the estimate were true.
 
     Parameters
     ----------
@@ -104,7 +110,10 @@ def too_few(
     low, high, wanted = figures[f"{name}_low"], figures[f"{name}_high"], needed(name)
     said = f"too few rows to tell: {names[name]} is {low:.3f} to {high:.3f} and must be at least"
     if not low <= high:
-        return f"too few rows to tell: the {names[name]} has no interval with what {count:,} {unit} tell of it"
+        return (
+            f"too few rows to tell: the {names[name]} has no interval with what {count:,} {unit} "
+            "tell of it"
+        )
     if wanted > MOST_UNITS:
         return f"{said} {limits[name]:g}; it lies so near that {MOST_UNITS:,} {unit} may not tell"
     digits = 10 ** max(0, len(str(int(wanted))) - 2)
@@ -113,7 +122,9 @@ def too_few(
 
 
 def error_text(error: float) -> str:
-    """A largest difference to read; one that counts as none is shown as such: its digits mean nothing."""
+    """A largest difference to read; one that counts as none is shown as such: its digits mean
+    nothing.
+    """
     return f"under {SAME_ERROR:.0e}" if error <= SAME_ERROR else f"{error:.0e}"
 
 

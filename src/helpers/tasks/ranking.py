@@ -1,14 +1,14 @@
 """Ranking: a score a row, and rows of a group that compete with each other.
 
-A reduced file ships with loss while the changes of its AUC and NDCG@10 are above -0.01 and its order
-within groups agrees with the reference to a Kendall tau of at least 0.9, each with the whole of its
-95 % interval; its probabilities move by at most 0.05 (a file that lost its sigmoid still ranks); and
-its logits grow by 0.5 to 2 where the reference's grow by 1 (scores that lie around 0.66 keep their
-mean in a second sigmoid, but not their distances: 0.2). If the whole interval is beyond a limit, or
-one of the other two is, it is broken; if an interval only reaches beyond a limit, there are too few
-rows to tell. Probabilities that move are refused even where they come to lie nearer to the labels:
-what an app does with a score was chosen on the reference's, and a model is calibrated by training,
-not by converting it.
+A reduced file ships with loss while the changes of its AUC and NDCG@10 are above -0.01 and its
+order within groups agrees with the reference to a Kendall tau of at least 0.9, each with the whole
+of its 95 % interval; its probabilities move by at most 0.05 (a file that lost its sigmoid still
+ranks); and its logits grow by 0.5 to 2 where the reference's grow by 1 (scores that lie around 0.66
+keep their mean in a second sigmoid, but not their distances: 0.2). If the whole interval is beyond
+a limit, or one of the other two is, it is broken; if an interval only reaches beyond a limit, there
+are too few rows to tell. Probabilities that move are refused even where they come to lie nearer to
+the labels: what an app does with a score was chosen on the reference's, and a model is calibrated
+by training, not by converting it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,11 @@ SHIP_KENDALL_TAU = 0.9
 SHIP_CALIBRATION = 0.05
 SHIP_LOGIT_SLOPE = (0.5, 2.0)
 LIMITS = {"kendall_tau": SHIP_KENDALL_TAU, "auc_delta": -SHIP_LOSS, "ndcg_delta": -SHIP_LOSS}
-_NAMES = {"kendall_tau": "Kendall tau", "auc_delta": "change of AUC", "ndcg_delta": "change of NDCG@10"}
+_NAMES = {
+    "kendall_tau": "Kendall tau",
+    "auc_delta": "change of AUC",
+    "ndcg_delta": "change of NDCG@10",
+}
 
 
 def compare(
@@ -79,7 +83,9 @@ def compare(
     if scores.shape != reference.shape:
         raise ParityError(f"static batch: {len(scores)} scores for {len(reference)} rows")
     if not np.isfinite(reference).all():
-        raise ParityError("the reference itself has scores that are not finite: train the model again")
+        raise ParityError(
+            "the reference itself has scores that are not finite: train the model again"
+        )
     finite = np.isfinite(scores)
     if not finite.all():
         reason = f"non-finite: {np.count_nonzero(~finite)} of {len(scores)} scores"
@@ -170,7 +176,7 @@ def agreement_table(judgements: Mapping[str, Judgement]):
 
 
 def score_table(judgements: Mapping[str, Judgement]):
-    """What scores are worth as numbers, and the first item, which a user sees: DataFrame of text."""
+    """What scores are worth as numbers, and the first item, which users see: DataFrame of text."""
     import pandas as pd
 
     def row(f: Judgement) -> dict[str, str]:

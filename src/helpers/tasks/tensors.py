@@ -1,8 +1,8 @@
 """Tensors: any outputs, without labels; a file is held to the trained model's values, row by row.
 
-Each output of a row is a vector. A file ships with loss while of each output, in 99 of 100 rows, the
-length of the difference is at most a tenth of the length of the reference's vector and the cosine of
-the angle between the two is at least 0.99; `limited` makes a task with other limits.
+Each output of a row is a vector. A file ships with loss while of each output, in 99 of 100 rows,
+the length of the difference is at most a tenth of the length of the reference's vector and the
+cosine of the angle between the two is at least 0.99; `limited` makes a task with other limits.
 """
 
 from __future__ import annotations
@@ -23,13 +23,16 @@ ROWS = 0.99
 """Share of the rows that keep the limits."""
 
 
-def compare(outputs: Outputs, reference: Outputs, *, relative: float = RELATIVE, cosine: float = COSINE) -> Judgement:
+def compare(
+    outputs: Outputs, reference: Outputs, *, relative: float = RELATIVE, cosine: float = COSINE
+) -> Judgement:
     """Hold outputs against a reference's of the same names and shapes, and give a verdict.
 
     Returns
     -------
-    Figures, each that of the output where it is worst: max_abs_error and mean_abs_error, relative_error
-    and cosine (means over rows), relative_error_p99 and cosine_p01 (what 99 of 100 rows keep).
+    Figures, each that of the output where it is worst: max_abs_error and mean_abs_error,
+    relative_error and cosine (means over rows), relative_error_p99 and cosine_p01 (what 99 of 100
+    rows keep).
 
     Raises
     ------
@@ -40,7 +43,9 @@ def compare(outputs: Outputs, reference: Outputs, *, relative: float = RELATIVE,
     for name, wanted in reference.items():
         values = np.asarray(outputs[name])
         if values.shape != wanted.shape:
-            raise ParityError(f"static batch: {name} has the shape {values.shape}, not {wanted.shape}")
+            raise ParityError(
+                f"static batch: {name} has the shape {values.shape}, not {wanted.shape}"
+            )
         if not np.isfinite(wanted).all():
             raise ParityError(f"the reference itself has values of {name} that are not finite")
         if not (finite := np.isfinite(values)).all():
@@ -57,11 +62,15 @@ def compare(outputs: Outputs, reference: Outputs, *, relative: float = RELATIVE,
         largest = max(1.0, float(np.abs(wanted).max()))
         same &= found[name]["max_abs_error"] <= SAME_ERROR * largest
     figures = {
-        figure: (min if figure.startswith("cosine") else max)(each[figure] for each in found.values())
+        figure: (min if figure.startswith("cosine") else max)(
+            each[figure] for each in found.values()
+        )
         for figure in next(iter(found.values()))
     }
     if same:
-        return Judgement(SAME, f"no value moves by more than {SAME_ERROR:.0e} of the largest", figures)
+        return Judgement(
+            SAME, f"no value moves by more than {SAME_ERROR:.0e} of the largest", figures
+        )
     for name, each in found.items():
         of = f" of {name}" if len(found) > 1 else ""
         if not each["relative_error_p99"] <= relative:
@@ -73,7 +82,9 @@ def compare(outputs: Outputs, reference: Outputs, *, relative: float = RELATIVE,
     worst = max(found, key=lambda name: found[name]["relative_error_p99"])
     moved = found[worst]["relative_error_p99"]
     of = f" of {worst}" if len(found) > 1 else ""
-    return Judgement(LOSS, f"values{of} move by up to {moved:.1g} of their length in 99 of 100 rows", figures)
+    return Judgement(
+        LOSS, f"values{of} move by up to {moved:.1g} of their length in 99 of 100 rows", figures
+    )
 
 
 def _kept(values: np.ndarray) -> float:
@@ -141,7 +152,9 @@ def limited(*, relative: float = RELATIVE, cosine: float = COSINE) -> Task:
     BadInput : a limit that every file or none would keep.
     """
     if not 0 < relative < 1 or not 0 < cosine < 1:
-        raise BadInput(f"limits lie between 0 and 1, not relative {relative!r} and cosine {cosine!r}")
+        raise BadInput(
+            f"limits lie between 0 and 1, not relative {relative!r} and cosine {cosine!r}"
+        )
 
     def judge(outputs: Outputs, reference: Outputs, truth: Truth) -> Judgement:
         return compare(outputs, reference, relative=relative, cosine=cosine)

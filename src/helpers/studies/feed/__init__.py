@@ -28,7 +28,10 @@ STUDY = Study(
     sources={SESSIONS.name: SESSIONS},
     models={
         "two_halves": Model(
-            summary="a small table a field; reader and candidate meet in a hidden layer and in a product",
+            summary=(
+                "a small table a field; reader and candidate meet in a hidden layer and in a "
+                "product"
+            ),
             build=build_model,
         ),
     },

@@ -225,7 +225,9 @@ def _signals(
 
 SESSIONS = Simulated(
     name="sessions",
-    summary="a reader comes back from a post; twenty delivered candidates, position bias, hidden taste",
+    summary=(
+        "a reader comes back from a post; twenty delivered candidates, position bias, hidden taste"
+    ),
     draw=draw,
     utility=utility,
     threshold=3.0,
