@@ -1,4 +1,4 @@
-"""Everything the notebooks call: data, training, conversion, proof of ranking parity, latency.
+"""Everything the notebooks call: data, training, conversion, proof that files decide the same.
 
 The modules stand on floors and import downwards only:
 
@@ -11,18 +11,21 @@ The modules stand on floors and import downwards only:
    imported, what predictions are worth, which stages of a run count, tensors as columns
 4. ``runs``, ``tasks``: the run folder; the kinds of decision, and when a file still decides the
    same
-5. ``studies``, ``runtimes``: what is ranked, and what scores it
-6. ``simulation``, ``evaluation``, ``overlap``: rows of a study; parity, latency, the choice of what
-   to ship; rows that splits share
+5. ``studies``, ``runtimes``, ``trained``: data and models of a decision, what scores a file, and
+   the trained model of a run
+6. ``simulation``, ``logs``, ``evaluation``, ``overlap``: rows that are drawn, and rows of tables;
+   parity, latency, the choice of what to ship; rows that splits share
 7. ``leaks``: inputs that hold the label
 8. ``datasets``: a study's data on disk
-9. ``training``, ``convert``: what makes model files, and is judged as it makes them
-10. ``plots``, ``results``, ``notebooks``, ``tracking``, ``bundle``: what is shown, logged
-    elsewhere, given to a phone
-11. ``report``: the page of a run, and the page over all runs
-12. ``pipeline``: the notebooks as the stages of a run
-13. ``sweeps``: many runs, by several workers
-14. ``cli``: the ``workbench`` command
+9. ``convert``, ``plots``: what makes model files, and is judged as it makes them; figures, those of
+   a task in its module
+10. ``frameworks``, ``learning``: what trains a model and exports it; what it has to beat, by task
+11. ``results``, ``notebooks``, ``tracking``, ``bundle``: what is shown, logged elsewhere, given to
+    a phone
+12. ``report``: the page of a run, and the page over all runs
+13. ``pipeline``: the notebooks as the stages of a run
+14. ``sweeps``: many runs, by several workers
+15. ``cli``: the ``workbench`` command
 
 Importing ``helpers`` imports none of them, so that it costs nothing; TensorFlow is only ever
 imported inside the functions that need it.

@@ -74,7 +74,7 @@ def main(debug: bool) -> None:
 )
 @click.option(
     "-p",
-    "given",
+    "parameters",
     metavar="NAME=VALUE",
     multiple=True,
     callback=_pairs,
@@ -84,11 +84,11 @@ def main(debug: bool) -> None:
     "--stages", "chosen", metavar="01-06", help="Only these stages: 03, 02-04 or 01,03-05."
 )
 @click.option("--force", is_flag=True, help="Execute the stages again even if they are finished.")
-def run(study: str, name: str | None, given: dict, chosen: str | None, force: bool) -> None:
+def run(study: str, name: str | None, parameters: dict, chosen: str | None, force: bool) -> None:
     """Execute the stages of STUDY that are not finished, then show the comparison table."""
     from helpers import pipeline, report, tracking, trained
 
-    work = pipeline.run(study, name, given, chosen=chosen, force=force, echo=click.echo)
+    work = pipeline.run(study, name, parameters, chosen=chosen, force=force, echo=click.echo)
     table, reason = report.comparison(work)
     shown = None if table is None else report.readable(trained.of(work), table)
     click.echo(
@@ -150,10 +150,10 @@ def sweep(
         f"{', '.join(planned.stages)}: {stages:,} stages to execute, {shared:,} shared"
     )
     if dry_run:
-        for name, given in planned.runs.items():
+        for name, values in planned.runs.items():
             click.echo(
                 f"  {name}: "
-                f"{', '.join(f'{key}={value}' for key, value in given.items()) or 'the defaults'}"
+                f"{', '.join(f'{key}={value}' for key, value in values.items()) or 'the defaults'}"
             )
         return
     outcome = execute.run(

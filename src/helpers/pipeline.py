@@ -23,7 +23,7 @@ START_ATTEMPTS = 3
 """How often a kernel is started that ends before it is ready: no cell has been executed then."""
 
 
-def requested(study: str, given: Mapping[str, object]) -> dict[str, object]:
+def requested(study: str, parameters: Mapping[str, object]) -> dict[str, object]:
     """Check parameters against what the stages declare; text is read as the declared type.
 
     Raises
@@ -33,7 +33,7 @@ def requested(study: str, given: Mapping[str, object]) -> dict[str, object]:
     """
     known = notebooks.parameters()
     result = {}
-    for name, value in given.items():
+    for name, value in parameters.items():
         if name in ("study", "run"):
             raise BadInput(f"{name} is not set with -p: write `workbench run STUDY --run NAME`")
         if name not in known:
@@ -67,12 +67,12 @@ def _read(text: str, kind: type) -> object:
         return text
 
 
-def default_name(given: Mapping[str, object]) -> str:
+def default_name(parameters: Mapping[str, object]) -> str:
     """Name of a run that was given none: ``default``, or its parameters (``epochs=10,seed=3``).
 
     Other parameters are another name: one that had to be cleaned or cut ends in a hash of them.
     """
-    exact = {key: str(value) for key, value in sorted(given.items())}
+    exact = {key: str(value) for key, value in sorted(parameters.items())}
     clean = {key: re.sub(r"[^A-Za-z0-9._+-]", "-", value) for key, value in exact.items()}
     name = ",".join(f"{key}={value}" for key, value in clean.items()) or "default"
     if clean == exact and len(name) <= 100:
@@ -83,7 +83,7 @@ def default_name(given: Mapping[str, object]) -> str:
 def run(
     study: str,
     name: str | None = None,
-    given: Mapping[str, object] | None = None,
+    values: Mapping[str, object] | None = None,
     *,
     chosen: str | None = None,
     force: bool = False,
@@ -97,7 +97,7 @@ def run(
     Parameters
     ----------
     name : the run; by default named after its parameters.
-    given : parameters by name, for every stage that has them. A run that exists keeps those it was
+    values : parameters by name, for every stage that has them. A run that exists keeps those it was
         started with.
     chosen : which stages, see `stages`.
     force : execute the chosen stages again even if they are finished; parameters given now replace
@@ -115,7 +115,7 @@ def run(
         run.
     """
     studies.get(study)
-    wanted = requested(study, given or {})
+    wanted = requested(study, values or {})
     work = runs.Run(study, default_name(wanted) if name is None else name)
     todo = stages(chosen)
     with _only_one(work, wait):
@@ -154,12 +154,13 @@ def _tell_stale(work: runs.Run, executed: set[str], echo: Callable[[str], None])
             )
 
 
-def effective(study: str, notebook: Path, given: Mapping[str, object]) -> dict[str, object]:
-    """What a stage will be executed with: its own defaults or the study's, and those of `given`
+def effective(study: str, notebook: Path, parameters: Mapping[str, object]) -> dict[str, object]:
+    """What a stage will be executed with: its own defaults or the study's, and those of
+    `parameters`
     that it has.
     """
     names = [name for name in parameter_table.declared(notebook) if name not in ("study", "run")]
-    return {name: given.get(name, default(study, name)) for name in names}
+    return {name: parameters.get(name, default(study, name)) for name in names}
 
 
 def default(study: str, name: str) -> object:

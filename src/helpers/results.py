@@ -168,14 +168,14 @@ def _files(study: str, names: Collection[str] | None, file: str):
     return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
-def settings(given: Mapping[str, Mapping[str, object]], without: str = "seed") -> dict[str, str]:
+def settings(planned: Mapping[str, Mapping[str, object]], without: str = "seed") -> dict[str, str]:
     """What the runs of a sweep (``Plan.runs``) set besides one parameter, by run: ``"epochs=20"``,
     or "defaults".
     """
     return {
         run: ", ".join(f"{name}={value}" for name, value in parameters.items() if name != without)
         or "defaults"
-        for run, parameters in given.items()
+        for run, parameters in planned.items()
     }
 
 

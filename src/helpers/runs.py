@@ -344,14 +344,14 @@ class Stage:
             raise BadInput(f"{file!r} is not a file that a stage may write in its run folder")
         return path
 
-    def share(self, made: Mapping[str, str]) -> None:
+    def share(self, digests: Mapping[str, str]) -> None:
         """Record files outside the run folder that this stage stands for: SHA-256 by path below
         `home`.
 
         They may serve other runs too. If one is gone or changed, `workbench run` executes the stage
         again.
         """
-        self.shared.update(made)
+        self.shared.update(digests)
 
     def figure(self, name: str, figure):
         """Save a figure as ``figures/<name>.png`` of the run, and return it for the notebook to

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from support import PROJECT
 
 from helpers.bundle import native
 
@@ -138,38 +139,8 @@ STUDY = Study(
     defaults={"rows": 4000, "epochs": 8},
 )
 '''
-TABLE = '''
-"""`table`: clicks from a CSV file."""
-
-from helpers.schema import Dimension, Schema, Tensor
-from helpers.studies import Files, Model, Study
-
-USER = Tensor("reader", "user", (Dimension("age", "", 0, 1), Dimension("income", "", 0, 1)))
-ITEM = Tensor("item", "item", (Dimension("price", "", 0, 1), Dimension("kind", "", 0, 9)))
-SCHEMA = Schema("table_model", (USER, ITEM), (Tensor("click", "score", (Dimension("click", ""),)),))
-
-
-def build(hidden_units=16):
-    import keras
-
-    inputs = [keras.Input(t.shape, name=t.name) for t in SCHEMA.inputs]
-    hidden = keras.layers.Dense(hidden_units, activation="relu")(keras.layers.Concatenate()(inputs))
-    return keras.Model(
-        inputs,
-        keras.layers.Dense(1, activation="sigmoid", name="click")(hidden),
-        name="table_model",
-    )
-
-
-STUDY = Study(
-    name="table",
-    title="A table",
-    schema=SCHEMA,
-    sources={"log": Files("log", "clicks", ("clicks.csv",), label="clicked", group="session")},
-    models={"plain": Model("one hidden layer", build)},
-    defaults={"rows": 1_000_000, "validation_rows": 1_000_000, "test_rows": 1_000_000},
-)
-'''
+TABLE = (PROJECT / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+"""The study that README shows: clicks from a CSV file."""
 FIXED = '''
 """`fixed`: four rows at a time, no labels: files are held to what the model gives."""
 
@@ -285,9 +256,9 @@ def test_two_models_three_dtypes_two_outputs(workbench_with, home):
 
 @pytest.mark.slow
 def test_a_table_of_ones_own(workbench_with, home):
-    _clicks(home / "data/table/raw")
-    workbench_with("table", TABLE)
-    folder = home / "artifacts/table/r"
+    _clicks(home / "data/clicks/raw")
+    workbench_with("clicks", TABLE)
+    folder = home / "artifacts/clicks/r"
     table = _whole(folder)
     assert table["auc"].max() > 0.7 and "ndcg_at_10" in table
     executed = (folder / "notebooks/01_synthetic_data.ipynb").read_text()

@@ -52,7 +52,7 @@ def test_a_broken_notebook_is_one_line_that_names_it(folder, content, home):
     broken = folder / "03_tflite_conversion.ipynb"
     broken.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(BadInput, match="03_tflite_conversion.ipynb is not a notebook") as caught:
-        pipeline.run("ranking", given={"rows": 200})
+        pipeline.run("ranking", values={"rows": 200})
     assert "\n" not in str(caught.value) and not home.exists()
 
 
@@ -79,4 +79,4 @@ def test_a_default_that_is_no_value_is_named(folder):
     with pytest.raises(
         BadInput, match="03_tflite_conversion.ipynb is not a notebook with parameters"
     ):
-        pipeline.run("ranking", given={"rows": 200})
+        pipeline.run("ranking", values={"rows": 200})

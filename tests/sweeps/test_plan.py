@@ -133,7 +133,9 @@ def test_every_stage_is_executed_once_for_all_runs_that_share_it(read, sections)
                     n,
                     tuple(
                         sorted(
-                            pipeline.effective("ranking", notebooks.stages()[n], task.given).items()
+                            pipeline.effective(
+                                "ranking", notebooks.stages()[n], task.parameters
+                            ).items()
                         )
                     ),
                 )

@@ -137,9 +137,9 @@ class Model(Runtime):
         then does nothing.
         """
         for tensor in tensors:
-            given = found[tensor.name].getDataType()
-            if given != getattr(self._mnn, _DTYPES[tensor.dtype][0]):
-                kinds = (fed for kind, fed in _DTYPES.values() if given == getattr(self._mnn, kind))
+            dtype = found[tensor.name].getDataType()
+            if dtype != getattr(self._mnn, _DTYPES[tensor.dtype][0]):
+                kinds = (fed for kind, fed in _DTYPES.values() if dtype == getattr(self._mnn, kind))
                 raise DamagedFile(
                     f"{self.path.name}: {tensor.name} is {next(kinds, 'of another type')} in MNN, "
                     f"the model says {tensor.dtype}: MNN has no such conversion, declare it "

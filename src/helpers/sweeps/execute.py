@@ -141,7 +141,7 @@ def _finished(
                 waiting.remove(task)
                 arguments = {
                     "name": task.run,
-                    "given": dict(task.given),
+                    "values": dict(task.parameters),
                     "chosen": task.stages,
                     "page": task.last,
                 }
@@ -330,6 +330,6 @@ def _on_worker(request: dict) -> list[str]:
 def stages_here(request: dict) -> list[str]:
     """Execute stages of one run in this process; returns a line about each."""
     said: list[str] = []
-    names = ("study", "name", "given", "chosen", "page", "reuse")
+    names = ("study", "name", "values", "chosen", "page", "reuse")
     pipeline.run(**{name: request[name] for name in names}, wait=True, echo=said.append)
     return said

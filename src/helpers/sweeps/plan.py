@@ -46,7 +46,7 @@ class Task:
 
     run: str
     stages: str
-    given: Mapping[str, object]
+    parameters: Mapping[str, object]
     reuse: Mapping[str, str]
     last: bool
     after: Task | None
@@ -183,12 +183,12 @@ def _check_existing(study: str, plan: Mapping[str, Mapping[str, object]]) -> Non
 
 
 def _check_effect(
-    given: Mapping[str, object], numbers: tuple[str, ...], having: Mapping[str, list[str]]
+    parameters: Mapping[str, object], numbers: tuple[str, ...], having: Mapping[str, list[str]]
 ) -> None:
     """Refuse a parameter that changes nothing in the chosen stages: its runs would be one run under
     several names.
     """
-    for name in given:
+    for name in parameters:
         if not set(having[name]) & set(numbers):
             raise BadInput(
                 f"{name} belongs to stage {', '.join(having[name])}, and the sweep has "
