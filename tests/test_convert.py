@@ -1,3 +1,7 @@
+import os
+import shutil
+import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -409,3 +413,30 @@ def test_ranges_of_a_fixed_batch_are_those_of_all_rows(tmp_path, precision):
         tflite.quantise(plain, schema, path, options, calibration=tmp_path / "rows.npz")
         scores[batch] = runtimes.open_model(path, schema).predict({"x": rows})["out"]
     np.testing.assert_array_equal(scores[None], scores[4])
+
+
+def test_the_converter_leaves_nothing_in_the_working_directory_while_it_is_at_work(
+    trained, ranking, tmp_path, monkeypatch
+):
+    here, seen, done = tmp_path / "here", set(), threading.Event()
+    here.mkdir()
+    monkeypatch.chdir(here)
+    shutil.copy(trained.files["fp32.tflite"], tmp_path / "fp32.tflite")
+    plain = Path("../fp32.mnn")
+
+    def watch():
+        while not done.wait(0.001):
+            seen.update(os.listdir(here))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        mnn.convert(Path("../fp32.tflite"), ranking.schema, plain)
+        calibration, settings = tmp_path / "rows.npz", recipes.get("mnn", "int8").calibration
+        rows = {name: array[:8] for name, array in trained.reference.inputs.items()}
+        np.savez(calibration, **rows)
+        mnn.quantise(plain, ranking.schema, Path("../int8.mnn"), calibration, settings)
+    finally:
+        done.set()
+        watcher.join()
+    assert not seen and plain.is_file() and (tmp_path / "int8.mnn").is_file()

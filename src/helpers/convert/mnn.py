@@ -4,12 +4,14 @@ MNN's converter exits with status 0 on a missing input, an unsupported operator 
 that does not exist, leaves an older output file in place, and ends the process on a truncated
 input; its Python entry point also installs a package and reports usage to a server. So: the native
 module is called directly, in a child process that never imports TensorFlow (the two cannot share a
-process), the target is removed first, and afterwards the file must be there, open, and take and
-give the schema's tensors.
+process) and in a folder of its own, since it keeps a file in the working directory under a fixed
+name while it is at work; the target is removed first, and afterwards the file must be there, open,
+and take and give the schema's tensors.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -71,14 +73,16 @@ def convert(
         "-f",
         "TFLITE",
         "--modelFile",
-        str(source),
+        str(source.absolute()),
         "--MNNModel",
-        str(path),
+        str(path.absolute()),
         "--bizCode",
         schema.model_name,
     ]
-    with child.Child(f"convert {source.name} to MNN") as process:
-        _finish(process, path, schema, "_convert_here", arguments=[*arguments, *options])
+    called = f"convert {source.name} to MNN"
+    with tempfile.TemporaryDirectory() as folder, child.Child(called) as process:
+        arguments += options
+        _finish(process, path, schema, "_convert_here", arguments=arguments, folder=folder)
         _set_uuid(process, path, seed=source.read_bytes() + " ".join(options).encode())
         return process.log_tail()
 
@@ -122,7 +126,8 @@ def quantise(
             written,
             schema,
             "_quantise_here",
-            arguments=[str(source), str(written), str(config)],
+            arguments=[str(source.absolute()), str(written), str(config)],
+            folder=folder,
         )
         _set_uuid(process, written, seed=source.read_bytes() + calibration.read_bytes())
         path.write_bytes(written.read_bytes())
@@ -191,18 +196,20 @@ def _interface_here(path: str, schema: dict) -> list[tuple[str, str, list[int]]]
     return [(name, kind, [int(n) for n in tensor.getShape()]) for name, kind, tensor in found]
 
 
-def _convert_here(arguments: list[str]) -> None:
+def _convert_here(arguments: list[str], folder: str) -> None:
     """The conversion itself; runs in a child process."""
     import _tools
 
-    _tools.mnnconvert(["mnnconvert", *arguments])
+    with contextlib.chdir(folder):
+        _tools.mnnconvert(["mnnconvert", *arguments])
 
 
-def _quantise_here(arguments: list[str]) -> None:
+def _quantise_here(arguments: list[str], folder: str) -> None:
     """The quantisation itself; runs in a child process."""
     import _tools
 
-    _tools.mnnquant(["mnnquant", *arguments])
+    with contextlib.chdir(folder):
+        _tools.mnnquant(["mnnquant", *arguments])
 
 
 def _uuid_here(path: str) -> str:
