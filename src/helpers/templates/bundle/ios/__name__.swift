@@ -122,7 +122,7 @@ nonisolated public final class {{ name }}: @unchecked Sendable {  // unchecked: 
     private struct Session {
         let interpreter: Interpreter
         let indices: [Int]
-        let outputIndices: [Int]
+        var outputIndices: [Int]?  // known after the first run: until then outputs may have no memory
         var rows: Int
     }
 
@@ -262,8 +262,11 @@ nonisolated public final class {{ name }}: @unchecked Sendable {  // unchecked: 
             try current.interpreter.copy(Self.bytes(of: values), toInputAt: index)
         }
         try current.interpreter.invoke()
+        let outputIndices = try current.outputIndices ?? Self.boundOutputs(of: current.interpreter)
+        current.outputIndices = outputIndices
+        session = current
         var result: [String: Values] = [:]
-        for (output, index) in zip(Self.outputs, current.outputIndices) {
+        for (output, index) in zip(Self.outputs, outputIndices) {
             result[output.name] = try Self.values(of: current.interpreter.output(at: index), for: output, rows: rows)
         }
         return result
@@ -282,7 +285,7 @@ nonisolated public final class {{ name }}: @unchecked Sendable {  // unchecked: 
         return Session(
             interpreter: interpreter,
             indices: try Self.boundIndices(of: interpreter),
-            outputIndices: try Self.boundOutputs(of: interpreter),
+            outputIndices: nil,
             rows: 0
         )
     }
