@@ -53,9 +53,11 @@ bench: $(READY)
 	$(BIN)/python tests/benchmarks/latency_claims.py
 	$(BIN)/python tests/benchmarks/sense_checks.py
 	$(BIN)/python tests/benchmarks/run_time.py
+	$(BIN)/python tests/benchmarks/large_tables.py
 	$(BIN)/python tests/benchmarks/single_process.py
 	$(BIN)/python tests/benchmarks/sweep_throughput.py
 	$(BIN)/python tests/benchmarks/sweep_leaks.py
+	$(BIN)/python tests/benchmarks/against_commit.py
 
 lock: $(READY)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --fork-strategy fewest --python-version 3.11 \

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
+from brought import NUMBERS, TABLE
 from support import QUICKLY, servers, train, workbench
 
-from helpers import datasets, quiet, runs, simulation, studies
+from helpers import datasets, quiet, registry, runs, simulation
 from helpers.forks import server
 from helpers.tasks import Truth
 from helpers.tasks.ranking import RANKING
@@ -58,7 +60,7 @@ def home(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture(scope="session")
 def ranking():
-    return studies.get("ranking")
+    return registry.get("ranking")
 
 
 @contextlib.contextmanager
@@ -209,3 +211,35 @@ def pytest_terminal_summary(terminalreporter):
             f"{name:<{width}}  {stage:<13}  {error}: "
             f"{said if len(said) < 110 else said[:107] + '...'}"
         )
+
+
+@pytest.fixture(scope="session")
+def rows():
+    """Inputs of a model for docs/clicks.csv, by column."""
+    table = pd.read_csv(TABLE)
+    numbers = {name: table[[name]].to_numpy(np.float32) for name in NUMBERS}
+    return {"kind": table[["kind"]].to_numpy(np.int32), **numbers}
+
+
+@pytest.fixture(scope="session")
+def theirs(tmp_path_factory, rows):
+    """A Keras model with an Embedding and a batch normalisation, in three forms."""
+    import keras
+    import tensorflow as tf
+
+    folder = tmp_path_factory.mktemp("theirs")
+    keras.utils.set_random_seed(1)
+    kind = keras.Input((1,), dtype="int32", name="kind")
+    numbers = [keras.Input((1,), name=name) for name in NUMBERS]
+    looked_up = keras.layers.Flatten()(keras.layers.Embedding(12, 4, name="kinds")(kind))
+    x = keras.layers.BatchNormalization()(keras.layers.Concatenate()([looked_up, *numbers]))
+    x = keras.layers.Dense(16, "relu")(x)
+    model = keras.Model([kind, *numbers], keras.layers.Dense(1, "sigmoid", name="click")(x))
+    model.compile("adam", "binary_crossentropy", jit_compile=False)
+    labels = pd.read_csv(TABLE)["clicked"].to_numpy()
+    model.fit(rows, labels, epochs=1, verbose=0)
+    model.save(folder / "theirs.keras")
+    model.export(folder / "saved", verbose=False)
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    (folder / "theirs.tflite").write_bytes(converter.convert())
+    return folder

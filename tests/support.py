@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from helpers import files, runs, studies, tasks
+from helpers import files, registry, runs, tasks
 from helpers.frameworks import keras as framework
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -77,7 +77,7 @@ def replace_recorded(run: runs.Run, file: str, content: bytes) -> None:
 class Scoring:
     """A runtime with one output whose values a test computes in `score`."""
 
-    schema = studies.get("ranking").schema
+    schema = registry.get("ranking").schema
 
     def predict(self, inputs):
         return {self.schema.output.name: self.score(inputs)}

@@ -31,7 +31,7 @@ def test_arguments_and_results_pass_as_json():
 
 def test_a_workbench_error_comes_back_as_itself():
     with pytest.raises(BadInput, match="no study 'x'"):
-        child.run("look", "helpers.studies:get", name="x")
+        child.run("look", "helpers.registry:get", name="x")
 
 
 def test_any_other_error_is_named():

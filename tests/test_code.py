@@ -104,10 +104,15 @@ def test_what_a_process_has_loaded():
 def test_what_a_child_has_loaded_counts_for_its_parent():
     script = (
         "import json; from helpers import child, code\nbefore = code.loaded(); child.run('look', "
-        "'helpers.studies:names'); print(json.dumps([before, code.loaded()]))"
+        "'helpers.registry:names'); print(json.dumps([before, code.loaded()]))"
     )
     before, after = _python(script)
-    assert set(after) - set(before) == {"helpers.schema", "helpers.studies"}
+    assert set(after) - set(before) == {
+        "helpers.files",
+        "helpers.registry",
+        "helpers.schema",
+        "helpers.studies",
+    }
     assert after == code.sha256s(after)
 
 

@@ -315,9 +315,11 @@ def test_a_recipe_that_a_tool_refuses_is_reported_and_the_others_go_on(
         table.loc["blocks", "verdict"] == "not made"
         and "ai-edge-quantizer" in table.loc["blocks", "why"]
     )
-    variants.record(outcomes, home / "recipes.csv")
-    assert variants.not_made([home / "recipes.csv"]).index[0] == "litert blocks"
     assert list(stage.outputs) == [o.file for o in outcomes if o.file]
+    variants.record(stage, "tflite", outcomes)
+    assert variants.not_made([stage.run.folder / "tflite/recipes.csv"]).index[0] == "litert blocks"
+    judged, scores = parity.kept(stage.run.folder / "tflite/judged.npz")
+    assert list(judged) == list(scores) == [o.name for o in outcomes if o.file]
 
 
 def test_a_float32_file_that_cannot_be_made_is_reported_and_the_others_go_on(
@@ -338,7 +340,7 @@ def test_a_float32_file_that_cannot_be_made_is_reported_and_the_others_go_on(
 
 
 def test_an_operator_that_mnn_does_not_have_is_named_with_its_cure(tmp_path):
-    """Keras' own Embedding; helpers.layers.Lookup with the same table converts, and scores as it
+    """Keras' own Embedding with a mask; helpers.layers.Lookup converts, and scores as it
     does.
     """
     tensorflow()
@@ -365,7 +367,7 @@ def test_an_operator_that_mnn_does_not_have_is_named_with_its_cure(tmp_path):
         ConversionFailed,
         match=r"does not have the operator SELECT_V2 \(a Keras Embedding .*layers.Lookup",
     ):
-        convert(keras.layers.Embedding(10, 4), "embedding")
+        convert(keras.layers.Embedding(10, 4, mask_zero=True), "embedding")  # others are cured
     model = convert(Lookup(10, 4), "lookup")
     ids = {"user": np.arange(10, dtype=np.int32).reshape(-1, 1)}
     with runtimes.open_model(tmp_path / "lookup.mnn", schema) as opened:
@@ -440,3 +442,18 @@ def test_the_converter_leaves_nothing_in_the_working_directory_while_it_is_at_wo
         done.set()
         watcher.join()
     assert not seen and plain.is_file() and (tmp_path / "int8.mnn").is_file()
+
+
+def test_the_files_hold_nothing_that_no_runtime_reads(trained):
+    """The bytes that the published model takes on a phone: 1,732 of them are its weights."""
+    from ai_edge_litert import schema_py_generated as flat
+
+    content = trained.files["fp32.tflite"].read_bytes()
+    assert len(content) <= 3200 and trained.files["fp32.mnn"].stat().st_size <= 3600
+    model = flat.ModelT.InitFromObj(flat.Model.GetRootAs(content))
+    graph = model.subgraphs[0]
+    assert model.metadata is None and model.description is None
+    assert [buffer.data is None for buffer in model.buffers] == [True] + [False] * 4
+    assert sum(len(buffer.data) for buffer in model.buffers[1:]) == 1732
+    assert max(len(tensor.name) for tensor in graph.tensors) <= len("context_features")
+    assert len({tensor.name for tensor in graph.tensors}) == len(graph.tensors)

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from helpers import datasets, files, simulation, studies
+from helpers import datasets, files, pipeline, registry, simulation
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
 
 SIZES = {"rows": 250_000, "validation_rows": 1000, "test_rows": 1000}
@@ -83,10 +83,10 @@ def test_a_changed_byte_is_refused_and_the_set_is_made_anew(ranking, tmp_path):
 
 MAKE = """
 import sys
-from helpers import datasets, studies
+from helpers import datasets, registry
 sizes = dict(rows=12_000, validation_rows=20, test_rows=200, seed=1)
 for name in ("ranking", "feed"):
-    data = datasets.make(studies.get(name), "default", **sizes)
+    data = datasets.make(registry.get(name), "default", **sizes)
     print(data.folder.name, *(part["sha256"] for part in data.manifest["parts"]["train"]))
 """
 
@@ -161,8 +161,8 @@ def test_an_edit_counts_from_when_it_is_executed(sound, tmp_path):
     """A kernel that has loaded the old code goes on with it; its data set keeps the old name."""
     before, home = sound
     edit = """
-from helpers import code, simulation, studies
-studies.get("feed"), studies.get("ranking"), code.loaded()
+from helpers import code, registry, simulation
+registry.get("feed"), registry.get("ranking"), code.loaded()
 with open(simulation.__file__, "a") as file:
     file.write("# edited")
 """
@@ -172,7 +172,7 @@ with open(simulation.__file__, "a") as file:
 
 
 def test_another_plan_of_features_is_another_data_set(home):
-    feed = studies.get("feed")
+    feed = registry.get("feed")
     plan = (dataclasses.replace(feed.features[0], buckets=4), *feed.features[1:])
     sizes = {**SMALL, "rows": 12_000}
     changed = dataclasses.replace(feed, features=plan)
@@ -203,8 +203,8 @@ def test_full_disk_is_an_error_and_leaves_nothing(ranking, small_tmpfs, monkeypa
 
 MAKERS = """
 import multiprocessing, os, sys, threading
-from helpers import datasets, studies
-study = studies.get("ranking")
+from helpers import datasets, registry
+study = registry.get("ranking")
 
 def make():
     sizes = {"rows": 400, "validation_rows": 100, "test_rows": 200}
@@ -265,8 +265,8 @@ def test_makers_at_once_all_end_with_the_whole_set(ranking, others):
 
 OUT_OF_FILES = """
 import os, resource, threading, time
-from helpers import datasets, errors, studies
-study = studies.get("ranking")
+from helpers import datasets, errors, registry
+study = registry.get("ranking")
 
 def make():
     sizes = {"rows": 400, "validation_rows": 100, "test_rows": 200}
@@ -327,9 +327,9 @@ def test_too_many_open_files_are_no_reason_to_make_a_set_anew(ranking):
 
 TEN_MILLION = r"""
 import re, resource, sys
-from helpers import datasets, studies
+from helpers import datasets, registry
 sizes = dict(rows=10_000_000, validation_rows=1000, test_rows=1000)
-data = datasets.make(studies.get("ranking"), "simple", seed=1, workers=2, **sizes)
+data = datasets.make(registry.get("ranking"), "simple", seed=1, workers=2, **sizes)
 if sys.platform == "linux":  # ru_maxrss there begins with what the parent had
     memory = int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]) * 1024
 else:
@@ -396,3 +396,42 @@ def test_an_input_with_the_name_of_a_column_beside_the_inputs_is_refused(ranking
     )
     with pytest.raises(BadInput, match=f"'{name}': give the input another name"):
         datasets.make(dataclasses.replace(ranking, schema=schema), "simple", seed=1, **SMALL)
+
+
+def test_chunks_go_through_every_row_once_in_another_order_each_time(ranking, monkeypatch):
+    monkeypatch.setattr(datasets, "MEMORY_BYTES", 100_000)
+    sizes = {"rows": 250_000, "validation_rows": 20, "test_rows": 200}
+    data = datasets.make(ranking, "simple", seed=1, **sizes)
+    stream = data.stream(ranking.schema, seed=3)
+    assert stream.rows == 250_000 and len(data.splits(ranking.schema)["train"][1]) < 250_000
+    whole, labels, _ = data.arrays("train")
+    wanted = np.concatenate([a.reshape(250_000, -1) for a in whole.values()], axis=1)
+    wanted = np.concatenate([wanted, labels[:, None]], axis=1)
+
+    def stacked(chunks) -> np.ndarray:
+        parts = []
+        for inputs, found in chunks:
+            flat = [a.reshape(len(found), -1) for a in inputs.values()]
+            parts.append(np.concatenate([*flat, found[:, None]], axis=1))
+        assert all(len(part) % 64 == 0 for part in parts[:-1])
+        return np.concatenate(parts)
+
+    first, again, next_one = (stacked(stream.epoch(epoch, 64)) for epoch in (0, 0, 1))
+    assert (first == again).all() and not (first == next_one).all()
+    for found in (first, next_one):
+        assert np.array_equal(*(rows[np.lexsort(rows.T)] for rows in (found, wanted)))
+    assert (stacked(data.chunks("train", schema=ranking.schema, multiple=64)) == wanted).all()
+
+
+def test_what_fits_is_not_streamed(ranking):
+    data = datasets.make(ranking, "simple", rows=400, validation_rows=20, test_rows=200, seed=1)
+    assert data.stream(ranking.schema, seed=1) is None
+    assert len(data.splits(ranking.schema)["train"][1]) == 400
+
+
+@pytest.mark.parametrize("name", ["ranking", "feed"])
+def test_what_the_studies_of_the_house_draw_by_default_is_not_streamed(name):
+    """Rows in another order are other weights, and the figures that are published would move."""
+    study = registry.get(name)
+    row = study.schema.row_bytes + datasets._BESIDE_BYTES
+    assert pipeline.default(name, "rows") * row <= datasets.MEMORY_BYTES

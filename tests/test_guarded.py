@@ -16,6 +16,7 @@ from helpers.quiet import tensorflow
 from helpers.runtimes import guarded
 from helpers.schema import Dimension, Schema, Tensor
 from helpers.tasks import Truth
+from helpers.tasks.judgement import Judgement
 from helpers.tasks.ranking import RANKING
 
 SCORE = Tensor("score", "score", (Dimension("score", ""),))
@@ -125,23 +126,33 @@ def test_a_crash_while_scoring_is_an_error_with_file_and_signal(crashing, far):
 
 
 def test_a_crash_is_a_verdict_and_the_other_files_are_judged(crashing, far, trained, ranking):
-    files = {"mnn crashing": crashing, "mnn fp32": crashing}
-    parities, scores = parity.examine_files(files, IDS, _reference(far))
-    for found in parities.values():
-        assert (
-            found.verdict == "broken"
-            and "divide.mnn" in found.reason
-            and "Floating point exception" in found.reason
-        )
-    assert scores == {}
-    good = {"mnn fp32": trained.files["fp32.mnn"], "litert gone": trained.folder / "gone.tflite"}
-    parities, scores = parity.examine_files(good, ranking.schema, trained.reference)
-    assert parities["mnn fp32"].verdict == "same" and list(scores) == ["mnn fp32"]
+    with runtimes.open_model(crashing, IDS) as model:
+        found, scores = parity.examine_scores(model, _reference(far))
     assert (
-        parities["litert gone"].verdict == "broken"
-        and "there is no file" in parities["litert gone"].reason
+        found.verdict == "broken"
+        and "divide.mnn" in found.reason
+        and "Floating point exception" in found.reason
     )
-    np.testing.assert_allclose(scores["mnn fp32"], trained.reference.scores, rtol=0, atol=1e-6)
+    assert scores is None
+    with runtimes.open_model(trained.files["fp32.mnn"], ranking.schema) as model:
+        found, scores = parity.examine_scores(model, trained.reference)
+    assert found.verdict == "same"
+    np.testing.assert_allclose(scores, trained.reference.scores, rtol=0, atol=1e-6)
+    with pytest.raises(DamagedFile, match="there is no file"):
+        runtimes.open_model(trained.folder / "gone.tflite", ranking.schema)
+
+
+def test_what_was_found_of_files_is_kept_to_the_last_digit(tmp_path, trained):
+    scores = trained.reference.scores
+    judged = {
+        "litert fp32": (trained.reference.judge(trained.reference.outputs), scores),
+        "mnn int8": (Judgement.broken("odd", auc=float("nan"), count=3, slope=float("inf")), None),
+    }
+    parity.keep(judged, tmp_path / "judged.npz")
+    found, given = parity.kept(tmp_path / "judged.npz")
+    assert found["litert fp32"] == judged["litert fp32"][0]
+    assert list(given) == ["litert fp32"] and given["litert fp32"].tobytes() == scores.tobytes()
+    assert repr(found["mnn int8"]) == repr(judged["mnn int8"][0])
 
 
 def test_a_hang_is_ended_and_is_a_verdict(endless, monkeypatch):
@@ -208,7 +219,8 @@ def test_a_file_that_crashes_while_it_is_timed_is_left_out(crashing):
 def test_the_comparison_goes_on_without_what_could_not_be_made_or_scored(crashing, far, trained):
     files = {"tflite/fp32.tflite": trained.files["fp32.tflite"], "mnn/fp32.mnn": crashing}
     judged = {"litert fp32": trained.reference.judge(trained.reference.outputs)}
-    judged |= parity.examine_files({"mnn fp32": crashing}, IDS, _reference(far))[0]
+    with runtimes.open_model(crashing, IDS) as model:
+        judged["mnn fp32"] = parity.examine(model, _reference(far))
     rows = [
         ("litert fp32", 1, mode, 1, 10.0, 12.0, 1.0, 1.0, 1.0, 0.1, "no difference")
         for mode in latency.MODES

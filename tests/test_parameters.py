@@ -9,7 +9,7 @@ from helpers.errors import BadInput
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("rows", 0, "rows must be between 20 and 1,000,000,000, not 0"),
+        ("rows", -1, "rows must be between 0 and 1,000,000,000, not -1"),
         ("rows", -5, "not -5"),
         ("epochs", 0, "epochs must be between 1"),
         ("epochs", 2.5, "epochs must be a whole number, not 2.5"),

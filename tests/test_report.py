@@ -6,13 +6,13 @@ import shlex
 import pandas as pd
 import pytest
 
-from helpers import notebooks, report, runs, studies
+from helpers import notebooks, registry, report, runs
 from helpers.evaluation import latency
 from helpers.tasks.ranking import RANKING
 from helpers.trained import Trained
 
 MODEL = Trained(
-    "hidden_layer", "keras", "model/model.keras", studies.get("ranking").schema, RANKING
+    "hidden_layer", "keras", "model/model.keras", registry.get("ranking").schema, RANKING
 )
 
 

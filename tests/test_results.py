@@ -175,8 +175,12 @@ def test_the_interval_of_a_mean_with_failed_runs_covers_as_little_as_spread_says
     assert runs == 3 or with_failed.mean() > 0.9
 
 
-def test_settings_are_what_was_given_without_the_seed():
-    given = {"a": {"seed": 1, "epochs": 20}, "b": {"seed": 1}, "c": {"rows": 5, "epochs": 2}}
+def test_settings_are_what_was_given_without_the_seed_and_what_changes_no_figure():
+    given = {
+        "a": {"seed": 1, "epochs": 20},
+        "b": {"seed": 1},
+        "c": {"rows": 5, "epochs": 2, "repeat": False},
+    }
     assert results.settings(given) == {"a": "epochs=20", "b": "defaults", "c": "rows=5, epochs=2"}
 
 

@@ -3,8 +3,10 @@ import functools
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from benchmarks import sense_checks
 from scipy import stats
 from support import train
 
+from helpers import datasets
 from helpers.errors import BadInput
 from helpers.frameworks import keras as framework
 from helpers.learning import ranking as learning
@@ -20,11 +23,11 @@ from helpers.studies import Model
 
 FINGERPRINT = """
 import sys
-from helpers import simulation, studies
+from helpers import registry, simulation
 from helpers.frameworks import keras as framework
 from helpers.tasks.ranking import RANKING
 from pathlib import Path
-study = studies.get("ranking")
+study = registry.get("ranking")
 splits = {}
 for split in ("train", "validation"):
     frame = simulation.sample(study, "simple", rows=1000, seed=1, split=split)
@@ -284,3 +287,33 @@ def test_baselines_that_rank_test_rows_but_not_the_other_half_of_training_are_wa
         learning.check_learnable(
             ranking.schema, (x, np.random.default_rng(0).permutation(y), r), scores, test
         )
+
+
+def test_rows_that_come_in_chunks_train_the_same_twice_and_as_well_as_rows_at_once(
+    ranking, trained, monkeypatch
+):
+    sizes = {"rows": 20_000, "validation_rows": 2_000, "test_rows": 200}
+    data = datasets.make(ranking, "simple", seed=5, **sizes)
+    splits = data.splits(ranking.schema)
+    monkeypatch.setattr(datasets, "MEMORY_BYTES", 100_000)
+    stream = data.stream(ranking.schema, seed=5)
+    fixed = {"seed": 7, "epochs": 3}
+    (first, history), (again, _) = (
+        train(ranking, stream, splits["validation"][:2], **fixed) for _ in range(2)
+    )
+    assert _same(first.get_weights(), again.get_weights())
+    _, at_once = train(ranking, splits["train"][:2], splits["validation"][:2], **fixed)
+    _, shuffled = train(ranking, splits["train"][:2], splits["validation"][:2], epochs=3, seed=8)
+    ends = [curve["val_loss"].iloc[-1] for curve in (history, at_once, shuffled)]
+    assert abs(ends[0] - ends[1]) < 3 * abs(ends[2] - ends[1]) + 0.01, "as far as two seeds part"
+
+
+@pytest.mark.slow
+def test_ten_million_rows_are_made_trained_on_and_scored_below_one_and_a_half_gigabytes():
+    benchmark = Path(__file__).parent / "benchmarks" / "large_tables.py"
+    done = subprocess.run([sys.executable, str(benchmark)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "10000000 rows read" in done.stdout and "10000000 rows scored" in done.stdout
+    (loss,) = map(float, re.findall("a part at a time: loss (.*?) ", done.stdout))
+    assert loss < 0.69
+    assert max(map(float, re.findall("peak (.*) GB", done.stdout))) < 1.5

@@ -13,8 +13,9 @@ The modules stand on floors and import downwards only:
    same
 5. ``studies``, ``runtimes``, ``trained``: data and models of a decision, what scores a file, and
    the trained model of a run
-6. ``simulation``, ``logs``, ``evaluation``, ``overlap``: rows that are drawn, and rows of tables;
-   parity, latency, the choice of what to ship; rows that splits share
+6. ``simulation``, ``logs``, ``evaluation``, ``overlap``, ``registry``: rows that are drawn, and
+   rows of tables; parity, latency, the choice of what to ship; rows that splits share; which
+   studies there are, in the package and in files somewhere else
 7. ``leaks``: inputs that hold the label
 8. ``datasets``: a study's data on disk
 9. ``convert``, ``plots``: what makes model files, and is judged as it makes them; figures, those of
@@ -22,7 +23,8 @@ The modules stand on floors and import downwards only:
 10. ``frameworks``, ``learning``: what trains a model and exports it; what it has to beat, by task
 11. ``results``, ``notebooks``, ``tracking``, ``bundle``: what is shown, logged elsewhere, given to
     a phone
-12. ``report``: the page of a run, and the page over all runs
+12. ``report``, ``own``: the page of a run, and the page over all runs; tables and trained models
+    that somebody brings
 13. ``pipeline``: the notebooks as the stages of a run
 14. ``sweeps``: many runs, by several workers
 15. ``cli``: the ``workbench`` command

@@ -18,6 +18,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -29,6 +30,7 @@ import time
 from helpers import code, errors, forks
 
 _LOG_LINES = 8
+_CLOCK = re.compile(r"^\[\d\d:\d\d:\d\d\] ")
 
 
 class ChildDied(errors.WorkbenchError):
@@ -105,12 +107,14 @@ class Child:
         return reply["result"]
 
     def log_tail(self) -> str:
-        """The last lines that native code printed in the child, ready to append to a message."""
+        """The last lines that native code printed in the child, ready to append to a message;
+        without the time of day that it puts before them, so that messages repeat.
+        """
         self._log.seek(0)
         lines = [
             line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()
         ]
-        return "".join(f"\n  | {line}" for line in lines[-_LOG_LINES:])
+        return "".join(f"\n  | {_CLOCK.sub('', line)}" for line in lines[-_LOG_LINES:])
 
     def close(self) -> None:
         """End the child and wait for it; safe to call twice."""

@@ -47,12 +47,14 @@ def _pairs(context, parameter, values: tuple[str, ...]) -> dict[str, str]:
 @click.version_option(__version__, prog_name="workbench")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
-    """Take a ranking model from data to the phone, and prove that it still ranks the same.
+    """Take a model from data to the phone, and prove that it still decides the same.
 
     \b
     workbench run ranking                        all stages with their defaults
     workbench run ranking -p epochs=10           the same with another parameter
     workbench run ranking --stages 05 --force    measure again
+    workbench init clicks --data clicks.csv      a study of a table of your own
+    workbench check mine.keras --data rows.csv   may I ship this trained file?
     workbench sweep sweeps/seeds.yaml            many runs from one file, by several workers
     workbench results                            all runs and what they measured
     workbench bundle verify PATH                 does a bundle score as it should?
@@ -86,19 +88,23 @@ def main(debug: bool) -> None:
 @click.option("--force", is_flag=True, help="Execute the stages again even if they are finished.")
 def run(study: str, name: str | None, parameters: dict, chosen: str | None, force: bool) -> None:
     """Execute the stages of STUDY that are not finished, then show the comparison table."""
-    from helpers import pipeline, report, tracking, trained
+    from helpers import pipeline
 
     work = pipeline.run(study, name, parameters, chosen=chosen, force=force, echo=click.echo)
+    from helpers import report, tracking, trained
+
     table, reason = report.comparison(work)
     shown = None if table is None else report.readable(trained.of(work), table)
     click.echo(
         f"\nno comparison: {reason}\n" if shown is None else f"\n{shown.to_string(index=False)}\n"
     )
+    if lines := [] if table is None else report.refused(table):
+        click.echo("\n".join(lines) + "\n")
     if sentence := report.recommendation(work):
         click.echo(f"{sentence}\n")
     click.echo(f"run folder  {work.folder}")
     click.echo(f"report      {work.folder / 'report.html'}")
-    click.echo(f"all runs    {report.write_index(study)}")
+    click.echo(f"all runs    {report.write_index(work.study)}")
     for warning in tracking.log(work):
         click.echo(warning, err=True)
 
@@ -210,6 +216,118 @@ def _show(rows) -> None:
             click.echo(f"`workbench run {row.study} --run {row.run}` makes stale stages again")
 
 
+@main.command()
+@click.argument("name")
+@click.option(
+    "--data",
+    "table",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A table of your own, .csv or .parquet.",
+)
+@click.option("--label", help="Column of 0 and 1, or of classes from 0 on. [default: guessed]")
+@click.option("--group", help="Column of what competes, as a session. [default: guessed]")
+@click.option("--time", help="Column of numbers or dates to split by. [default: guessed]")
+def init(name: str, table: Path, label: str | None, group: str | None, time: str | None) -> None:
+    """Write a study of a table into this folder: NAME.py and test_NAME.py.
+
+    \b
+    workbench init clicks --data clicks.csv --label clicked --group session
+    workbench run ./clicks.py
+
+    Inputs are guessed from the columns; the file says what was guessed and why, and is yours to
+    correct. docs/own-data.md goes through it.
+    """
+    from helpers.own import start
+
+    found = start.guess(table, label, group, time)
+    for path in start.write(name, table, found, Path.cwd()):
+        click.echo(f"written  {path.name}")
+    grouped = f"in groups by {found.group}" if found.group else "each row alone"
+    click.echo(f"task     {found.task}: {found.label}, {grouped}; {found.rows:,} rows looked at")
+    click.echo(f"inputs   {', '.join(column.name for column in found.columns)}")
+    for column, why in found.left_out.items():
+        click.echo(f"left out {column}: {why}")
+    for note in found.notes:
+        click.echo(f"note     {note}")
+    click.echo(f"\nread {name}.py, then: workbench run ./{name}.py")
+
+
+def _shapes(context, parameter, values: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    try:
+        pairs = [value.partition("=") for value in values]
+        return {name: tuple(map(int, shape.split(","))) for name, _, shape in pairs}
+    except ValueError as error:
+        raise click.BadParameter("it is NAME=SIZES, e.g. --shape image=3,224,224") from error
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    "tables",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A table to judge it on, .csv or .parquet.",
+)
+@click.option("--label", help="Column of 0 and 1, or of classes. [default: judged without labels]")
+@click.option("--group", help="Column of what competes, as a session.")
+@click.option("--name", help="Name of the study. [default: the file's]")
+@click.option("--run", "run_name", default="default", show_default=True, help="Name of the run.")
+@click.option("--schema", type=click.Path(path_type=Path), help="JSON of names, shapes and ranges.")
+@click.option(
+    "--task", type=click.Choice(["ranking", "classification", "tensors"]), help="[default: guessed]"
+)
+@click.option("--output", help="Which of several outputs decides.")
+@click.option(
+    "--activation", type=click.Choice(["sigmoid", "softmax"]), help="Of an output that is logits."
+)
+@click.option(
+    "--shape",
+    "shapes",
+    metavar="NAME=SIZES",
+    multiple=True,
+    callback=_shapes,
+    help="Of an input that the file leaves open, without the batch: image=3,224,224.",
+)
+@click.option(
+    "--in-order", is_flag=True, help="The table's columns are an input's values, in order."
+)
+@click.option("--latency-seconds", type=float, help="How long files are timed. [default: 5]")
+@click.option("--force", is_flag=True, help="Judge it again even if nothing has changed.")
+@click.pass_context
+def check(
+    context, model: Path, tables, run_name: str, schema, latency_seconds, force: bool, **options
+) -> None:
+    """May I ship this file? Take a trained MODEL through conversion, judgement and bundle.
+
+    \b
+    workbench check mine.keras --data clicks.csv --label clicked --group session
+    workbench check mine.tflite                 without data: rows are drawn, which says less
+    workbench check mine.onnx --data rows.parquet --shape image=3,224,224
+
+    MODEL is a .keras, .tflite or .onnx file, or the folder of a SavedModel. It is not trained: not
+    a weight moves. Columns are matched to inputs by name; what was inferred is written to
+    artifacts/NAME/schema.json, for you to correct. docs/own-model.md goes through it.
+    """
+    from helpers import parameters
+    from helpers.own import model as own
+
+    options["activation"] = options["activation"] or ""
+    if latency_seconds is not None:
+        parameters.check("latency_seconds", latency_seconds)
+    brought = own.bring(model, tables, schema_file=schema, **options)
+    how = "inferred; correct it there" if brought.inferred else "as it is there"
+    click.echo(f"schema   {brought.schema}: {how}")
+    click.echo("\n".join(filter(None, (*brought.said, brought.warning))) + "\n")
+    values = {} if latency_seconds is None else {"latency_seconds": str(latency_seconds)}
+    context.invoke(
+        run, study=brought.study, name=run_name, parameters=values, chosen=None, force=force
+    )
+    if brought.warning:
+        click.echo(f"\n{brought.warning}")
+
+
 @main.group()
 def bundle() -> None:
     """Check what a phone downloads, and install it as an app should.
@@ -292,10 +410,10 @@ def list_studies(study: str | None) -> None:
 
     A parameter is shown with what a study uses if -p does not set it.
     """
-    from helpers import notebooks, pipeline
-    from helpers import studies as registry
+    from helpers import notebooks, pipeline, registry
 
-    chosen = [registry.get(name) for name in ([study] if study else registry.names())]
+    names = [registry.link(study)] if study else registry.names()
+    chosen = [registry.get(name) for name in names]
     for known in chosen:
         click.echo(f"{known.name}: {known.title}")
         for source in known.sources.values():
@@ -307,7 +425,7 @@ def list_studies(study: str | None) -> None:
     click.echo("\nparameters, with the stages that have them:")
     for name, declared in notebooks.parameters().items():
         values = {known.name: repr(pipeline.default(known.name, name)) for known in chosen}
-        common = values[study] if study else repr(declared.default)
+        common = values[chosen[0].name] if study else repr(declared.default)
         differing = [f"{value} in {known}" for known, value in values.items() if value != common]
         text = ", ".join([common, *differing])
         numbers = ",".join(notebooks.stages_with(name))

@@ -2,6 +2,7 @@
 
 A result records the SHA-256 of sources, either of what its process executed (`loaded`) or of what a
 module can reach (`imported`); `changed` compares such a record with the sources as they are now.
+Files outside the package that a result was made of, as a user's study, count as well (`outside`).
 The package itself, ``helpers``, holds nothing but its version and is left out; a notebook counts by
 its code cells.
 """
@@ -68,11 +69,16 @@ def add(record: Mapping[str, str]) -> None:
         _seen[name] = digest if here.get(name, digest) == digest else EDITED
 
 
+def outside(paths: Iterable[Path]) -> dict[str, str]:
+    """Return the SHA-256 of files outside the package, by absolute path."""
+    return {str(path.absolute()): _sha256(str(path)) for path in paths}
+
+
 def imported(names: Iterable[str]) -> list[str]:
     """Return the modules of this package that these can import, themselves included, sorted.
 
     They are read from the sources, transitively: imports inside functions count, and functions that
-    are named for a child process. Imports of computed names (``studies.get``) cannot be seen.
+    are named for a child process. Imports of computed names (``registry.get``) cannot be seen.
     """
     found: set[str] = set()
     waiting = list(names)
@@ -129,6 +135,7 @@ def at_once() -> Iterator[None]:
 def changed(record: Mapping[str, str]) -> str | None:
     """Tell which recorded source is another one now, in words; None if all are the same."""
     now = sha256s(name for name in record if _is_module(name))
+    now |= {name: _sha256(name) for name in record if os.path.isabs(name) and os.path.isfile(name)}
     for name in sorted({*record, *now}):
         if record.get(name) != now.get(name):
             return f"{name} {'has changed since' if name in now else 'is gone'}"
@@ -176,7 +183,8 @@ def _sha256(path: str) -> str:
 
 @functools.cache
 def _read_sha256(path: str, *version: int) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _version(path: str | Path) -> tuple[int, int, int]:

@@ -29,6 +29,10 @@ from helpers.studies import Simulated, Study
 from helpers.tables import BAYES, CHUNK_ROWS, LABEL, REQUEST, SPLITS, USER
 from helpers.tasks import Truth
 
+MEMORY_BYTES, _BESIDE_BYTES = 256 << 20, 32
+"""Most bytes of a split's rows that are read at once to learn from, and what a row has beside its
+inputs."""
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -125,6 +129,67 @@ class Dataset:
         table = self._table(split, [*schema.input_names, *known], limit)
         labels = table[LABEL].to_numpy() if LABEL in known else None
         return tables.arrays(schema, table), labels, table[REQUEST].to_numpy()
+
+    def splits(self, schema: Schema) -> dict[str, tuple]:
+        """What `arrays` gives of every split, of as many rows as are `in_memory`."""
+        rows = self.in_memory(schema)
+        return {split: self.arrays(split, count, schema=schema) for split, count in rows.items()}
+
+    def in_memory(self, schema: Schema) -> dict[str, int]:
+        """Rows of each split that are read at once: all of the test; of the others as many as
+        `MEMORY_BYTES` hold.
+        """
+        most = max(1, MEMORY_BYTES // (schema.row_bytes + _BESIDE_BYTES))
+        return {split: min(self.rows(split), most) for split in SPLITS[:-1]} | {
+            SPLITS[-1]: self.rows(SPLITS[-1])
+        }
+
+    def stream(self, schema: Schema, seed: int) -> Stream | None:
+        """Training rows a part at a time; None if all are `in_memory`."""
+        whole = self.in_memory(schema)[SPLITS[0]] == self.rows(SPLITS[0])
+        return None if whole else Stream(self, schema, seed)
+
+    def chunks(
+        self,
+        split: str,
+        *,
+        schema: Schema,
+        seed: int | tuple[int, ...] | None = None,
+        multiple: int = 1,
+    ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray | None]]:
+        """Yield named inputs and labels of a split, a part at a time.
+
+        Parameters
+        ----------
+        seed : of an order of chance: of the parts, and of the rows in each with what the one before
+            left over. Default the order on disk.
+        multiple : every chunk but the last has a multiple of so many rows.
+        """
+        import pyarrow.parquet as pq
+
+        parts, rng = list(self._parts(split)), np.random.default_rng(seed)
+        known = [name for name in (LABEL,) if name in self._beside]
+        rest: tuple[dict[str, np.ndarray], np.ndarray | None] | None = None
+        order = np.arange(len(parts)) if seed is None else rng.permutation(len(parts))
+        for i, number in enumerate(order):
+            file = pq.ParquetFile(self._verified(parts[number]))
+            table = file.read(columns=[*schema.input_names, *known])
+            inputs, labels = tables.arrays(schema, table), None
+            if known:
+                labels = table[LABEL].to_numpy()
+            if rest is not None:
+                inputs = {name: np.concatenate([rest[0][name], a]) for name, a in inputs.items()}
+                labels = None if labels is None else np.concatenate([rest[1], labels])
+            rows = len(next(iter(inputs.values())))
+            places = np.arange(rows) if seed is None else rng.permutation(rows)
+            whole = rows if i == len(order) - 1 else rows - rows % multiple
+
+            def taken(at: np.ndarray, inputs=inputs, labels=labels):
+                arrays = {name: array[at] for name, array in inputs.items()}
+                return arrays, None if labels is None else labels[at]
+
+            rest = taken(places[whole:])
+            yield taken(places[:whole])
 
     def truth(self, split: str) -> Truth:
         """What is known of the rows of a split beside their inputs."""
@@ -236,6 +301,30 @@ class Dataset:
         return path
 
 
+@dataclass(frozen=True)
+class Stream:
+    """Training rows of a data set that are more than fit; models are trained on it."""
+
+    data: Dataset
+    schema: Schema
+    seed: int
+
+    @property
+    def rows(self) -> int:
+        return self.data.rows(SPLITS[0])
+
+    def epoch(self, number: int, batch_size: int) -> Iterator[tuple[dict, np.ndarray]]:
+        """Named inputs and labels in the order of an epoch, in chunks of whole batches."""
+        order = (self.seed, number)
+        return self.data.chunks(SPLITS[0], schema=self.schema, seed=order, multiple=batch_size)
+
+
+def sources(study: Study, source: str) -> list[Path]:
+    """Tables of somebody's own that a data set is made of; none where rows are drawn."""
+    chosen = study.source(source)
+    return [] if isinstance(chosen, Simulated) else logs.found(study, chosen)
+
+
 def load(record: Path) -> Dataset:
     """The data set that stage 01 recorded in `record` (``data.json`` of a run).
 
@@ -279,6 +368,8 @@ def make(
         {**counts, "seed": seed, "workers": workers or os.cpu_count() or 1}
     )
     workers = checked.pop("workers")
+    if isinstance(chosen, Simulated):
+        simulation.check_sizes(counts)
     rows_of = dict(zip(SPLITS, counts.values(), strict=True))
     if taken := {LABEL, REQUEST, BAYES, USER} & {*study.schema.input_names, *study.schema.columns}:
         raise BadInput(

@@ -6,7 +6,6 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 
 from helpers import files
@@ -28,6 +27,8 @@ _PACKAGES = (
 
 def describe() -> dict:
     """Return ``packages``, ``commit`` (with ``no_commit``, why there is none) and ``host``."""
+    from importlib import metadata
+
     return {
         "packages": {"python": platform.python_version()}
         | {name: metadata.version(name) for name in _PACKAGES},

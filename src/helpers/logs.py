@@ -1,35 +1,34 @@
-"""Rows of somebody's own tables: read, checked, split by group, chunk by chunk.
+"""Rows of somebody's own tables: read, checked, split by group or time, chunk by chunk.
 
-A table is read from beginning to end once; no more than a chunk a split is in memory.
-`helpers.datasets` stores what comes out.
+A table is read from beginning to end twice: which groups there are and where each belongs is found
+first, from their columns alone, and then rows go to their splits. What is in memory is a chunk a
+split, and some bytes a group. `helpers.datasets` stores what comes out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from helpers import files, tables
+from helpers import files, log_files, tables
 from helpers.errors import BadInput
-from helpers.schema import Tensor
 from helpers.studies import Files, Study
 from helpers.tables import CHUNK_BYTES, CHUNK_ROWS, LABEL, REQUEST, SPLITS
 
 _Made = TypeVar("_Made")
-_BATCH = 65_536
-"""Rows that are read at a time."""
+_LEFT_OUT = -1
 
 
 @dataclass
 class Rows:
     """Rows of all splits, as `helpers.datasets` stores them.
 
-    `sizes` are most rows by split, 0 for all there are: groups are taken whole while there is room,
-    so that there may be some rows more. `seed` says which groups are in which split.
+    `sizes` are most rows by split, 0 for all there are: groups are taken whole, in an order of
+    chance, until there are so many. `seed` says which groups are in which split.
     """
 
     study: Study
@@ -39,8 +38,8 @@ class Rows:
     workers: int = 1
 
     def __post_init__(self):
-        self._taken: dict[str, set] = {split: set() for split in SPLITS}
-        self._rows = dict.fromkeys(SPLITS, 0)
+        self._files = found(self.study, self.source)
+        self._reads = log_files.Columns(self.study.schema, self.source)
 
     def origin(self) -> tuple[list[str], list]:
         """What makes the rows: modules of the package, and values, the SHA-256 of the tables among
@@ -50,8 +49,10 @@ class Rows:
             (t.name, t.dtype, t.shape, t.columns, *map(str, t.bounds))
             for t in self.study.schema.inputs
         ]
-        source = [self.source.label, self.source.group, self.source.shares]
-        return [__name__], [source, columns, [files.sha256(path) for path in self._paths()]]
+        source = self.source
+        values = [source.label, source.group, source.time, source.split, source.lone, source.shares]
+        digests = [files.sha256(path) for path in self._files]
+        return [__name__, log_files.__name__], [values, self.study.task, columns, digests]
 
     def facts(self) -> dict:
         """What is known of the rows when all are made, as plain values."""
@@ -69,6 +70,7 @@ class Rows:
         chunk = min(CHUNK_ROWS, max(1, CHUNK_BYTES // self.study.schema.row_bytes))
         waiting: dict[str, list] = {split: [] for split in SPLITS}
         numbers = dict.fromkeys(SPLITS, 0)
+        places = _Places.of(self)
 
         def whole(split: str, least: int) -> Iterator[_Made]:
             table = pa.concat_tables(waiting[split])
@@ -78,172 +80,197 @@ class Rows:
                 table = table.slice(chunk)
             waiting[split] = [table] if len(table) else []
 
-        for path in self._paths():
-            first = 0
-            for batch in _batches(path):
-                for split, table in self._split(path, first, batch):
-                    waiting[split].append(table)
-                    self._rows[split] += len(table)
+        for batch in self._reads.batches(self._files):
+            groups = batch.groups()
+            place = places.look(groups)
+            table = pa.table({**self._stored(batch), REQUEST: groups})
+            for number, split in enumerate(SPLITS):
+                if (inside := place == number).any():
+                    waiting[split].append(table.filter(pa.array(inside)))
                     if sum(map(len, waiting[split])) >= chunk:
                         yield from whole(split, chunk)
-                first += len(batch)
         for split in SPLITS:
-            if not self._rows[split]:
-                raise BadInput(
-                    f"no rows are left for the {split} split of {self.source.name!r}: its shares "
-                    f"are {self.source.shares[0]:g} for validation and {self.source.shares[1]:g} "
-                    "for test; give more groups"
-                )
             if waiting[split]:
                 yield from whole(split, 1)
 
-    def _paths(self) -> list[Path]:
-        raw = files.home() / "data" / self.study.name / "raw"
-        found = [raw / path for path in self.source.paths]  # an absolute one stays what it is
-        for path in found:
-            if not path.is_file():
-                raise BadInput(
-                    f"there is no file {path}: put it there, or say in the study where it is"
-                )
-        return found
-
-    def _split(self, path: Path, first: int, batch) -> Iterator[tuple[str, object]]:
-        """The rows of a batch by split, with the schema's tensors; `first` is the number of its
-        first row.
-        """
-        import pyarrow as pa
-
-        columns = dict(tables.columns(self.study.schema, self._inputs(path, first, batch)))
+    def _stored(self, batch: log_files.Batch) -> dict[str, object]:
+        """Columns of a batch with the schema's tensors and the label."""
+        inputs = {tensor.name: batch.tensor(tensor) for tensor in self.study.schema.inputs}
+        columns = dict(tables.columns(self.study.schema, inputs))
         if self.source.label is not None:
-            columns[LABEL] = self._labels(path, first, batch)
-        groups = self._groups(path, first, batch)
-        columns[REQUEST] = groups
-        table, place = pa.table(columns), _uniform(groups, self.seed)
-        validation, test = self.source.shares
-        inside = {
-            "train": place >= validation + test,
-            "validation": place < validation,
-            "test": (place >= validation) & (place < validation + test),
-        }
-        for split, rows in inside.items():
-            rows = self._admitted(split, groups, rows)
-            if rows.any():
-                yield split, table.filter(pa.array(rows))
-
-    def _admitted(self, split: str, groups: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Of `rows`, those of groups that began while there was room for them."""
-        most = self.sizes[split]
-        if not most:
-            return rows
-        taken = self._taken[split]
-        there = np.flatnonzero(rows)
-        fresh = [int(i) for i in there if int(groups[i]) not in taken]
-        room = most - self._rows[split] - (len(there) - len(fresh))
-        for i in fresh:
-            if room <= 0 and int(groups[i]) not in taken:
-                continue
-            taken.add(int(groups[i]))
-            room -= 1
-        return rows & np.isin(groups, np.fromiter(taken, np.int64, len(taken)))
-
-    def _inputs(self, path: Path, first: int, batch) -> dict[str, np.ndarray]:
-        return {
-            tensor.name: self._tensor(tensor, path, first, batch)
-            for tensor in self.study.schema.inputs
-        }
-
-    def _tensor(self, tensor: Tensor, path: Path, first: int, batch) -> np.ndarray:
-        if tensor.dimensions:
-            names = zip((d.name for d in tensor.dimensions), tensor.columns, strict=True)
-            chosen = [name if name in batch.column_names else column for name, column in names]
-            values = [_numbers(path, first, batch, name, tensor.dtype) for name in chosen]
-            return np.stack(values, axis=1).reshape(-1, *tensor.shape)
-        column = _column(path, batch, tensor.name)
-        rows = [np.asarray(row.as_py()).reshape(-1) for row in column]
-        for number, row in enumerate(rows, start=first):
-            if row.shape != (tensor.size,):
-                raise BadInput(
-                    f"{path.name}, row {number + 1}: {tensor.name} has {row.size} values, not "
-                    f"{tensor.size}"
-                )
-        return np.stack(rows).astype(tensor.dtype).reshape(-1, *tensor.shape)
-
-    def _labels(self, path: Path, first: int, batch) -> np.ndarray:
-        labels = _numbers(path, first, batch, self.source.label, "int16")
-        classes = max(2, self.study.schema.output.size)
-        if len(wrong := np.flatnonzero((labels < 0) | (labels >= classes))):
-            row = int(wrong[0])
-            raise BadInput(
-                f"{path.name}, row {first + row + 1}: {self.source.label} is {labels[row]}, a label"
-                f" is 0 to {classes - 1}"
-            )
-        return labels.astype(np.int8) if classes <= 127 else labels
-
-    def _groups(self, path: Path, first: int, batch) -> np.ndarray:
-        """A number a group, ``(n_rows,) int64``, the same for the same value each time."""
-        import pandas as pd
-
-        if self.source.group is None:
-            return np.arange(first, first + len(batch))
-        column = _column(path, batch, self.source.group)
-        if column.null_count:
-            row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-            raise BadInput(
-                f"{path.name}, row {first + row + 1}: {self.source.group} is empty: give every row "
-                "a group"
-            )
-        values = pd.Series(column.to_pandas()).astype(str)
-        return (pd.util.hash_array(values.to_numpy(dtype=object)) >> np.uint64(1)).astype(np.int64)
+            classes = max(2, self.study.schema.output.size)
+            columns[LABEL] = batch.labels(self.source.label, classes)
+        return columns
 
 
-def _batches(path: Path) -> Iterator:
-    """Tables of some rows of a file, in order."""
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet as pq
+@dataclass(frozen=True)
+class _Places:
+    """Which split each group is in: an index of `SPLITS`, or `_LEFT_OUT`."""
 
-    try:
-        if path.suffix == ".parquet":
-            for batch in pq.ParquetFile(path).iter_batches(_BATCH):
-                yield pa.Table.from_batches([batch]).combine_chunks()
-        elif path.suffix == ".csv":
-            with pyarrow.csv.open_csv(path) as reader:
-                for batch in reader:
-                    yield pa.Table.from_batches([batch]).combine_chunks()
+    keys: np.ndarray
+    split: np.ndarray
+
+    def look(self, groups: np.ndarray) -> np.ndarray:
+        return self.split[np.searchsorted(self.keys, groups)]
+
+    @classmethod
+    def of(cls, rows: Rows) -> _Places:
+        """Read the tables once for it, of which only the columns that it needs."""
+        source, survey = rows.source, _Survey()
+        needed = [name for name in (source.group, source.time, source.split) if name]
+        for batch in rows._reads.batches(rows._files, needed):
+            times = None if source.time is None else batch.times(source.time)
+            splits = None if source.split is None else batch.splits(source.split)
+            survey.add(batch, times, splits)
+        keys, counts, first, begins, splits = survey.groups()
+        _check_lone(rows, counts, first)
+        chance = _uniform(keys, rows.seed)
+        if source.split is not None:
+            place = splits
         else:
-            raise BadInput(f"{path.name} is neither .csv nor .parquet")
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise BadInput(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
+            order = chance if source.time is None else _ranks(begins, chance)
+            place = np.zeros(len(keys), np.int8)
+            validation, test = source.shares
+            if source.time is None:  # the order of splits along the line is of no meaning
+                place[order < validation] = 1
+                place[(order >= validation) & (order < validation + test)] = 2
+            else:
+                place[order >= 1 - validation - test] = 1
+                place[order >= 1 - test] = 2
+        if source.lone == "drop" and source.group is not None:
+            place[counts == 1] = _LEFT_OUT
+        for number, (split, most) in enumerate(rows.sizes.items()):
+            inside = np.flatnonzero(place == number)
+            if not len(inside):
+                raise BadInput(_empty(rows, split))
+            if most:
+                inside = inside[np.argsort(chance[inside], kind="stable")]
+                before = np.cumsum(counts[inside]) - counts[inside]
+                place[inside[before >= most]] = _LEFT_OUT
+        return cls(keys, place)
 
 
-def _column(path: Path, batch, name: str):
-    if name not in batch.column_names:
-        raise BadInput(f"{path.name} has no column {name}; it has: {', '.join(batch.column_names)}")
-    return batch[name].combine_chunks()
+class _Survey:
+    """What there is to know of groups: how many rows, the first of them, when they begin, and the
+    split that they say.
+    """
 
+    _MOST = 4_000_000
+    """Entries that wait to be brought together."""
 
-def _numbers(path: Path, first: int, batch, name: str, dtype: str) -> np.ndarray:
-    """A column as numbers of a type that holds every one of them."""
-    import pyarrow as pa
+    def __init__(self):
+        self._parts: list[tuple[np.ndarray, ...]] = []
+        self._waiting = 0
 
-    column = _column(path, batch, name)
-    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
-    if not any(kind(column.type) for kind in kinds):
-        value = next((v for v in column.to_pylist() if not isinstance(v, (int, float))), None)
-        raise BadInput(f"{path.name}: {name} holds text (as {value!r}), the model takes {dtype}")
-    values = column.to_numpy(zero_copy_only=False)
-    with np.errstate(invalid="ignore", over="ignore"):
-        bad = ~np.isfinite(values.astype(np.float64))
-        result = values.astype(dtype)
-    if np.dtype(dtype).kind != "f":
-        bad |= result.astype(np.float64) != values.astype(np.float64)
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise BadInput(
-            f"{path.name}, row {first + row + 1}: {name} is {values[row]}, the model takes {dtype}:"
-            " fill or leave out such rows"
+    def add(
+        self, batch: log_files.Batch, times: np.ndarray | None, splits: np.ndarray | None
+    ) -> None:
+        keys = batch.groups()
+        none = np.zeros(len(keys), np.int8)
+        rows = np.arange(batch.first, batch.first + len(keys))
+        times = none.astype(np.int64) if times is None else times
+        part = (keys, np.ones(len(keys), np.int64), rows, times, none if splits is None else splits)
+        self._parts.append(self._together([part]))
+        self._waiting += len(self._parts[-1][0])
+        if self._waiting > self._MOST:
+            self._parts = [self._together(self._parts)]
+            self._waiting = 0
+
+    def groups(self) -> tuple[np.ndarray, ...]:
+        """By key, sorted: keys, numbers of rows, first rows, first times, splits."""
+        if not self._parts:
+            raise BadInput("the tables have no rows")
+        return self._together(self._parts)
+
+    @staticmethod
+    def _together(parts: Sequence[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+        keys, counts, rows, times, splits = (
+            np.concatenate([part[i] for part in parts]) for i in range(5)
         )
-    return result
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+        splits = splits[order]
+        lowest, highest = (f.reduceat(splits, starts) for f in (np.minimum, np.maximum))
+        if len(leaks := np.flatnonzero(lowest != highest)):
+            begin = starts[leaks[0]]
+            end = starts[leaks[0] + 1] if leaks[0] + 1 < len(starts) else len(keys)
+            raise _Leak(rows[order][begin:end], splits[begin:end])
+        return (
+            keys[starts],
+            np.add.reduceat(counts[order], starts),
+            np.minimum.reduceat(rows[order], starts),
+            np.minimum.reduceat(times[order], starts),
+            lowest,
+        )
+
+
+class _Leak(BadInput):
+    """A group that is in two splits."""
+
+    def __init__(self, rows: np.ndarray, splits: np.ndarray):
+        told = {int(split): int(row) for row, split in zip(rows[::-1], splits[::-1], strict=True)}
+        where = " and ".join(
+            f"{SPLITS[split]} (row {row + 1})" for split, row in sorted(told.items())
+        )
+        super().__init__(
+            f"a group is in two splits, in {where}: what is learnt of it there would be asked here;"
+            " give all its rows one split, or leave the split to the workbench"
+        )
+
+
+def _check_lone(rows: Rows, counts: np.ndarray, first: np.ndarray) -> None:
+    """Refuse groups of one row where rows of a group are to be ranked."""
+    source = rows.source
+    if source.group is None or rows.study.task != "ranking" or source.lone != "refuse":
+        return
+    if len(alone := np.flatnonzero(counts == 1)):
+        row = int(first[alone].min()) + 1
+        more = f", and {len(alone) - 1:,} more groups are so" if len(alone) > 1 else ""
+        raise BadInput(
+            f"row {row}: its {source.group} has no other row, so that there is nothing to rank"
+            f'{more}: say Files(..., lone="drop") to leave them out, or "keep", or no group'
+        )
+
+
+def _empty(rows: Rows, split: str) -> str:
+    said = (
+        f"no row of column {rows.source.split} says so"
+        if rows.source.split is not None
+        else f"its shares are {rows.source.shares[0]:g} for validation and "
+        f"{rows.source.shares[1]:g} for test; give more groups"
+    )
+    return f"no rows are left for the {split} split of {rows.source.name!r}: {said}"
+
+
+def _ranks(values: np.ndarray, ties: np.ndarray) -> np.ndarray:
+    """Places from 0 to 1 in the order of values."""
+    places = np.empty(len(values))
+    places[np.lexsort((ties, values))] = np.arange(len(values)) / len(values)
+    return places
+
+
+def found(study: Study, source: Files) -> list[Path]:
+    """Where the tables of a source are.
+
+    Raises
+    ------
+    BadInput : one is not there, or no table.
+    """
+    raw = files.home() / "data" / study.name / "raw"
+    places_found = []
+    for path in source.paths:
+        folders = [Path(study.folder)] * bool(study.folder) + [raw]
+        places = list(dict.fromkeys(folder / path for folder in folders))  # of an absolute one: it
+        there = next((place for place in places if place.is_file()), None)
+        if there is None:
+            raise BadInput(
+                f"there is no file {' or '.join(map(str, places))}: put it there, or say in the "
+                "study where it is"
+            )
+        log_files.check_table(there)
+        places_found.append(there)
+    return places_found
 
 
 def _uniform(groups: np.ndarray, seed: int) -> np.ndarray:

@@ -21,6 +21,8 @@ from helpers.parameters import Declared, declared
 
 LAST_STAGE = "06"
 """Notebooks 01 to 06 are the stages of a run; later numbers are read and run on their own."""
+MODEL_STAGE, TRAINED = "02", "02_trained_model"
+"""The stage that has a notebook for every way to come by a model, and the one of a trained file."""
 KERNEL = {
     "KernelManager": {
         "transport_encryption": "auto",
@@ -44,29 +46,42 @@ def folder() -> Path:
 def numbered() -> dict[str, Path]:
     """All numbered notebooks by number, in order, from 01 on; 00 is free for scratch.
 
+    Of those that are `MODEL_STAGE` the first is under its number, and the others are last, under
+    their names.
+
     Raises
     ------
     BadInput : two have one number.
     """
     found: dict[str, Path] = {}
+    others: dict[str, Path] = {}
     for path in sorted(folder().glob("[0-9][0-9]_*.ipynb")):
         other = found.setdefault(path.name[:2], path)
-        if other != path and path.name[:2] != "00":
+        if other != path and path.name[:2] == MODEL_STAGE:
+            others[path.stem] = path
+        elif other != path and path.name[:2] != "00":
             raise BadInput(
                 f"{other.name} and {path.name} in {folder()} have one number: give one of them a "
                 "name without it"
             )
-    return {number: path for number, path in found.items() if number != "00"}
+    return {number: path for number, path in {**found, **others}.items() if number != "00"}
 
 
-def stages(chosen: str | None = None) -> dict[str, Path]:
+def stages(chosen: str | None = None, model_stage: str | None = None) -> dict[str, Path]:
     """Stages by number: all of them, or ``"03"``, ``"02-04"``, ``"01,03-05"``.
+
+    Parameters
+    ----------
+    model_stage : name of the notebook that is `MODEL_STAGE`, default the first of them.
 
     Raises
     ------
     BadInput : not of that form, or a number that no stage has.
     """
-    there = {number: path for number, path in numbered().items() if number <= LAST_STAGE}
+    every = numbered()
+    there = {key: path for key, path in every.items() if key <= LAST_STAGE and key.isdigit()}
+    if model_stage in every:
+        there[MODEL_STAGE] = every[model_stage]
     if chosen is None:
         return there
     numbers: set[str] = set()
@@ -81,17 +96,22 @@ def stages(chosen: str | None = None) -> dict[str, Path]:
     return {number: there[number] for number in sorted(numbers)}
 
 
-def parameters() -> dict[str, Declared]:
+def parameters(model_stage: str | None = None) -> dict[str, Declared]:
     """All parameters that stages declare and a user may set, by name. One name means the same in
     every stage.
     """
-    every = {name: d for notebook in stages().values() for name, d in declared(notebook).items()}
+    every = {
+        name: d
+        for notebook in stages(model_stage=model_stage).values()
+        for name, d in declared(notebook).items()
+    }
     return {name: d for name, d in every.items() if name not in ("study", "run")}
 
 
-def stages_with(name: str) -> list[str]:
+def stages_with(name: str, model_stage: str | None = None) -> list[str]:
     """The numbers of the stages that have a parameter."""
-    return [number for number, notebook in stages().items() if name in declared(notebook)]
+    there = stages(model_stage=model_stage)
+    return [number for number, notebook in there.items() if name in declared(notebook)]
 
 
 @contextmanager

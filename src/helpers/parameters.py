@@ -29,9 +29,9 @@ type.
 """
 TABLE: dict[str, Limits] = {
     "seed": (0, 2**31 - 1),
-    "rows": (20, 1_000_000_000),
-    "validation_rows": (20, 10_000_000),
-    "test_rows": (200, 10_000_000),
+    "rows": (0, 1_000_000_000),
+    "validation_rows": (0, 10_000_000),
+    "test_rows": (0, 10_000_000),
     "workers": (1, 256),
     "hidden_units": (1, 65_536),
     "epochs": (1, 100_000),

@@ -14,7 +14,17 @@ from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from helpers import code, files, kernels, notebooks, quiet, records, report, runs, studies
+from helpers import (
+    code,
+    files,
+    kernels,
+    notebooks,
+    quiet,
+    records,
+    registry,
+    runs,
+    studies,
+)
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, KernelDied, StageFailed, WorkbenchError, meant
 from helpers.notebooks import KERNEL, environment, stages
@@ -31,23 +41,52 @@ def requested(study: str, parameters: Mapping[str, object]) -> dict[str, object]
     BadInput : an unknown name (with the list of those there are), a wrong type, a value out of
         range, or a source or a model that the study does not have.
     """
-    known = notebooks.parameters()
+    known = notebooks.parameters(_model_stage(study, parameters))
+    _check_defaults(study)
     result = {}
     for name, value in parameters.items():
         if name in ("study", "run"):
             raise BadInput(f"{name} is not set with -p: write `workbench run STUDY --run NAME`")
         if name not in known:
-            listing = "\n".join(f"  {p.name} = {p.default!r}  {p.help}" for p in known.values())
+            there = ", ".join(p for p in known if p not in ("study", "run"))
             raise BadInput(
-                f"there is no parameter {name!r}{meant(name, known)}; there is:\n{listing}"
+                f"there is no parameter {name!r}{meant(name, known)}; there is: {there} "
+                f"(`workbench studies {study}` says what each is)"
             )
         read = _read(value, known[name].kind) if isinstance(value, str) else value
         result[name] = parameter_table.check(name, read, known[name])
-    if "source" in result:
-        studies.get(study).source(result["source"])
-    if "model" in result:
-        studies.get(study).model_name(result["model"])
+    known_study = registry.get(study)
+    source = known_study.source(str(result.get("source", default(study, "source"))))
+    if known_study.is_simulated(source.name):
+        from helpers import simulation
+
+        simulation.check_sizes(result)
     return result
+
+
+def _check_defaults(study: str) -> None:
+    """Refuse defaults of a study that no stage has."""
+    known = notebooks.parameters() | notebooks.parameters(notebooks.TRAINED)
+    for name in registry.get(study).defaults:
+        if name not in known:
+            raise BadInput(
+                f"study {study!r}: its defaults have {name!r}{meant(name, known)}, which no stage"
+                f" has; there is: {', '.join(known)}"
+            )
+
+
+def _model_stage(study: str, parameters: Mapping[str, object]) -> str:
+    """Name of the notebook that comes by the model which a run asks for."""
+    known = registry.get(study)
+    model = known.models[known.model_name(str(parameters.get("model", default(study, "model"))))]
+    return notebooks.TRAINED if model.file else f"02_{model.framework}_training"
+
+
+def stages_of(
+    study: str, parameters: Mapping[str, object], chosen: str | None = None
+) -> dict[str, Path]:
+    """The stages of a run by number, see `notebooks.stages`, with the notebook of its model."""
+    return stages(chosen, _model_stage(study, parameters))
 
 
 def _read(text: str, kind: type) -> object:
@@ -96,6 +135,7 @@ def run(
 
     Parameters
     ----------
+    study : its name, or the path of its ``.py`` file.
     name : the run; by default named after its parameters.
     values : parameters by name, for every stage that has them. A run that exists keeps those it was
         started with.
@@ -114,17 +154,18 @@ def run(
     StageFailed : a notebook failed; what it had done is in ``notebooks/NN_*.failed.ipynb`` of the
         run.
     """
-    studies.get(study)
+    study = registry.link(study)
     wanted = requested(study, values or {})
     work = runs.Run(study, default_name(wanted) if name is None else name)
-    todo = stages(chosen)
+    stages(chosen)
     with _only_one(work, wait):
         files.clear_partial(work.folder)
         wanted = _settle(work, wanted, force, every_stage=chosen is None)
+        todo = stages_of(study, wanted, chosen)
         for number, notebook in todo.items():
             every = effective(study, notebook, wanted)
-            given_here = {*studies.get(study).defaults, *wanted}
-            parameters = {name: value for name, value in every.items() if name in given_here}
+            chosen_here = {*registry.get(study).defaults, *wanted}
+            parameters = {name: value for name, value in every.items() if name in chosen_here}
             reason = "forced" if force else work.unfinished(number, every)
             if reason and not force and number in (reuse or {}):
                 other = runs.Run(study, reuse[number])
@@ -141,6 +182,8 @@ def run(
             echo(f"{notebook.stem}  done in {time.monotonic() - started:.1f} s")
         _tell_stale(work, set(todo), echo)
         if page:
+            from helpers import report  # a typo is told before this is imported
+
             report.write(work)
     return work
 
@@ -156,8 +199,7 @@ def _tell_stale(work: runs.Run, executed: set[str], echo: Callable[[str], None])
 
 def effective(study: str, notebook: Path, parameters: Mapping[str, object]) -> dict[str, object]:
     """What a stage will be executed with: its own defaults or the study's, and those of
-    `parameters`
-    that it has.
+    `parameters` that it has.
     """
     names = [name for name in parameter_table.declared(notebook) if name not in ("study", "run")]
     return {name: parameters.get(name, default(study, name)) for name in names}
@@ -167,7 +209,8 @@ def default(study: str, name: str) -> object:
     """What a parameter is if nobody sets it: the study's own default, or what the notebooks
     declare.
     """
-    defaults, known = studies.get(study).defaults, notebooks.parameters()
+    defaults = registry.get(study).defaults
+    known = notebooks.parameters() | notebooks.parameters(notebooks.TRAINED)
     return defaults[name] if name in defaults else known[name].default if name in known else None
 
 
@@ -242,8 +285,9 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict) -> None:
     failed = target.with_suffix(".failed.ipynb")
     terminal = sys.stderr.isatty()
     cells = code.cells_sha256(notebook)
-    source = work.record()["requested"].get("source", default(work.study, "source"))
-    left_out = studies.KINDS - studies.get(work.study).kinds(source)
+    asked = work.record()["requested"]
+    here = [str(asked.get(name, default(work.study, name))) for name in ("source", "model")]
+    left_out = studies.KINDS - registry.get(work.study).kinds(*here)
     with (
         files.atomic(target) as temporary,
         environment(

@@ -14,7 +14,7 @@ from helpers import parameters as parameter_table
 from helpers.errors import WorkbenchError
 from helpers.evaluation import latency
 from helpers.evaluation.comparison import latency_label
-from helpers.tasks.judgement import error_text
+from helpers.tasks.judgement import SHIPS, error_text
 
 _COMPARISON, _RECOMMENDATION = "comparison.csv", "recommendation.json"
 _FIRST = {
@@ -75,6 +75,15 @@ def comparison(run: runs.Run):
         if path is None
         else (pd.read_csv(path), "")
     )
+
+
+def refused(comparison) -> list[str]:
+    """A line for each file that is not to be shipped, and for each that was not made: why."""
+    rows = comparison[~comparison["verdict"].isin(SHIPS)]
+    return [
+        f"{row.runtime + ' ' + row.precision:24s}{row.verdict}: {row.reason.partition(chr(10))[0]}"
+        for row in rows.fillna("").itertuples()  # a tool's log follows its first line
+    ]
 
 
 def recommendation(run: runs.Run) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from helpers import code, files, records, runs, studies
+from helpers import code, files, records, registry, runs
 from helpers.errors import WorkbenchError
 
 FAR_OUT = 3.0
@@ -127,7 +127,7 @@ def _runs(
     skipped: Callable[[str], None] = lambda line: None,
 ) -> Iterator[tuple[runs.Run, dict]]:
     """Runs with a record that can be read, by study and name."""
-    for known in studies.names() if study is None else [studies.get(study).name]:
+    for known in registry.names() if study is None else [registry.link(study)]:
         for file in sorted((files.home() / "artifacts" / known).glob("*/run.json")):
             if names is None or file.parent.name in names:
                 try:
@@ -168,12 +168,16 @@ def _files(study: str, names: Collection[str] | None, file: str):
     return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
-def settings(planned: Mapping[str, Mapping[str, object]], without: str = "seed") -> dict[str, str]:
-    """What the runs of a sweep (``Plan.runs``) set besides one parameter, by run: ``"epochs=20"``,
-    or "defaults".
+def settings(
+    planned: Mapping[str, Mapping[str, object]], without: Sequence[str] = ("seed", "repeat")
+) -> dict[str, str]:
+    """What the runs of a sweep (``Plan.runs``) set besides some parameters, by run:
+    ``"epochs=20"``, or "defaults".
     """
     return {
-        run: ", ".join(f"{name}={value}" for name, value in parameters.items() if name != without)
+        run: ", ".join(
+            f"{name}={value}" for name, value in parameters.items() if name not in without
+        )
         or "defaults"
         for run, parameters in planned.items()
     }

@@ -15,7 +15,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -274,6 +274,7 @@ class Stage:
         self.outputs: dict[str, str] = {}
         self.shared: dict[str, str] = {}
         self.metrics: dict[str, float | None] = {}
+        self._used: dict[str, str] = {}
         self._started = time.time()
         self._environment = environment.describe()
         self._warned: set[str] = set()
@@ -353,13 +354,22 @@ class Stage:
         """
         self.shared.update(digests)
 
-    def figure(self, name: str, figure):
-        """Save a figure as ``figures/<name>.png`` of the run, and return it for the notebook to
-        show.
+    def use(self, paths: Iterable[Path]) -> None:
+        """Count files outside the run that this stage was made of, as a user's own tables: if one
+        changes, the stage counts no more.
         """
+        self._used |= code.outside(paths)
+
+    def figure(self, name: str, figure):
+        """Save a figure as ``figures/<name>.png`` of the run, and return that picture for the
+        notebook to show: it is drawn once.
+        """
+        from IPython.display import Image
+
         with self.output(f"figures/{name}.png") as path:
             figure.savefig(path, dpi=100, metadata={"Software": None})
-        return figure
+            content = path.read_bytes()
+        return Image(content)
 
     def finish(self, **metrics: float) -> str:
         """Record the stage as done, with `metrics` to be found again in run.json; returns a line to
@@ -389,6 +399,6 @@ class Stage:
             "outputs": self.outputs,
             "shared": self.shared,
             "metrics": self.metrics,
-            "code": code.loaded(),
+            "code": {**code.loaded(), **self._used},
             "environment": self._environment,
         }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite as _isfinite
 from math import prod
@@ -59,6 +59,7 @@ class Tensor:
     shape : of a row; the number of dimensions where those are given.
     low, high : range of every value where there are no dimensions.
     meaning : what the whole tensor is, in words.
+    in_file : what a trained file that somebody brought calls it, where that is another name.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Tensor:
     low: float = 0.0
     high: float = 1.0
     meaning: str = ""
+    in_file: str = ""
 
     def __post_init__(self):
         if self.dimensions:
@@ -122,12 +124,14 @@ class Schema:
     ----------
     outputs : one or several; a task decides by the first, a file is held to the model on all.
     batch : rows that the converted files take at a time; None is any number.
+    given : whether this is of the trained file itself, with the names `Tensor.in_file`.
     """
 
     model_name: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     batch: int | None = None
+    given: bool = False
 
     def __post_init__(self):
         where = f"schema of {self.model_name}"
@@ -199,6 +203,25 @@ class Schema:
     @property
     def output_names(self) -> list[str]:
         return [tensor.name for tensor in self.outputs]
+
+    def as_converted(self) -> Schema:
+        """The schema without what the trained file calls its tensors."""
+        ends = (tuple(replace(t, in_file="") for t in ts) for ts in (self.inputs, self.outputs))
+        inputs, outputs = ends
+        return replace(self, inputs=inputs, outputs=outputs, given=False)
+
+    def as_given(self) -> Schema:
+        """The schema of the trained file itself, see `given`."""
+        return replace(self, given=True)
+
+    def name_in(self, tensor: Tensor) -> str:
+        """What a file of this schema calls a tensor."""
+        return tensor.in_file if self.given and tensor.in_file else tensor.name
+
+    def by_name(self, found: Mapping[str, object]) -> dict[str, object]:
+        """What a file has of its tensors, by the schema's names; others keep theirs."""
+        names = {self.name_in(tensor): tensor.name for tensor in (*self.inputs, *self.outputs)}
+        return {names.get(name, name): value for name, value in found.items()}
 
     @property
     def row_bytes(self) -> int:
@@ -375,12 +398,14 @@ class Schema:
         def tensor(t: Tensor) -> dict:
             plain = {"name": t.name, "role": t.role, "shape": [first, *t.shape], "dtype": t.dtype}
             plain |= {"meaning": t.meaning, "low": t.low, "high": t.high}
+            plain |= {"in_file": t.in_file} if t.in_file else {}
             return plain | {"dimensions": [vars(dimension) for dimension in t.dimensions]}
 
         return {
             "model_name": self.model_name,
             "inputs": [tensor(t) for t in self.inputs],
             "outputs": [tensor(t) for t in self.outputs],
+            **({"given": True} if self.given else {}),
         }
 
     @classmethod
@@ -397,8 +422,10 @@ class Schema:
         def tensor(t: Mapping) -> Tensor:
             dimensions = tuple(Dimension(**d) for d in t["dimensions"])
             rest = {name: t[name] for name in ("dtype", "low", "high", "meaning")}
+            rest["in_file"] = t.get("in_file", "")
             return Tensor(t["name"], t["role"], dimensions, shape=tuple(t["shape"][1:]), **rest)
 
         tensors = {key: tuple(tensor(t) for t in value[key]) for key in ("inputs", "outputs")}
         batch = value["inputs"][0]["shape"][0]
-        return cls(value["model_name"], **tensors, batch=None if batch == -1 else batch)
+        fixed = None if batch == -1 else batch
+        return cls(value["model_name"], **tensors, batch=fixed, given=value.get("given", False))

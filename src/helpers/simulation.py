@@ -23,6 +23,23 @@ from helpers.studies import Simulated, Study
 from helpers.tables import BAYES, CHUNK_BYTES, CHUNK_ROWS, LABEL, REQUEST, SPLITS, USER
 
 _Made = TypeVar("_Made")
+LEAST = {"rows": 20, "validation_rows": 20, "test_rows": 200}
+"""Fewest rows that are drawn, by parameter."""
+
+
+def check_sizes(sizes: Mapping[str, object]) -> None:
+    """Refuse fewer rows, by parameter, than are drawn; others among `sizes` are not looked at.
+
+    Raises
+    ------
+    BadInput : the parameter and how many it takes.
+    """
+    for name, least in LEAST.items():
+        if sizes.get(name, least) < least:
+            raise BadInput(
+                f"{name} must be at least {least} where rows are drawn, not {sizes[name]} (0, for "
+                "all there are, is for tables)"
+            )
 
 
 @dataclass
@@ -39,8 +56,6 @@ class Rows:
     workers: int = 1
 
     def __post_init__(self):
-        if none := [name for name, rows in self.sizes.items() if not rows]:
-            raise BadInput(f"0 {none[0]} rows means all there are: of simulated ones say how many")
         self._thresholds: dict[str, float] = {}
         self._encoding: features.Encoding | None = None
 
@@ -60,7 +75,10 @@ class Rows:
                 sources.append(
                     inspect.getsource(function if module.__name__ == "__main__" else module)
                 )
-        columns = [(tensor.name, tensor.dtype, tensor.shape) for tensor in self.study.schema.inputs]
+        columns = [
+            (tensor.name, tensor.dtype, tensor.shape, *map(str, tensor.bounds))
+            for tensor in self.study.schema.inputs
+        ]
         sizes = [self.source.candidates, self.source.requests_a_user]
         values = [
             self.source.threshold,
@@ -210,7 +228,7 @@ def fitted(study: Study, source: Simulated, rows: int, seed: int) -> features.En
 
 def sample(study: Study, source: str, *, rows: int, seed: int, split: str = "train"):
     """The first rows that `datasets.make` would write of a split, as a DataFrame: at most a chunk
-    of them.
+    of them, where rows are wide.
 
     Tensors whose values have names are spread over a column a value, others are columns of arrays;
     `Schema.arrays` makes the model's inputs of either.
@@ -219,8 +237,9 @@ def sample(study: Study, source: str, *, rows: int, seed: int, split: str = "tra
         raise BadInput(f"there is no split {split!r}; there is: {', '.join(SPLITS)}")
     chosen = study.source(source)
     most = Split(study, chosen, split, CHUNK_ROWS, seed).chunk_rows
-    if not 1 <= rows <= most:
-        raise BadInput(f"a sample has 1 to {most:,} rows, not {rows:,}: make a data set")
+    if not 1 <= rows <= CHUNK_ROWS:
+        raise BadInput(f"a sample has 1 to {CHUNK_ROWS:,} rows, not {rows:,}: make a data set")
+    rows = min(rows, most)
     drawn = Split(study, chosen, split, rows, seed, encoding=fitted(study, chosen, rows, seed))
     return tables.frame(study.schema, drawn.table(0, drawn.threshold()))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import datasets, runs, simulation, studies
+from helpers import datasets, registry, runs, simulation
 from helpers.convert import recipes, variants
 from helpers.evaluation import latency, parity
 from helpers.frameworks import keras as framework
@@ -80,7 +80,7 @@ def main() -> None:
         help="of latency for each runtime, 112 comparisons each; 0 leaves it out",
     )
     options = parser.parse_args()
-    study = studies.get("ranking")
+    study = registry.get("ranking")
     splits = {}
     for split in datasets.SPLITS:
         frame = simulation.sample(study, "simple", rows=5000, seed=0, split=split)

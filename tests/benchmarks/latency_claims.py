@@ -27,8 +27,8 @@ CASES = {
 """Kinds of noise, as arguments of `blocks`."""
 NOISE = (0.01, 0.03)
 """Standard deviations of the log time of a block."""
-ROUNDS = (latency.LEAST_ROUNDS, 4, 5, 7, 20)
-"""In each set of processes; 12 s are about four."""
+ROUNDS = (1, latency.LEAST_ROUNDS, 4, 7, 20)
+"""In each set of processes; 5 s are three of the usual calls, and one of the other ways."""
 FILES, SLOWER = 17, 1.1
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import datasets, runtimes, studies
+from helpers import datasets, registry, runtimes
 
 RELEASES = {
     "tflite": ["tflite-runtime==2.14.0"],
@@ -83,7 +83,7 @@ def main() -> None:
     )
     parser.add_argument("run", type=Path, help="folder of a finished run")
     run = parser.parse_args().run
-    schema = studies.get(run.parent.name).schema
+    schema = registry.get(run.parent.name).schema
     inputs = datasets.load(run / "data.json").arrays("test", 257)[0]
     with tempfile.TemporaryDirectory() as folder:
         np.savez(Path(folder) / "inputs.npz", **inputs)

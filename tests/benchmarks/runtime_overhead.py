@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import datasets, simulation, studies
+from helpers import datasets, registry, simulation
 from helpers.convert import mnn
 from helpers.frameworks import keras as framework
 from helpers.runtimes import open_model
@@ -97,7 +97,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=60)
     rounds = parser.parse_args().rounds
-    study = studies.get("ranking")
+    study = registry.get("ranking")
     splits = {}
     for split in ("train", "validation"):
         frame = simulation.sample(study, "simple", rows=5000, seed=0, split=split)

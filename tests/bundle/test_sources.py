@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from helpers import studies
+from helpers import registry
 from helpers.bundle import sources
 from helpers.schema import Dimension, Schema, Tensor
 
@@ -50,8 +50,8 @@ def test_every_input_is_named_and_nothing_is_left_to_fill_in(ranking, model, min
 
 def test_templates_name_no_study_and_no_input():
     words = set()
-    for name in studies.names():
-        schema = studies.get(name).schema
+    for name in registry.names():
+        schema = registry.get(name).schema
         words |= {schema.model_name, *schema.input_names}
         words |= {d.name for t in schema.inputs for d in t.dimensions if "_" in d.name}
     for path in sources.FOLDER.rglob("*"):

@@ -141,8 +141,8 @@ def test_output_of_native_code_goes_where_the_askers_does(runtime, capfd):
 @pytest.mark.slow
 def test_weights_are_those_of_the_ordinary_kernel(runtime):
     code = (
-        "import hashlib\nfrom helpers import simulation, studies\nfrom helpers.frameworks import "
-        "keras\nfrom helpers.tasks.ranking import RANKING\nstudy = studies.get('ranking')\nsplits "
+        "import hashlib\nfrom helpers import registry, simulation\nfrom helpers.frameworks import "
+        "keras\nfrom helpers.tasks.ranking import RANKING\nstudy = registry.get('ranking')\nsplits "
         "= []\nfor split in ('train', 'validation'):\n    frame = simulation.sample(study, "
         "'simple', rows=2000, seed=3, split=split)\n    splits.append((study.schema.arrays(frame), "
         "frame[simulation.LABEL].to_numpy()))\nbuild = study.models['hidden_layer'].build\noptions "

@@ -342,3 +342,18 @@ def test_shapes_that_numpy_would_broadcast_are_taken_or_refused():
 
 def test_auc_of_a_score_that_is_not_a_number_is_none():
     assert np.isnan(metrics.auc(np.array([0.1, np.nan, 0.3]), np.array([0, 1, 1])))
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_long_requests_are_sorted_and_agree_with_all_pairs(monkeypatch, ties):
+    rng = np.random.default_rng(5)
+    first = rng.random(3000).round(2 if ties else 9)
+    second = (first + rng.normal(0, 0.1, 3000)).round(2 if ties else 9)
+    requests = np.repeat([0, 1, 2, 3], 750)
+    second[requests == 2] = 0.5
+    first[requests == 3] = second[requests == 3] = 0.1
+    sorted_ = metrics.kendall_tau(first, second, requests)
+    monkeypatch.setattr(metrics, "_MOST_PAIRED", 1000)
+    pairs = metrics.kendall_tau(first, second, requests)
+    np.testing.assert_allclose(sorted_, pairs, rtol=0, atol=1e-12, equal_nan=True)
+    assert sorted_[2] == 0 and np.isnan(sorted_[3])

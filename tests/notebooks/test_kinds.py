@@ -139,7 +139,11 @@ STUDY = Study(
     defaults={"rows": 4000, "epochs": 8},
 )
 '''
-TABLE = (PROJECT / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+TABLE = next(
+    block.split("```")[0]
+    for block in (PROJECT / "README.md").read_text(encoding="utf-8").split("```python\n")[1:]
+    if "STUDY = Study(" in block
+)
 """The study that README shows: clicks from a CSV file."""
 FIXED = '''
 """`fixed`: four rows at a time, no labels: files are held to what the model gives."""

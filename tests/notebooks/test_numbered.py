@@ -31,7 +31,7 @@ def test_scratch_and_later_notebooks_are_no_stages(folder):
     for name in ("00_scratch", "00_another", "99_notes", "3_x", "x_03"):
         (folder / f"{name}.ipynb").write_text("not even a notebook")
     assert list(notebooks.stages()) == ["01", "02", "03", "04", "05", "06"]
-    assert "00" not in notebooks.numbered() and list(notebooks.numbered())[-1] == "99"
+    assert "00" not in notebooks.numbered() and "99" in notebooks.numbered()
     with pytest.raises(BadInput, match="are not like 03, 02-04"):
         notebooks.stages("00-02")
 

@@ -168,11 +168,11 @@ def test_other_parameters_for_a_run_that_exists_are_refused(finished_copy, home)
         (["nope"], "there is no study 'nope'; there is: feed, ranking"),
         (
             ["ranking", "-p", "epoch=3"],
-            "there is no parameter 'epoch' (did you mean epochs?); there is:\n  seed = 42",
+            "there is no parameter 'epoch' (did you mean epochs?); there is: seed, source, rows, ",
         ),
         (["ranking", "-p", "epochs=many"], "epochs must be a whole number, not 'many'"),
         (["ranking", "-p", "epochs=0"], "epochs must be between 1"),
-        (["ranking", "-p", "rows=0"], "rows must be between 20"),
+        (["ranking", "-p", "rows=0"], "rows must be at least 20 where rows are drawn, not 0"),
         (["ranking", "-p", "rows=-4"], "not -4"),
         (["ranking", "-p", "learning_rate=nan"], "learning_rate must be between"),
         (["ranking", "-p", "thorough=perhaps"], "thorough must be True or False, not 'perhaps'"),
@@ -338,7 +338,7 @@ def test_plain_papermill_refuses_the_same_values(tmp_path, home):
         "0",
     ]
     done = subprocess.run(papermill, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode != 0 and "rows must be between 20" in done.stderr
+    assert done.returncode != 0 and "rows must be at least 20" in done.stderr
     assert not list(home.rglob("*.parquet"))
 
 

@@ -49,7 +49,7 @@ PLAIN = Simulated("plain", "a dot product", draw, utility, 0.0, 0.5, 10)
 STUDY = Study("clicks", "Clicks", SCHEMA, {"plain": PLAIN}, {"plain": Model("", build_model)})
 '''
 EMBEDDING = '''
-"""`topics`: a topic's id against a document, with Keras' own Embedding, which MNN does not take."""
+"""`topics`: a topic against a document, by an Embedding with a mask, which MNN lacks."""
 
 import numpy as np
 
@@ -78,7 +78,7 @@ def build_model(hidden_units=8):
     import keras
 
     topic, document = (keras.Input(t.shape, name=t.name, dtype=t.dtype) for t in SCHEMA.inputs)
-    looked_up = keras.layers.Flatten()(keras.layers.Embedding(10, 5)(topic))
+    looked_up = keras.layers.Flatten()(keras.layers.Embedding(10, 5, mask_zero=True)(topic))
     hidden = keras.layers.Dense(hidden_units, activation="relu")(
         keras.layers.Concatenate()([looked_up, document])
     )

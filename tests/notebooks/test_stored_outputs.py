@@ -58,11 +58,11 @@ def _first_failure(done) -> str:
 def test_a_changed_label_rule_is_noticed(tmp_path):
     """The context no longer counts."""
     patch = (
-        "chosen = studies.get(study)\nimport dataclasses\n"
+        "chosen = registry.get(study)\nimport dataclasses\n"
         'chosen.sources["simple"] = dataclasses.replace(chosen.sources["simple"], '
         'utility=lambda x: x["user_features"].mean(axis=1) + x["item_features"].mean(axis=1))'
     )
-    copy = _planted("01", tmp_path, ("chosen = studies.get(study)", patch))
+    copy = _planted("01", tmp_path, ("chosen = registry.get(study)", patch))
     assert "mismatch" in _first_failure(notebooks.check([copy], ("-x",)))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support import Scoring
 
-from helpers import datasets, features, runtimes, studies
+from helpers import datasets, features, registry, runtimes
 from helpers.bundle import archive, client, make, native, sources
 from helpers.convert import mnn
 from helpers.errors import BadInput, DamagedFile, ParityError
@@ -26,7 +26,7 @@ SIZES = {"rows": 20_000, "validation_rows": 2000, "test_rows": 2000}
 
 @pytest.fixture(scope="module")
 def study():
-    return studies.get("feed")
+    return registry.get("feed")
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,15 @@ from sweeping import FIRST_STAGE, TWO_WIDTHS, check_whole, records
 from helpers import runs
 
 
+def test_a_run_of_a_sweep_is_executed_with_its_parameters(file, home):
+    file.write_text("study: ranking\nstages: '01'\nlist: [{rows: 200, test_rows: 300}]\n")
+    done = workbench("sweep", str(file), "--workers", "1", home=home)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (record,) = records(home).values()
+    stage = record["stages"]["01_synthetic_data"]
+    assert stage["status"] == "done" and stage["parameters"]["rows"] == 200
+
+
 @pytest.mark.slow
 def test_a_sweep_makes_what_single_runs_make_and_shares_what_is_the_same(file, home, tmp_path):
     file.write_text(TWO_WIDTHS)

@@ -34,10 +34,27 @@ def read(tmp_path):
     return write_and_read
 
 
+def _said(run: dict) -> dict:
+    """What a sweep file says of a run, which trains once where nothing is said of it."""
+    assert run["repeat"] is False
+    return {name: value for name, value in run.items() if name != "repeat"}
+
+
+def test_training_is_repeated_where_a_file_says_so_and_in_runs_that_were(read, home, monkeypatch):
+    text = "study: ranking\nstages: 01-03\nlist: [{seed: 1}, {seed: 2, repeat: true}]\n"
+    assert [run["repeat"] for run in read(text).runs.values()] == [False, True]
+    assert "repeat" not in read("study: ranking\nstages: '03'\nlist: [{}]\n").runs["default"]
+    monkeypatch.setenv("WORKBENCH_HOME", str(home))
+    stage = runs.Stage("02_keras_training", study="ranking", run="seed=1", seed=1)
+    with stage.run.edit() as record:
+        record["requested"] = {"seed": 1}
+    assert "repeat" not in read(text).runs["seed=1"], "it was made with the default"
+
+
 def test_the_documented_file(read):
     made = read(DOCUMENTED)
     assert made.study == "ranking" and made.stages == ("01", "02", "03", "04", "05")
-    given = list(made.runs.values())
+    given = [_said(run) for run in made.runs.values()]
     grid = [
         {"epochs": 5, "seed": s, "hidden_units": h} for s, h in itertools.product(range(3), (8, 16))
     ]
@@ -74,7 +91,7 @@ def test_draws_are_seeded_and_do_not_depend_on_how_many_there_are(read):
 
 def test_a_list_of_grids_is_each_of_them(read):
     made = read("study: ranking\ngrid:\n - {seed: [1, 2]}\n - {seed: [1], epochs: [7, 8]}\n")
-    assert list(made.runs.values()) == [
+    assert [_said(run) for run in made.runs.values()] == [
         {"seed": 1},
         {"seed": 2},
         {"seed": 1, "epochs": 7},
@@ -332,7 +349,7 @@ def test_numbers_are_read_as_people_mean_them(read):
         "{learning_rate: .5, version: 1_000}]\nrandom: {runs: 1, space: {learning_rate: {uniform: "
         "[1e-4, 1E-3]}}}"
     )
-    *listed, drawn = made.runs.values()
+    *listed, drawn = (_said(run) for run in made.runs.values())
     assert listed == [
         {"thorough": True, "learning_rate": 0.0001, "version": "1:30"},
         {"thorough": True, "version": "no"},

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from helpers import child, features
+from helpers import features
 from helpers.bundle import archive, golden, sessions
 from helpers.convert import recipes
 from helpers.errors import BadInput
-from helpers.runtimes import open_model, runtime_of, variant_of
+from helpers.runtimes import PHONE, open_model, runtime_of, variant_of
 from helpers.schema import Schema
 from helpers.tasks import Task
 from helpers.tasks.judgement import BATCH_ERROR, SAME_ERROR, SHIPS, error_text
@@ -40,7 +39,7 @@ def choose(comparison, recommended: str | None, variant: str = "recommended") ->
     BadInput : there is no such variant, or it is broken; the message lists those that can be
         shipped.
     """
-    usable = comparison[(comparison["runtime"] != "keras") & comparison["verdict"].isin(SHIPS)]
+    usable = comparison[(comparison["runtime"].isin(PHONE)) & comparison["verdict"].isin(SHIPS)]
     names = {f"{row['runtime']} {row['precision']}": row["file"] for _, row in usable.iterrows()}
     chosen = recommended if variant == "recommended" else names.get(variant)
     if chosen is None or chosen not in names.values():
@@ -62,7 +61,7 @@ def choose(comparison, recommended: str | None, variant: str = "recommended") ->
 
 def cases(
     schema: Schema,
-    keras: Path,
+    trained: Path,
     files: Mapping[str, Path],
     typical: Mapping[str, np.ndarray],
     *,
@@ -72,7 +71,7 @@ def cases(
 
     Parameters
     ----------
-    keras : the trained model, which is scored in a process that may import TensorFlow.
+    trained : the trained model's file.
     files : by name in the bundle, model files that passed `Stage.input`.
     typical : named inputs of the test split.
 
@@ -83,13 +82,12 @@ def cases(
     device's integer kernels may round another way.
     """
     inputs = golden.draw(schema, typical, seed=seed)
-    trained = _outputs_of_keras(keras, schema, inputs)
-    expected = {}
-    for file, path in files.items():
-        with open_model(path, schema) as model:
-            expected[file] = {name: model.predict(values) for name, values in inputs.items()}
+    found = {}
+    for file, path in {"": trained, **files}.items():
+        with open_model(path, schema if file else schema.as_given()) as model:
+            found[file] = {name: model.predict(values) for name, values in inputs.items()}
     golden_cases = tuple(
-        golden.Case(name, values, trained[name], {file: expected[file][name] for file in files})
+        golden.Case(name, values, found[""][name], {file: found[file][name] for file in files})
         for name, values in inputs.items()
     )
     ends = golden.described(schema.inputs), golden.described(schema.outputs)
@@ -102,42 +100,6 @@ def _tolerance(cases: golden.Golden, file: str) -> dict[str, float]:
     same = cases.trained_difference(file) <= SAME_ERROR
     allowed = SAME_ERROR if same else BATCH_ERROR
     return {output.name: allowed * cases.scale(output.name) for output in cases.outputs}
-
-
-def _outputs_of_keras(
-    keras: Path, schema: Schema, inputs: Mapping[str, Mapping[str, np.ndarray]]
-) -> dict:
-    """Outputs of the trained model by case, from a process that has TensorFlow imported where that
-    is possible.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        for number, values in enumerate(inputs.values()):
-            np.savez(Path(folder) / f"{number}.npz", **values)
-        with child.Child(f"score {keras.name}", imports="notebooks") as process:
-            request = {
-                "keras": str(keras),
-                "schema": schema.to_json(),
-                "folder": folder,
-                "cases": len(inputs),
-            }
-            process.call(f"{__name__}:_predict_here", **request)
-        return {
-            name: _arrays(Path(folder) / f"outputs-{number}.npz")
-            for number, name in enumerate(inputs)
-        }
-
-
-def _predict_here(keras: str, schema: dict, folder: str, cases: int) -> None:
-    """Compute the outputs of files of inputs; runs in a child process."""
-    model = open_model(Path(keras), Schema.from_json(schema), trusted=True)
-    for number in range(cases):
-        outputs = model.predict(_arrays(Path(folder) / f"{number}.npz"))
-        np.savez(Path(folder) / f"outputs-{number}.npz", **outputs)
-
-
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
 
 
 def chosen_table(task: Task, comparison, files: Mapping[str, str]):
@@ -330,7 +292,7 @@ def manifest(
         "version": version,
         "run": run,
         "files": described,
-        "schema": schema.to_json(),
+        "schema": schema.as_converted().to_json(),
         "minimum": dict(minimum),
         "packages": dict(packages),
         "sha256": _digests(content),

@@ -153,8 +153,8 @@ def beside_python(
     bundle: Path,
     schema: Schema,
     *,
-    rounds: int = 3,
-    seconds: float = 0.05,
+    rounds: int = 2,
+    seconds: float = 0.02,
 ):
     """Time the same calls (copy in, run, copy out; one thread) in C or C++ and from Python, in
     turns.

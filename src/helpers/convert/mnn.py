@@ -17,15 +17,15 @@ import json
 import re
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from helpers import child
-from helpers.convert import recipes, tflite
+from helpers.convert import onnx, recipes, tflite
 from helpers.errors import ConversionFailed, DamagedFile, WorkbenchError
-from helpers.runtimes import open_model
+from helpers.runtimes import Runtime, open_model
 from helpers.schema import Schema
 
 PLAIN = recipes.get("mnn", "fp32").options
@@ -35,6 +35,7 @@ CURES = {
     )
 }
 """What to do about operators that MNN does not have."""
+_UUID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _UNKNOWN_OPERATORS = re.compile(r"NOT_SUPPORTED_OP: \[ ([^]]*?) *\]")
 
 
@@ -45,14 +46,16 @@ def convert(
     *,
     options: Sequence[str] = PLAIN,
     trusted: bool = False,
+    examine: Callable[[Runtime], None] | None = None,
 ) -> str:
-    """Write the ``.mnn`` form of a float32 ``.tflite`` file.
+    """Write the ``.mnn`` form of a float32 ``.tflite`` file, or of an ``.onnx`` file.
 
     Parameters
     ----------
     options : further arguments for the converter, see `helpers.convert.recipes`.
     trusted : the source came from `Stage.input`; any other file is opened in LiteRT first, in a
         child process.
+    examine : called with the file that was made, open in a process of its own.
 
     Returns
     -------
@@ -68,27 +71,30 @@ def convert(
     path.unlink(missing_ok=True)
     if not trusted:
         open_model(source, schema).close()
-    tflite.require_float32(source)
-    arguments = [
-        "-f",
-        "TFLITE",
-        "--modelFile",
-        str(source.absolute()),
-        "--MNNModel",
-        str(path.absolute()),
-        "--bizCode",
-        schema.model_name,
-    ]
+    if source.suffix != ".onnx":
+        tflite.require_float32(source)
     called = f"convert {source.name} to MNN"
     with tempfile.TemporaryDirectory() as folder, child.Child(called) as process:
-        arguments += options
-        _finish(process, path, schema, "_convert_here", arguments=arguments, folder=folder)
-        _set_uuid(process, path, seed=source.read_bytes() + " ".join(options).encode())
+        form, given = "TFLITE", source
+        if source.suffix == ".onnx":
+            form, given = "ONNX", Path(folder) / source.name
+            onnx.rename(source, schema, given)
+        arguments = ["-f", form, "--modelFile", str(given.absolute())]
+        arguments += ["--MNNModel", str(path.absolute()), "--bizCode", schema.model_name, *options]
+        _make(process, path, "_convert_here", arguments=arguments, folder=folder)
+        _set_uuid(path, seed=source.read_bytes() + " ".join(options).encode())
+        _check(process, path, schema, examine)
         return process.log_tail()
 
 
 def quantise(
-    source: Path, schema: Schema, path: Path, calibration: Path, settings: Mapping[str, str]
+    source: Path,
+    schema: Schema,
+    path: Path,
+    calibration: Path,
+    settings: Mapping[str, str],
+    *,
+    examine: Callable[[Runtime], None] | None = None,
 ) -> None:
     """Write a file with integer activations from a float32 ``.mnn`` file (MNN's offline
     quantisation).
@@ -97,6 +103,7 @@ def quantise(
     ----------
     calibration : ``.npz`` of inputs by name. The tool reads decimal text.
     settings : what the tool is told besides, see `helpers.convert.recipes`.
+    examine : see `convert`.
 
     Raises
     ------
@@ -121,22 +128,20 @@ def quantise(
             encoding="utf-8",
         )
         written = Path(folder) / path.name  # the tool leaves a second file beside what it makes
-        _finish(
+        _make(
             process,
             written,
-            schema,
             "_quantise_here",
             arguments=[str(source.absolute()), str(written), str(config)],
             folder=folder,
         )
-        _set_uuid(process, written, seed=source.read_bytes() + calibration.read_bytes())
+        _set_uuid(written, seed=source.read_bytes() + calibration.read_bytes())
         path.write_bytes(written.read_bytes())
+        _check(process, path, schema, examine)
 
 
-def _finish(process: child.Child, path: Path, schema: Schema, function: str, **arguments) -> None:
-    """Let a tool write `path` in the child, whatever it reports, and see that the file is there and
-    can be used.
-    """
+def _make(process: child.Child, path: Path, function: str, **arguments) -> None:
+    """Let a tool write `path` in the child, whatever it reports, and see that the file is there."""
     try:
         process.call(f"{__name__}:{function}", **arguments)
     except WorkbenchError as error:
@@ -151,13 +156,22 @@ def _finish(process: child.Child, path: Path, schema: Schema, function: str, **a
                 f"MNN does not have the operator {', '.join(operators)}{cures}{log}"
             )
         raise ConversionFailed(f"MNN's tool ended without an error and wrote no file{log}")
+
+
+def _check(
+    process: child.Child, path: Path, schema: Schema, examine: Callable[[Runtime], None] | None
+) -> None:
+    """Open what a tool made, in a process of its own, and let it be examined."""
     try:
-        open_model(path, schema).close()
+        model = open_model(path, schema)
     except DamagedFile as error:
         path.unlink(missing_ok=True)
         raise ConversionFailed(
             f"MNN's tool wrote a file that cannot be used: {error}{process.log_tail()}"
         ) from error
+    with model:
+        if examine is not None:
+            examine(model)
 
 
 def interface(path: Path, schema: Schema):
@@ -212,16 +226,9 @@ def _quantise_here(arguments: list[str], folder: str) -> None:
         _tools.mnnquant(["mnnquant", *arguments])
 
 
-def _uuid_here(path: str) -> str:
-    """The identifier inside an ``.mnn`` file; runs in a child process."""
-    import MNN
-
-    return MNN.get_model_uuid(path)
-
-
-def _set_uuid(process: child.Child, path: Path, seed: bytes) -> None:
+def _set_uuid(path: Path, seed: bytes) -> None:
     """Replace the random identifier by one that follows from the source: the bytes repeat."""
-    content, old = path.read_bytes(), process.call(f"{__name__}:_uuid_here", path=str(path))
-    new = uuid.UUID(bytes=hashlib.sha256(seed).digest()[:16], version=4)
-    if len(old) == len(str(new)) and content.count(old.encode()) == 1:
-        path.write_bytes(content.replace(old.encode(), str(new).encode()))
+    content = path.read_bytes()
+    new = str(uuid.UUID(bytes=hashlib.sha256(seed).digest()[:16], version=4)).encode()
+    if len(_UUID.findall(content)) == 1:
+        path.write_bytes(_UUID.sub(new, content))

@@ -226,6 +226,13 @@ RECIPES: tuple[Recipe, ...] = (
 )
 
 
+GIVEN = Recipe(
+    "litert",
+    "given",
+    "as in the file that was given",
+    "The file itself, which is quantised already: no other precision can be made of it.",
+)
+"""What a finished file of integers is; nothing makes it."""
 _NAMES = {"tflite": "TensorFlow Lite", "litert": "LiteRT", "mnn": "MNN"}
 _OLDEST_TFLITE = {
     "fp32": ("tflite", "2.9.0"),
@@ -239,6 +246,10 @@ _OLDEST_TFLITE = {
 }
 
 
+_OLDEST_GIVEN = ("litert", "2.1.0")
+"""Of files that somebody else made nothing older was seen."""
+
+
 def oldest(runtime: str, precision: str) -> tuple[str, str]:
     """The oldest runtime seen to score such a file as it scores here: ``tflite``, ``litert`` or
     ``mnn``, and a version.
@@ -248,6 +259,8 @@ def oldest(runtime: str, precision: str) -> tuple[str, str]:
     converter writes into its file is no help: all TFLite files here ask for 1.14, and TensorFlow
     Lite 2.9 opens the int8 ones and scores them wrong by 0.5 without an error.
     """
+    if (runtime, precision) == (GIVEN.runtime, GIVEN.precision):
+        return _OLDEST_GIVEN
     get(runtime, precision)
     return _OLDEST_TFLITE[precision] if runtime == "litert" else ("mnn", "3.1.0")
 

@@ -109,6 +109,58 @@ def _ranges(tool, rows: dict, batch: int | None) -> dict:
     return ranges
 
 
+def renamed(content: bytes, schema: Schema) -> bytes:
+    """A TFLite model that somebody brought, with the schema's names and order.
+
+    Only names are set, the order of inputs and outputs, and a signature, if it has none; operators
+    and weights are the same.
+
+    Raises
+    ------
+    ConversionFailed : it has other inputs or outputs.
+    """
+    from ai_edge_litert import schema_py_generated as flat
+
+    model = flat.ModelT.InitFromObj(flat.Model.GetRootAs(content))
+    graph, given = model.subgraphs[0], schema.as_given()
+    for code in model.operatorCodes:  # of files from before 2.4, which other tools read as none
+        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+    ends, changed = [], False
+    for tensors, places in ((schema.inputs, graph.inputs), (schema.outputs, graph.outputs)):
+        there = {graph.tensors[place].name.decode(): int(place) for place in places}
+        wanted = [given.name_in(tensor) for tensor in tensors]
+        if missing := [name for name in wanted if name not in there]:
+            raise ConversionFailed(f"the file has {sorted(there)}, and not {', '.join(missing)}")
+        ends.append([there[name] for name in wanted])
+        changed |= ends[-1] != [int(place) for place in places]
+    for tensor, place in zip((*schema.inputs, *schema.outputs), sum(ends, []), strict=True):
+        changed |= graph.tensors[place].name.decode() != tensor.name
+        for other in graph.tensors:  # inner tensors may have the name that it gets
+            if other.name is not None and other.name.decode() == tensor.name:
+                other.name = f"{tensor.name}_inner".encode()
+        graph.tensors[place].name = tensor.name.encode()
+    if not changed and model.signatureDefs:
+        return content
+    graph.inputs, graph.outputs = ends
+    model.signatureDefs = [_signature(schema, *ends)]
+    return _packed(model)
+
+
+def _signature(schema: Schema, inputs: Sequence[int], outputs: Sequence[int]):
+    from ai_edge_litert import schema_py_generated as flat
+
+    def entry(name: str, place: int):
+        mapped = flat.TensorMapT()
+        mapped.name, mapped.tensorIndex = name.encode(), place
+        return mapped
+
+    signature = flat.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = SIGNATURE.encode(), 0
+    signature.inputs = [entry(*e) for e in zip(schema.input_names, inputs, strict=True)]
+    signature.outputs = [entry(*e) for e in zip(schema.output_names, outputs, strict=True)]
+    return signature
+
+
 def named(content: bytes, schema: Schema, *, restore_batch: bool = False) -> bytes:
     """The same TFLite model with tensors named and inputs ordered as the schema declares; signature
     kept.
@@ -117,7 +169,6 @@ def named(content: bytes, schema: Schema, *, restore_batch: bool = False) -> byt
     forgets it on the tensors that it adds. Whether the file then answers every row, opening it
     shows.
     """
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as flat
 
     model = flat.ModelT.InitFromObj(flat.Model.GetRootAs(content))
@@ -163,7 +214,37 @@ def named(content: bytes, schema: Schema, *, restore_batch: bool = False) -> byt
     graph.inputs = [entry.tensorIndex for entry in signature.inputs]
     signature.outputs = [outputs[name] for name in schema.output_names]
     graph.outputs = [entry.tensorIndex for entry in signature.outputs]
-    builder = flatbuffers.Builder(len(content) + 1024)
+    _drop_unread(model)
+    return _packed(model)
+
+
+def _drop_unread(model) -> None:
+    """Drop what no runtime reads: what the converter says of itself, empty buffers and tables, and
+    the long names of inner tensors, which MNN copies twice; an operator and a number are left.
+    """
+    model.description = model.metadata = None
+    kept = {0: 0}  # by number of a buffer that is not empty, its new one; the first is always empty
+    for graph in model.subgraphs:
+        graph.name = None
+        for tensor in graph.tensors:
+            if tensor.quantization is not None and tensor.quantization.scale is None:
+                tensor.quantization = None
+            if model.buffers[tensor.buffer].data is None:
+                tensor.buffer = 0
+            tensor.buffer = kept.setdefault(tensor.buffer, len(kept))
+    model.buffers = [model.buffers[number] for number in kept]
+    main = model.subgraphs[0]
+    ends = {int(place) for place in (*main.inputs, *main.outputs)}
+    for place, tensor in enumerate(main.tensors):
+        if place not in ends and tensor.name:
+            operator = tensor.name.decode().split(";")[-1].split("/")[-1]
+            tensor.name = f"{operator}_{place}".encode()
+
+
+def _packed(model) -> bytes:
+    import flatbuffers
+
+    builder = flatbuffers.Builder(4096)
     builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
     return bytes(builder.Output())
 

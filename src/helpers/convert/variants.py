@@ -9,25 +9,32 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
 from helpers import child, files
-from helpers.convert import mnn, tflite
-from helpers.convert.recipes import Recipe
+from helpers.convert import mnn, recipes, tflite
+from helpers.convert.recipes import GIVEN, Recipe
 from helpers.errors import ConversionFailed, DamagedFile, ParityError
 from helpers.evaluation import parity
 from helpers.runs import Stage
-from helpers.runtimes import open_model
+from helpers.runtimes import Runtime, open_model, scale_of
 from helpers.schema import Schema
-from helpers.tasks.judgement import SAME, Judgement, error_text
+from helpers.tasks.judgement import SAME, SHIPS, Judgement, error_text
 
+PLAIN = recipes.get("litert", "fp32")
+"""What every other ``.tflite`` file is made of."""
 SUFFIXES = {"litert": ("tflite", ".tflite"), "mnn": ("mnn", ".mnn")}
 """Runtime to folder of the run and suffix."""
 CALIBRATION_WIDTH = 3.0
 """How many times wider or narrower a feature's 5th to 95th percentile may be in the calibration
 rows than in the test split: a hundred rows can be off by a factor of two, and units that were mixed
 up are further apart."""
+
+
+FLOAT_ERROR = 1e-4
+"""How far a float32 file may be from the trained model, in parts of the largest value."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,7 @@ def make(
     *,
     calibration: Path | None = None,
     process=None,
+    examine: Callable[[Runtime], None] | None = None,
 ) -> None:
     """Write one recipe's file from the float32 ``.tflite`` file `source`, which must be trusted.
 
@@ -102,10 +110,12 @@ def make(
     ----------
     calibration : ``.npz`` of training rows by input name; needed by recipes that calibrate.
     process : child process for the quantizer, see `tflite.quantise`.
+    examine : called with the file, open in a process of its own.
 
     Raises
     ------
     ConversionFailed : the tool's reason.
+    DamagedFile : the file cannot be opened.
     """
     if recipe.calibration is not None and calibration is None:
         raise ConversionFailed(
@@ -115,23 +125,65 @@ def make(
         tflite.quantise(
             source, schema, path, recipe.options, calibration=calibration, process=process
         )
+        if examine is not None:
+            with open_model(path, schema) as model:
+                examine(model)
     elif recipe.calibration is None:
-        mnn.convert(source, schema, path, options=recipe.options, trusted=True)
+        mnn.convert(source, schema, path, options=recipe.options, trusted=True, examine=examine)
     else:
         with tempfile.TemporaryDirectory() as folder:
             plain = Path(folder) / "fp32.mnn"
             mnn.convert(source, schema, plain, options=recipe.options, trusted=True)
-            mnn.quantise(plain, schema, path, calibration, recipe.calibration)
+            mnn.quantise(plain, schema, path, calibration, recipe.calibration, examine=examine)
+
+
+def plain_recipe(trained: Path) -> Recipe:
+    """What a plain ``.tflite`` of a trained model is: float32, or of a finished file that is
+    quantised, as it was given.
+    """
+    if trained.suffix == ".tflite":
+        try:
+            tflite.require_float32(trained)
+        except ConversionFailed:
+            return GIVEN
+    return PLAIN
+
+
+def make_plain(
+    stage: Stage, framework: ModuleType, trained: Path, schema: Schema, reference: parity.Reference
+) -> tuple[Outcome, list[str]]:
+    """Make the ``.tflite`` file that a framework exports, which must score as the trained model.
+
+    Returns
+    -------
+    What became of it, and what was changed in the model for it. Of a framework that has no
+    converter the outcome is its reason.
+
+    Raises
+    ------
+    ConversionFailed, ParityError : the conversion failed, or is not the model.
+    """
+    recipe = plain_recipe(trained)
+    if framework.WITHOUT:
+        return Outcome(recipe, None, None, None, framework.WITHOUT), []
+    model, name = framework.load(trained, schema), f"tflite/{recipe.precision}.tflite"
+    with stage.output(name) as path:
+        said = framework.export(model, schema, path)
+        with open_model(path, schema) as converted:
+            result, scores = parity.require_same(converted, reference, name)
+        size = path.stat().st_size
+    return Outcome(recipe, name, size, result, "", scores), said
 
 
 def make_all(
     stage: Stage,
     todo: Iterable[Recipe],
-    source: Path,
+    source: Path | None,
     schema: Schema,
     reference: parity.Reference,
     calibration: Path,
     *,
+    without: str = "",
     echo: Callable[[str], None] = lambda line: None,
 ) -> list[Outcome]:
     """Make the files of `todo` as outputs of a stage; a recipe that fails does not stop the others.
@@ -141,13 +193,24 @@ def make_all(
     when they reduced nothing; how good it is, notebook 05 says. Files are scored in processes of
     their own.
 
+    Parameters
+    ----------
+    source : what they are made of; None if there is nothing, for the reason `without`.
+
     Raises
     ------
     WorkbenchError : what is no fault of a recipe, as a full disk.
     """
     from tqdm import tqdm
 
-    outcomes = []
+    if source is None:
+        return [Outcome(recipe, None, None, None, without) for recipe in todo]
+
+    outcomes, found = [], []
+
+    def examine(model: Runtime) -> None:
+        found.append(parity.examine_scores(model, reference))
+
     with np.load(calibration, allow_pickle=False) as file:
         rows = dict(file)
     with ExitStack() as stack:
@@ -161,10 +224,10 @@ def make_all(
                 if process is None and recipe.runtime == "litert":
                     process = stack.enter_context(child.Child("quantise", imports="quantizer"))
                 with stage.output(name) as path:
-                    make(recipe, source, schema, path, calibration=calibration, process=process)
-                    with open_model(path, schema) as model:
-                        result, scores = parity.examine_scores(model, reference)
-                    _check(recipe, result)
+                    given = {"calibration": calibration, "process": process}
+                    make(recipe, source, schema, path, **given, examine=examine)
+                    result, scores = found.pop()
+                    _check(recipe, result, scale_of(reference.scores))
                     size = path.stat().st_size
                 outcomes.append(Outcome(recipe, name, size, result, "", scores))
             except (ConversionFailed, DamagedFile) as error:
@@ -176,9 +239,14 @@ def make_all(
     return outcomes
 
 
-def _check(recipe: Recipe, result: Judgement) -> None:
-    """Refuse a float32 file that is not the model, and a reduced one that is nothing else."""
-    if not recipe.reduced and result.verdict != SAME:
+def _check(recipe: Recipe, result: Judgement, scale: float) -> None:
+    """Refuse a float32 file that is not the model, and a reduced one that is nothing else.
+
+    A runtime that computes convolutions another way than the trained model's moves float32 values
+    by some 1e-5 of the largest: such a file is kept, and its verdict says so.
+    """
+    near = result.verdict in SHIPS and result.max_abs_error <= FLOAT_ERROR * scale
+    if not recipe.reduced and not near:
         raise ParityError(f"it does not score as the trained model: {result.reason}")
     if recipe.reduced and result.verdict == SAME:
         raise ParityError(
@@ -228,12 +296,17 @@ def not_made(records: Iterable[Path]):
     )
 
 
-def record(outcomes: Iterable[Outcome], path: Path) -> None:
-    """Write what became of every recipe as CSV: runtime, precision, file, bytes, reason (of those
-    not made).
+def record(stage: Stage, folder: str, outcomes: Iterable[Outcome]) -> None:
+    """Write what became of every recipe, as outputs of a stage: ``recipes.csv`` (runtime,
+    precision, file, bytes, reason of those not made) and ``judged.npz``, see `parity.keep`.
     """
     import pandas as pd
 
+    outcomes = list(outcomes)
     rows = [(o.recipe.runtime, o.recipe.precision, o.file, o.bytes, o.reason) for o in outcomes]
     frame = pd.DataFrame(rows, columns=["runtime", "precision", "file", "bytes", "reason"])
-    frame.astype({"bytes": "Int64"}).to_csv(path, index=False)
+    with stage.output(f"{folder}/recipes.csv") as path:
+        frame.astype({"bytes": "Int64"}).to_csv(path, index=False)
+    judged = {o.name: (o.parity, o.scores) for o in outcomes if o.parity is not None}
+    with stage.output(f"{folder}/judged.npz") as path:
+        parity.keep(judged, path)

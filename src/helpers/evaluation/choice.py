@@ -11,6 +11,7 @@ import numpy as np
 from helpers.errors import BadInput
 from helpers.evaluation import latency
 from helpers.evaluation.comparison import NOT_MADE, latency_label
+from helpers.runtimes import PHONE
 from helpers.tasks import Task
 from helpers.tasks.judgement import SHIPS, TOO_FEW
 
@@ -87,7 +88,7 @@ def candidates(task: Task, comparison, budget: Budget):
     """The converted files of a comparison with what is to be weighed, see `Choice.table`; index:
     variant names.
     """
-    frame = comparison[(comparison["runtime"] != "keras") & (comparison["verdict"] != NOT_MADE)]
+    frame = comparison[comparison["runtime"].isin(PHONE) & (comparison["verdict"] != NOT_MADE)]
     table = frame[["bytes", "latency_ratio", "latency_ratio_high", "verdict", "file"]].copy()
     table.index = frame["runtime"] + " " + frame["precision"]
     table["agreement"] = frame[task.agreement].to_numpy()
@@ -214,7 +215,7 @@ def _order(row, prefer: str) -> tuple:
 
 def _warning(task: Task, comparison) -> str:
     """What no conversion can mend: a trained model that decides no better than chance."""
-    trained = comparison[comparison["runtime"] == "keras"]
+    trained = comparison[~comparison["runtime"].isin(PHONE)]
     chance = task.chance(trained.iloc[0]) if len(trained) else ""
     return f" But the trained model itself {chance}: train it again." if chance else ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from helpers.runtimes import variant_of
+from helpers.runtimes import NAMES, PHONE, variant_of
 from helpers.tasks import Task
 from helpers.tasks.judgement import SHIPS, Judgement
 
@@ -20,7 +20,12 @@ LATENCY = (
 )
 FOOTPRINT = ("open_ms", "memory_mb")
 """Columns that every task has: before its own, between them, and behind."""
-LATENCY_REFERENCES = {"litert fp32": "LiteRT fp32", "mnn fp32": "MNN fp32", "keras fp32": "Keras"}
+LATENCY_REFERENCES = {
+    "litert fp32": "LiteRT fp32",
+    "litert given": "the given file",
+    "mnn fp32": "MNN fp32",
+    **{f"{runtime} fp32": name for runtime, name in NAMES.items() if runtime not in PHONE},
+}
 """What latency ratios are taken to, the first that there is: a plain file that an app would ship,
 before the training framework. With what it is called."""
 NOT_MADE = "not made"

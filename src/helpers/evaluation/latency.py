@@ -2,13 +2,14 @@
 measured floor.
 
 A single call is shorter than the timer's step, and a machine drifts between speeds up to a factor
-of two apart. So calls are timed in blocks of at least 4 ms; every file is open in a process of its
-own, and in each round every file is timed once in every way, one process at a time, all files in
-one way after each other and in random order. What is compared is the difference within a round,
-where the drift cancels. Processes of one file differ for as long as they live: so each file is
-timed in several sets of fresh processes, one after another, and the reference in several processes
-of a set. How far processes of one file stray is the noise floor, and no smaller difference is
-claimed; `helpers.evaluation.latency_statistics` says how.
+of two apart. So calls are timed in blocks of at least 2 ms; every file is open in a process of its
+own, and in a round every file is timed once in each way, one process at a time, all files in one
+way after each other and in random order: the call with its copies, at the first number of threads,
+in every round, other ways in every third. What is compared is the difference within a round, where
+the drift cancels. Processes of one file differ for as long as they live: so each file is timed in
+several sets of fresh processes, one after another, and the reference in several processes of a set.
+How far processes of one file stray is the noise floor, and no smaller difference is claimed;
+`helpers.evaluation.latency_statistics` says how.
 
 What is timed is the runtime: `timeit` compiles the runtime's own calls into its loop
 (`helpers.runtimes.Steps`).
@@ -30,15 +31,17 @@ from helpers.child import Child
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
 from helpers.evaluation import latency_statistics
 from helpers.forks.server import TENSORFLOW_MB
-from helpers.runtimes import Steps, open_model, runtime_of, scale_of
+from helpers.runtimes import PHONE, Steps, imports, open_model, runtime_of, scale_of
 from helpers.schema import Schema
 from helpers.tasks.judgement import BATCH_ERROR
 
-BLOCK_SECONDS = 0.004
-"""Shortest block: 100,000 timer steps of 40 ns."""
+BLOCK_SECONDS = 0.002
+"""Shortest block: 50,000 timer steps of 40 ns."""
 PROCESSES = 2
 """Sets of fresh processes that share the time of a measurement."""
-LEAST_ROUNDS = 2
+OTHER_WAYS = 3
+"""In every so many rounds all ways are timed; in those between only what apps do."""
+LEAST_ROUNDS = 3
 """Rounds that are made in each set whatever they take."""
 THOROUGH_PROCESSES, THOROUGH_TIMES = 3, 10
 """A thorough measurement: sets of processes, and how many times the whole of a usual measurement
@@ -49,7 +52,7 @@ AGAIN = ("reference again", "reference a third time")
 LARGEST_FLOOR = 0.06
 """Noise floor up to which a true difference of 10 % is claimed nine times in ten."""
 BATCHES = (1, 8, 64, 512, 4096)
-BATCH_BYTES = 64 << 20
+BATCH_BYTES = 8 << 20
 THREADS = (1, 2)
 MODES = ("copy_and_run", "run", "open")
 """With the copy in and out; the runtime's run alone; opening the file and scoring one row."""
@@ -64,14 +67,15 @@ def measure(
     reference: str,
     batches: tuple[int, ...] | None = None,
     threads: tuple[int, ...] = THREADS,
-    seconds: float = 12.0,
+    seconds: float = 5.0,
     thorough: bool = False,
     seed: int = 0,
 ):
     """Time model files against each other.
 
     With the first of `threads` every batch size is timed with the copies and without, and opening
-    the file; with the others every batch size with the copies.
+    the file; with the others every batch size with the copies. All but the calls with the copies at
+    the first of `threads` are timed in one round of `OTHER_WAYS` only.
 
     Parameters
     ----------
@@ -91,7 +95,7 @@ def measure(
     blocks : DataFrame, one row a timed block: variant, batch, mode (of `MODES`), threads, process
         (which set), round (0 is warm-up), calls, seconds (of the block), microseconds (a call).
     memory : Series by variant, MB that a process grows by when it loads the runtime, opens the file
-        and scores a row (median over processes).
+        and scores a row.
     failed : by variant, why a file could not be timed: it crashed, hung, or what is timed is not
         its scoring. Nothing of it is in the other two.
 
@@ -124,7 +128,7 @@ def measure(
             np.savez(f"{folder}/inputs.npz", **sample)
             children = {
                 variant: stack.enter_context(
-                    Child(f"time {path.name}", _limits(max(threads)), _imports(path))
+                    Child(f"time {path.name}", _limits(max(threads)), _imports(path, process))
                 )
                 for variant, path in every.items()
                 if variant not in failed
@@ -142,7 +146,8 @@ def measure(
                     except WorkbenchError as error:
                         failed[variant] = str(error)
 
-                grown += zip(children, pool.map(start, children), strict=True)
+                took = list(zip(children, pool.map(start, children), strict=True))
+            grown = grown or took
             with _alone():
                 rows += _rounds(children, ways, process, processes, each, rng, calls, failed)
         for variant in (reference, *AGAIN):
@@ -154,11 +159,7 @@ def measure(
     blocks = pd.DataFrame(rows, columns=_COLUMNS)
     blocks = blocks[~blocks["variant"].isin(list(failed))].reset_index(drop=True)
     blocks["microseconds"] = blocks["seconds"] / blocks["calls"] * 1e6
-    memory = (
-        pd.DataFrame(grown, columns=["variant", "memory_mb"])
-        .groupby("variant")["memory_mb"]
-        .median()
-    )
+    memory = pd.Series(dict(grown), name="memory_mb").rename_axis("variant")
     return blocks, memory.drop(list(failed)), failed
 
 
@@ -179,11 +180,11 @@ def _alone() -> Iterator[None]:
         os.close(folder)
 
 
-def _imports(path: Path) -> str:
-    """A phone runtime loads in milliseconds, and how much memory that takes is measured; TensorFlow
-    takes seconds.
+def _imports(path: Path, process: int) -> str:
+    """In the first set of processes a phone's runtime is not loaded before, because how much memory
+    that takes is measured.
     """
-    return "notebooks" if runtime_of(path) == "keras" else "bare"
+    return "bare" if runtime_of(path) in PHONE and process == 1 else imports(path)
 
 
 def _limits(threads: int) -> dict[str, str]:
@@ -212,9 +213,13 @@ def _rounds(
     label = f"timing, processes {process} of {processes}"
     with tqdm(total=100, desc=label, bar_format=form, delay=2, leave=False) as bar:
         while number <= LEAST_ROUNDS or time.monotonic() - started < seconds:
+            first = ways[0][1:]  # the mode and the number of threads of most calls
+            now = [way for way in ways if number % OTHER_WAYS == 0 or way[1:] == first]
+            if number == 0:  # every process has opened its file many times by now
+                now = [way for way in now if way[1] != "open"]
             cells = [
-                (variants[i], ways[j])
-                for j in rng.permutation(len(ways))
+                (variants[i], now[j])
+                for j in rng.permutation(len(now))
                 for i in rng.permutation(len(variants))
             ]
             for variant, way in cells:
@@ -435,7 +440,8 @@ def _open(path: str, schema: dict, inputs_file: str, ways: list) -> float:
             _timers[batch, mode, threads] = Timer(lambda t=threads: opened(t).predict(first))
         elif mode == "copy_and_run":  # one model a batch size: no resizing between blocks
             inputs = rows(batch)
-            steps = opened(threads).steps(inputs)
+            model = opened(threads) if runtime_of(path) in PHONE else kept
+            steps = model.steps(inputs)
             check_steps(steps, inputs, kept.predict(inputs))
             _timers[batch, "copy_and_run", threads], _timers[batch, "run", threads] = (
                 steps.copy_and_run,

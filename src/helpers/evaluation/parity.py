@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ import numpy as np
 
 from helpers.errors import DamagedFile, ParityError
 from helpers.runs import Stage
-from helpers.runtimes import Runtime, batch_differences, open_model, runtime_of
+from helpers.runtimes import Runtime, batch_differences
 from helpers.schema import Schema
 from helpers.tasks import Outputs, Task, Truth, tensors
 from helpers.tasks.judgement import (
@@ -40,7 +41,7 @@ _BATCH_VALUES = 1 << 24
 """Values that all of them together may feed: of wide inputs, as pictures, fewer batch sizes are
 tried.
 """
-_OUTPUT = "output:"
+_OUTPUT, _JUDGED = "output:", "judgements"
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ class Reference:
 
     @property
     def scores(self) -> np.ndarray:
-        """The output that is decided by."""
-        return next(iter(self.outputs.values()))
+        """What is decided by, of the first output."""
+        return self.task.decided(next(iter(self.outputs.values())))
 
     def save(self, path: Path) -> None:
         """Write all but the inputs, of which it keeps a SHA-256; the same content gives the same
@@ -133,7 +134,7 @@ class Reference:
         ------
         ParityError : not one value a row.
         """
-        found = self.task.judge(outputs, self.outputs, self.truth)
+        found = self.task.judge(self._decided(outputs), self._decided(self.outputs), self.truth)
         others = list(self.outputs)[1:]
         if self.task.name == tensors.TENSORS.name or not others or found.verdict == BROKEN:
             return found
@@ -142,6 +143,10 @@ class Reference:
         order = (*SHIPS, TOO_FEW, BROKEN)
         worse = order.index(rest.verdict) > order.index(found.verdict)
         return replace(found, verdict=rest.verdict, reason=rest.reason) if worse else found
+
+    def _decided(self, outputs: Outputs) -> Outputs:
+        first = next(iter(self.outputs))
+        return {**outputs, first: self.task.decided(outputs[first])}
 
 
 def _sha256(arrays: Mapping[str, np.ndarray]) -> str:
@@ -179,7 +184,7 @@ def examine_scores(model: Runtime, reference: Reference) -> tuple[Judgement, np.
         if result is None:
             return Judgement.broken(str(error)), None
         result = replace(result, verdict=BROKEN, reason=str(error))
-    return result, outputs[model.schema.output.name]
+    return result, reference.task.decided(outputs[model.schema.output.name])
 
 
 def check_repeats(
@@ -200,48 +205,59 @@ def check_repeats(
             )
 
 
-def examine_files(
-    files: Mapping[str, Path], schema: Schema, reference: Reference
-) -> tuple[dict[str, Judgement], dict[str, np.ndarray]]:
-    """Judge model files by name, each in a process of its own: whatever it does to that is its
-    verdict.
-
-    Returns
-    -------
-    What was found by name, and the scores of those files that gave any. The trained model is its
-    own reference, and is not scored again.
-    """
-    from tqdm import tqdm
-
-    parities, scores = {}, {}
-    for name, path in tqdm(files.items(), desc="judging", unit=" files", delay=2, leave=False):
-        if runtime_of(path) == "keras":
-            parities[name] = reference.judge(reference.outputs)
-            continue
-        try:
-            with open_model(path, schema) as model:
-                parities[name], scored = examine_scores(model, reference)
-        except DamagedFile as error:
-            parities[name], scored = Judgement.broken(str(error)), None
-        if scored is not None:
-            scores[name] = scored
-    return parities, scores
+def keep(judged: Mapping[str, tuple[Judgement, np.ndarray | None]], path: Path) -> None:
+    """Write what `examine_scores` gave of files, by name, for a later stage; see `kept`."""
+    arrays = {name: scores for name, (_, scores) in judged.items() if scores is not None}
+    said = {
+        name: {
+            "verdict": found.verdict,
+            "reason": found.reason,
+            "figures": {key: _plain(value) for key, value in found.figures.items()},
+        }
+        for name, (found, _) in judged.items()
+    }
+    with open(path, "wb") as file:
+        np.savez(file, **{_JUDGED: np.array(json.dumps(said, allow_nan=False))}, **arrays)
 
 
-def require_same(model: Runtime, reference: Reference, name: str) -> Judgement:
+def _plain(value: float) -> float | int | str:
+    """A figure as JSON has it; one that is no finite number as text."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if math.isfinite(value) else repr(value)
+
+
+def kept(*paths: Path) -> tuple[dict[str, Judgement], dict[str, np.ndarray]]:
+    """Read what `keep` wrote: what was found by name, and the scores of those that gave any."""
+    judged, scores = {}, {}
+    for path in paths:
+        with np.load(path, allow_pickle=False) as file:
+            said = json.loads(str(file[_JUDGED]))
+            scores |= {name: file[name] for name in file.files if name != _JUDGED}
+        for name, found in said.items():
+            figures = {
+                key: float(value) if isinstance(value, str) else value
+                for key, value in found["figures"].items()
+            }
+            judged[name] = Judgement(found["verdict"], found["reason"], figures)
+    return judged, scores
+
+
+def require_same(
+    model: Runtime, reference: Reference, name: str
+) -> tuple[Judgement, np.ndarray | None]:
     """Refuse a conversion that does not score as its reference on the whole test split, at every
-    batch size.
+    batch size; return what `examine_scores` does.
 
     Raises
     ------
     ParityError : with the reason in words, for a message that names the file.
     """
-    result = examine(model, reference)
+    result, scores = examine_scores(model, reference)
     if result.verdict != SAME:
         raise ParityError(
             f"{name} does not score as its reference: {result.reason} (allowed {SAME_ERROR:.0e})"
         )
-    return result
+    return result, scores
 
 
 def swapped(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:

@@ -8,6 +8,7 @@ converted, and then names and order set in the file.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import tempfile
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.convert import tflite
+from helpers.datasets import Stream
 from helpers.errors import BadInput, ConversionFailed
 from helpers.quiet import native_output, tensorflow
 from helpers.runtimes import scale_of
@@ -28,9 +30,11 @@ from helpers.studies import Inputs
 from helpers.tasks import Task
 from helpers.tasks.judgement import SAME_ERROR
 
-__all__ = ["SUFFIX", "describe", "export", "load", "plain", "predict", "save", "train"]
+__all__ = ["SUFFIX", "WITHOUT", "describe", "export", "load", "plain", "predict", "save", "train"]
 
 SUFFIX = ".keras"
+WITHOUT = ""
+"""Why there is no TFLite file of such a model; empty, there is one."""
 HISTORY = ["accuracy", "loss", "val_accuracy", "val_loss"]
 _SCORE_ROWS, _SCORE_VALUES = 65_536, 8 << 20
 """Most rows and most values that the model is called with."""
@@ -45,7 +49,7 @@ def train(
     build: Callable,
     schema: Schema,
     task: Task,
-    training: tuple[Inputs, np.ndarray],
+    training: tuple[Inputs, np.ndarray] | Stream,
     validation: tuple[Inputs, np.ndarray],
     *,
     seed: int = 42,
@@ -62,7 +66,8 @@ def train(
     Parameters
     ----------
     build : of a `helpers.studies.Model`; `schema` is that model's.
-    training, validation : named inputs and labels ``(n_rows,)``.
+    training, validation : named inputs and labels ``(n_rows,)``; training rows may come a part at a
+        time.
     seed : initial weights and shuffling.
     progress : show a bar when it takes longer than two seconds.
 
@@ -74,8 +79,8 @@ def train(
 
     Raises
     ------
-    BadInput : the model gives other outputs than the schema says, or no outputs of its own, see
-        `predict`.
+    BadInput : the model cannot be built, takes or gives others than the schema says, or gives no
+        outputs of its own, see `predict`.
     """
     tensorflow()
     import keras
@@ -83,8 +88,8 @@ def train(
     from tqdm import tqdm
 
     keras.utils.set_random_seed(seed)
-    model = build(hidden_units=hidden_units)
-    predict(model, schema, {name: array[:_CHECKED_ROWS] for name, array in training[0].items()})
+    model = built(build, schema, hidden_units)
+    predict(model, schema, {name: array[:_CHECKED_ROWS] for name, array in validation[0].items()})
     if task.training_loss is None:
         return model, pd.DataFrame(
             columns=HISTORY, index=pd.RangeIndex(0, name="epoch"), dtype=float
@@ -106,12 +111,15 @@ def train(
         leave=False,
         disable=not progress or None,
     ) as bar:
+        if isinstance(training, Stream):
+            rows = {"x": _streamed(model, schema, training, batch_size), "shuffle": False}
+        else:
+            labels = training[1].astype(np.float32)
+            rows = {"x": structured(model, training[0]), "y": labels, "batch_size": batch_size}
         fitted = learner.fit(
-            structured(model, training[0]),
-            training[1].astype(np.float32),
+            **rows,
             validation_data=(structured(model, validation[0]), validation[1].astype(np.float32)),
             epochs=epochs,
-            batch_size=batch_size,
             validation_batch_size=4096,
             callbacks=[
                 keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: bar.update())
@@ -121,6 +129,53 @@ def train(
     history = pd.DataFrame(fitted.history).sort_index(axis=1)
     history.index = pd.RangeIndex(1, epochs + 1, name="epoch")
     return model, history
+
+
+def built(build: Callable, schema: Schema, hidden_units: int = 16):
+    """The untrained model, with the schema's inputs.
+
+    Raises
+    ------
+    BadInput : it cannot be built, or takes others.
+    """
+    import keras
+
+    try:
+        model = build(hidden_units=hidden_units)
+    except Exception as error:  # whatever somebody's own code raises
+        said = " ".join(str(error).split())
+        raise BadInput(
+            f"the model cannot be built: {build.__name__}(hidden_units={hidden_units}) raised "
+            f"{type(error).__name__}: {said}"
+        ) from error
+    if not isinstance(model, keras.Model):
+        raise BadInput(f"{build.__name__} returns a {type(model).__name__}, not a keras.Model")
+    taken = {tensor.name: tuple(tensor.shape[1:]) for tensor in model.inputs or ()}
+    wanted = {tensor.name: tensor.shape for tensor in schema.inputs}
+    if taken != wanted:
+        raise BadInput(
+            f"{build.__name__} takes the inputs {taken}, the schema says {wanted}: give each "
+            "keras.Input the name and the shape of its tensor"
+        )
+    return model
+
+
+def _streamed(model, schema: Schema, training: Stream, batch_size: int):
+    """A `tf.data.Dataset` of batches; each time that it is gone through is the next epoch."""
+    tf, epochs = tensorflow(), itertools.count()
+
+    def chunks():
+        for inputs, labels in training.epoch(next(epochs), batch_size):
+            yield structured(model, inputs), labels.astype(np.float32)
+
+    inputs = {t.name: tf.TensorSpec((None, *t.shape), t.dtype) for t in schema.inputs}
+    signature = (structured(model, inputs), tf.TensorSpec((None,), "float32"))
+    rows = tf.data.Dataset.from_generator(chunks, output_signature=signature)
+    batches = rows.flat_map(
+        lambda *chunk: tf.data.Dataset.from_tensor_slices(chunk).batch(batch_size)
+    )
+    count = -(-training.rows // batch_size)
+    return batches.apply(tf.data.experimental.assert_cardinality(count))
 
 
 def describe(model) -> dict:
@@ -206,8 +261,11 @@ def _numbered_ids(config: bytes) -> bytes:
     )
 
 
-def export(model, schema: Schema, path: Path) -> None:
+def export(model, schema: Schema, path: Path) -> list[str]:
     """Write a Keras model to `path` as a float32 ``.tflite``.
+
+    An Embedding is written as a gather from the same table, bit for bit, because MNN has no
+    SELECT_V2, which its check of negative ids becomes.
 
     Parameters
     ----------
@@ -215,12 +273,18 @@ def export(model, schema: Schema, path: Path) -> None:
     path : where to write; give the temporary path of ``Stage.output`` and check the scores before
         it counts.
 
+    Returns
+    -------
+    What was changed in the model, in words.
+
     Raises
     ------
     ConversionFailed : the converter failed, or lost an input, the output or the dynamic batch.
     """
     tf = tensorflow()
     import keras
+
+    model, cured = _without_embeddings(model)
 
     def endpoint(inputs):
         return call(model, inputs, schema)
@@ -244,6 +308,31 @@ def export(model, schema: Schema, path: Path) -> None:
         except Exception as error:
             raise ConversionFailed(_reason(str(error), log())) from error
     path.write_bytes(tflite.named(content, schema))
+    return cured
+
+
+def _without_embeddings(model):
+    """The same model with each Embedding as a `layers.Table` of its weights, and what was done."""
+    import keras
+
+    from helpers import layers
+
+    found = [layer for layer in model._flatten_layers() if type(layer) is keras.layers.Embedding]
+    if not found or any(layer.mask_zero for layer in found):
+        return model, []
+
+    def cloned(layer):
+        if type(layer) is not keras.layers.Embedding:
+            return layer.__class__.from_config(layer.get_config())
+        return layers.Table(layer.input_dim, layer.output_dim, name=layer.name)
+
+    try:
+        copy = keras.models.clone_model(model, clone_function=cloned, recursive=True)
+        copy.set_weights(model.get_weights())
+    except (TypeError, ValueError):  # a model that is no graph of layers
+        return model, []
+    names = ", ".join(layer.name for layer in found)
+    return copy, [f"the Embedding {names} is written as a gather from the same table"]
 
 
 def _reason(error: str, log: str) -> str:
@@ -262,18 +351,22 @@ def _reason(error: str, log: str) -> str:
 
 
 @contextmanager
-def plain(model, *, optimise: bool = False) -> Iterator[Path]:
+def plain(model, *, optimise: bool = False) -> Iterator[Path | None]:
     """What ``TFLiteConverter.from_keras_model`` makes of the model, as a file that is gone
-    afterwards: to look at.
+    afterwards, to look at; None where it fails, as for inputs in a dictionary.
 
     `optimise` asks it for its default optimisations (dynamic range quantisation).
     """
     tf = tensorflow()
     with tempfile.TemporaryDirectory() as folder:
         with native_output():
-            converter = tf.lite.TFLiteConverter.from_keras_model(model)
-            converter.optimizations = [tf.lite.Optimize.DEFAULT] if optimise else []
-            content = converter.convert()
+            try:
+                converter = tf.lite.TFLiteConverter.from_keras_model(model)
+                converter.optimizations = [tf.lite.Optimize.DEFAULT] if optimise else []
+                content = converter.convert()
+            except Exception:  # whatever it raises: nothing is made of what it gives
+                content = None
         path = Path(folder) / "plain.tflite"
-        path.write_bytes(content)
-        yield path
+        if content is not None:
+            path.write_bytes(content)
+        yield None if content is None else path

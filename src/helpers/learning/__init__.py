@@ -14,6 +14,7 @@ Each module here is of the task that it is named after, with the same functions:
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from types import ModuleType
 
 from helpers.tasks import Task
@@ -22,3 +23,22 @@ from helpers.tasks import Task
 def of(task: Task) -> ModuleType:
     """Return the module of a task."""
     return importlib.import_module(f"{__name__}.{task.name}")
+
+
+def need_and_published(
+    simple: str, gain: float, history, published: Sequence[float] | None
+) -> list[str]:
+    """Say that nothing needs a model which gains nothing over `simple`, and, where a validation
+    accuracy was published, whether the last epoch of `history` reaches it.
+    """
+    lines = []
+    if gain <= 0:
+        lines.append(f"On this data nothing needs the model: {simple} is smaller.")
+    if published:
+        reached, wanted = history["val_accuracy"].iloc[-1], published[-1]
+        verb = "reaches" if reached >= wanted else "does not reach"
+        said = f"{reached:.3f}, published {wanted:.3f}"
+        lines.append(
+            f"After {len(history)} epochs it {verb} the published validation accuracy: {said}."
+        )
+    return lines

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from helpers.errors import BadInput
+from helpers.learning import need_and_published
 from helpers.metrics import classification, intervals
 from helpers.schema import Schema
 from helpers.studies import Inputs
@@ -129,9 +130,9 @@ def table(scores: Mapping[str, np.ndarray], labels: np.ndarray, groups: np.ndarr
     ).T
 
 
-def conclusion(table, history, published) -> str:
-    """Say in words whether a model beats what is simple."""
-    baselines = table.drop(index=[name for name in ("this model", BEST) if name in table.index])
+def conclusion(table, history, published: Sequence[float] | None) -> str:
+    """Say in words whether a model beats what is simple, and reaches what was published."""
+    baselines = table.drop(index=["this model", BEST], errors="ignore")
     simple = baselines["accuracy"].idxmax()
     ours, theirs = table.loc["this model", "accuracy"], baselines.loc[simple, "accuracy"]
     gain = round(ours, 3) - round(theirs, 3)
@@ -143,16 +144,7 @@ def conclusion(table, history, published) -> str:
         else "as often right as"
     )
     lines = [f"The model is {word} {simple}: accuracy {ours:.3f} against {theirs:.3f}."]
-    if gain <= 0:
-        lines.append(f"On this data nothing needs the model: {simple} is smaller.")
-    if published:
-        reached, wanted = history["val_accuracy"].iloc[-1], published[-1]
-        verb = "reaches" if reached >= wanted else "does not reach"
-        said = f"{reached:.3f}, published {wanted:.3f}"
-        lines.append(
-            f"After {len(history)} epochs it {verb} the published validation accuracy: {said}."
-        )
-    return "\n".join(lines)
+    return "\n".join([*lines, *need_and_published(simple, gain, history, published)])
 
 
 def figure(scores: Mapping[str, np.ndarray], labels: np.ndarray):

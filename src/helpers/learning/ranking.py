@@ -9,6 +9,7 @@ import numpy as np
 
 from helpers import leaks
 from helpers.errors import BadInput
+from helpers.learning import need_and_published
 from helpers.metrics import intervals, ranking
 from helpers.schema import Schema
 from helpers.studies import Inputs
@@ -154,9 +155,7 @@ def conclusion(table, history, published: Sequence[float] | None) -> str:
     history : of `train`.
     published : validation accuracy by epoch, or None.
     """
-    baselines = table.drop(
-        index=["this model", *(name for name in table.index if name.startswith("best possible"))]
-    )
+    baselines = table.drop(index=["this model", BEST], errors="ignore")
     simple = baselines["auc"].idxmax()
     ours, theirs = table.loc["this model"], baselines.loc[simple]
     gain = round(ours["auc"], 3) - round(theirs["auc"], 3)
@@ -168,16 +167,7 @@ def conclusion(table, history, published: Sequence[float] | None) -> str:
         f"{name} {ours[key]:.3f} against {theirs[key]:.3f}" for name, key in pairs.items()
     )
     lines = [f"The model {comparison} {simple}: {figures}."]
-    if gain <= 0:
-        lines.append(f"On this data nothing needs the model: {simple} is smaller.")
-    if published:
-        reached, wanted = history["val_accuracy"].iloc[-1], published[-1]
-        word = "reaches" if reached >= wanted else "does not reach"
-        said = f"{reached:.3f}, published {wanted:.3f}"
-        lines.append(
-            f"After {len(history)} epochs it {word} the published validation accuracy: {said}."
-        )
-    return "\n".join(lines)
+    return "\n".join([*lines, *need_and_published(simple, gain, history, published)])
 
 
 def _auc_interval(

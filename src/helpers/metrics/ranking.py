@@ -17,6 +17,8 @@ from helpers.errors import BadInput
 
 CHANCE_AUC = 0.55
 """What counts as chance: every ranking problem worth a model passes this AUC."""
+_MOST_PAIRED = 128
+"""Items of a request whose pairs are looked at one by one, many requests at a time."""
 _EIGHT_BITS = 1 / 512
 """Half a step of a score of eight bits."""
 
@@ -170,10 +172,13 @@ def auc_by_request(scores: np.ndarray, labels: np.ndarray, requests: np.ndarray)
     """AUC within each request ``(n_requests,)``, NaN where all its labels are equal."""
 
     def metric(score: np.ndarray, label: np.ndarray) -> np.ndarray:
-        above = np.sign(score[:, :, None] - score[:, None, :])
-        pair = (label[:, :, None] == 1) & (label[:, None, :] != 1)
-        pairs = pair.sum(axis=(1, 2))
-        wins = (pair * (above + 1) / 2).sum(axis=(1, 2))
+        from scipy.stats import rankdata
+
+        positive = label == 1
+        count = positive.sum(axis=1)
+        pairs = count * (label.shape[1] - count)
+        places = (rankdata(score, axis=1) * positive).sum(axis=1)  # tied items share theirs
+        wins = places - count * (count + 1) / 2
         return np.divide(wins, pairs, out=np.full(len(score), np.nan), where=pairs > 0)
 
     return _per_request(requests, metric, scores, labels)
@@ -187,6 +192,8 @@ def kendall_tau(first: np.ndarray, second: np.ndarray, requests: np.ndarray) -> 
     """
 
     def metric(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        if a.shape[1] > _MOST_PAIRED:
+            return np.array([_long_tau(*pair) for pair in zip(a, b, strict=True)])
         i, j = np.triu_indices(a.shape[1], 1)
         x, y = np.sign(a[:, i] - a[:, j]), np.sign(b[:, i] - b[:, j])
         ordered = np.abs(x).sum(axis=1), np.abs(y).sum(axis=1)
@@ -197,6 +204,16 @@ def kendall_tau(first: np.ndarray, second: np.ndarray, requests: np.ndarray) -> 
     return _per_request(
         requests, metric, np.asarray(first, np.float64), np.asarray(second, np.float64)
     )
+
+
+def _long_tau(a: np.ndarray, b: np.ndarray) -> float:
+    """Tau-b of two scores of many items, in the time that sorting takes."""
+    from scipy.stats import kendalltau
+
+    constant = [bool((score == score[0]).all()) for score in (a, b)]
+    if any(constant):
+        return float("nan") if all(constant) else 0.0
+    return float(kendalltau(a, b, method="asymptotic").statistic)
 
 
 def mean_agreement(utilities: np.ndarray) -> float:

@@ -16,27 +16,43 @@ import numpy as np
 from helpers import parameters
 from helpers.errors import BadInput, DamagedFile
 from helpers.runtimes import guarded
-from helpers.runtimes.runtime import Runtime, Steps
+from helpers.runtimes.runtime import Runtime, Steps, fits
 from helpers.schema import Schema
 
 __all__ = [
     "Runtime",
     "Steps",
     "batch_differences",
+    "fits",
     "open_model",
     "runtime_of",
     "scale_of",
     "variant_of",
 ]
 
-MODULES = {".keras": "keras", ".tflite": "litert", ".mnn": "mnn"}
+MODULES = {
+    ".keras": "keras",
+    ".zip": "savedmodel",
+    ".onnx": "onnx",
+    ".tflite": "litert",
+    ".mnn": "mnn",
+}
 """File suffix to runtime: the name of a module here, whose ``Model(path, schema, threads)`` is a
-`Runtime`.
-"""
+`Runtime`, and ``interface(path)`` tells what a file takes and gives."""
+PHONE = ("litert", "mnn")
+"""Runtimes of files that a phone gets; the others are of trained models."""
+NAMES = {
+    "keras": "Keras",
+    "savedmodel": "SavedModel",
+    "onnx": "ONNX Runtime",
+    "litert": "LiteRT",
+    "mnn": "MNN",
+}
+_IMPORTS = {"keras": "notebooks", "savedmodel": "notebooks"}
 
 
 def runtime_of(path: Path | str) -> str:
-    """Name of the runtime that a model file belongs to: ``keras``, ``litert`` or ``mnn``."""
+    """Name of the runtime that a model file belongs to, as ``litert``."""
     suffix = Path(path).suffix
     if suffix not in MODULES:
         raise BadInput(
@@ -47,15 +63,34 @@ def runtime_of(path: Path | str) -> str:
 
 
 def variant_of(file: str) -> tuple[str, str]:
-    """Runtime and precision of a file of a run: ``mnn/fp32.mnn`` is ``("mnn", "fp32")``; a Keras
+    """Runtime and precision of a file of a run: ``mnn/fp32.mnn`` is ``("mnn", "fp32")``; a trained
     model is fp32.
     """
     runtime = runtime_of(file)
-    return runtime, "fp32" if runtime == "keras" else Path(file).stem
+    return runtime, Path(file).stem if runtime in PHONE else "fp32"
+
+
+def imports(path: Path) -> str:
+    """What the process that opens a file may have imported already, see `helpers.child`."""
+    return _IMPORTS.get(runtime_of(path), "runtimes")
+
+
+def interface(path: Path) -> list[dict[str, tuple[list[int], str]]]:
+    """Inputs, and outputs, of any model file as it calls them: by name, shape (-1 for what is free)
+    and dtype. The file is opened in a child process.
+
+    Raises
+    ------
+    DamagedFile : it cannot be opened.
+    """
+    name = runtime_of(path)
+    if not Path(path).is_file():
+        raise DamagedFile(f"there is no file {path}")
+    return guarded.ask(Path(path), f"{__name__}.{name}:interface", imports(path))
 
 
 def open_model(path: Path, schema: Schema, *, threads: int = 1, trusted: bool = False) -> Runtime:
-    """Open a ``.keras``, ``.tflite`` or ``.mnn`` file.
+    """Open a model file; a trained one, of a runtime that is not a phone's, by its own names.
 
     Parameters
     ----------
@@ -74,10 +109,10 @@ def open_model(path: Path, schema: Schema, *, threads: int = 1, trusted: bool = 
     path, name = Path(path), runtime_of(path)
     if not path.is_file():
         raise DamagedFile(f"there is no file {path}")
+    if name not in PHONE:
+        schema = schema.as_given()
     if not trusted:
-        return guarded.Guarded(
-            path, schema, threads, "notebooks" if name == "keras" else "runtimes"
-        )
+        return guarded.Guarded(path, schema, threads, imports(path))
     return importlib.import_module(f"{__name__}.{name}").Model(path, schema, threads)
 
 

@@ -93,6 +93,22 @@ class Guarded(Runtime):
             raise DamagedFile(f"{self.path.name} is not a usable model file: {error}") from error
 
 
+def ask(path: Path, function: str, imports: str):
+    """Call a function of a file's path in a process of its own.
+
+    Raises
+    ------
+    DamagedFile : what the function raised, or that its process ended.
+    """
+    with Child(f"open {path.name}", imports=imports) as process:
+        try:
+            return process.call(function, timeout=SECONDS, path=str(path))
+        except (DamagedFile, BadInput):
+            raise
+        except WorkbenchError as error:
+            raise DamagedFile(f"{path.name} is not a usable model file: {error}") from error
+
+
 _model = None
 """In the child process, the file that is open."""
 

@@ -38,8 +38,8 @@ class Model(Runtime):
         batch = -1 if schema.batch is None else schema.batch
         if any(shape[0] != batch for shape, _ in described[0].values()):
             raise DamagedFile(f"{path.name} has another batch than {batch}: {described[0]}")
-        places = {d["name"]: d["index"] for d in outputs}
-        self._inputs = {d["name"]: d["index"] for d in inputs}
+        places = schema.by_name({d["name"]: d["index"] for d in outputs})
+        self._inputs = schema.by_name({d["name"]: d["index"] for d in inputs})
         self._outputs = {name: places[name] for name in schema.output_names}
         self._rows = None
 
@@ -82,6 +82,20 @@ class Model(Runtime):
         found = {name: self._interpreter.get_tensor(i).shape for name, i in self._outputs.items()}
         check_outputs(self.path, self.schema, rows, found)
         self._rows = rows
+
+
+def interface(path: str) -> list[dict]:
+    """Inputs and outputs of a file as it calls them; runs in a child process."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with native_output():
+        try:
+            interpreter = Interpreter(path)
+            interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise DamagedFile(f"{Path(path).name} is not a usable TFLite file: {error}") from error
+    ends = interpreter.get_input_details(), interpreter.get_output_details()
+    return [{d["name"]: _described(d) for d in details} for details in ends]
 
 
 def _described(details: dict) -> tuple[list[int], str]:

@@ -31,8 +31,8 @@ _INT32 = np.iinfo(np.int32)
 class Model(Runtime):
     """An open ``.mnn`` file.
 
-    Values travel through host tensors of TensorFlow (NHWC) layout that this object owns and that
-    ``copyFrom`` and ``copyToHostTensor`` translate to the session's own layout, as an app does.
+    Values travel through host tensors that this object owns and that ``copyFrom`` and
+    ``copyToHostTensor`` translate to the session's own layout, as an app does.
     """
 
     def __init__(self, path: Path, schema: Schema, threads: int):
@@ -113,7 +113,8 @@ class Model(Runtime):
             self._interpreter.resizeSession(self._session)
         self._feeds, self._results = [], {}
         for tensor in self.schema.inputs:
-            host, view = self._host((rows, *tensor.shape), tensor.dtype)
+            there = self._inputs[tensor.name]
+            host, view = self._host(there, (rows, *tensor.shape), tensor.dtype)
             self._feeds.append((self._inputs[tensor.name], host, view, tensor.name))
             self._inputs[tensor.name].copyFrom(
                 host
@@ -128,7 +129,7 @@ class Model(Runtime):
         )
         self._check_types(self.schema.outputs, outputs)
         for tensor in self.schema.outputs:
-            host, view = self._host((rows, *tensor.shape), tensor.dtype)
+            host, view = self._host(outputs[tensor.name], (rows, *tensor.shape), tensor.dtype)
             self._results[tensor.name] = (outputs[tensor.name], host, view, tensor.dtype)
         self._rows = rows
 
@@ -146,13 +147,13 @@ class Model(Runtime):
                     "float32 or ship the .tflite file alone"
                 )
 
-    def _host(self, shape: tuple[int, ...], dtype: str):
+    def _host(self, tensor, shape: tuple[int, ...], dtype: str):
+        """A tensor of the host in the layout of the session's, which TFLite and ONNX have other
+        ones of: one in another is copied without a word, and in another order.
+        """
         kind, fed = _DTYPES[dtype]
         host = self._mnn.Tensor(
-            shape,
-            getattr(self._mnn, kind),
-            np.zeros(shape, fed),
-            self._mnn.Tensor_DimensionType_Tensorflow,
+            shape, getattr(self._mnn, kind), np.zeros(shape, fed), tensor.getDimensionType()
         )
         return host, host.getNumpyData().reshape(shape)
 

@@ -103,14 +103,18 @@ def rows_a_call(schema: Schema) -> int:
 
 
 Interface = Mapping[str, tuple[Sequence[int], str | None]]
-"""By tensor name, the shape with -1 for a free batch, and the dtype where a runtime tells it."""
+"""By tensor name, the shape with -1 for what is free, and the dtype where a runtime tells it."""
 
 
 def check_interface(path: Path, schema: Schema, inputs: Interface, outputs: Interface) -> None:
     """Refuse a file whose inputs or outputs are not the schema's.
 
-    Outputs are held to their names and dtypes here, and to their shapes when there are some.
+    Outputs are held to their names and dtypes here, and to their shapes when there are some. What
+    is free in the file is any number. A file that was given may have more outputs.
     """
+    inputs, outputs = schema.by_name(inputs), schema.by_name(outputs)
+    if schema.given:
+        outputs = {name: outputs[name] for name in outputs if name in schema.output_names}
     if set(inputs) != set(schema.input_names):
         raise DamagedFile(
             f"{path.name} takes inputs {sorted(inputs)}, the model takes {schema.input_names}"
@@ -122,7 +126,7 @@ def check_interface(path: Path, schema: Schema, inputs: Interface, outputs: Inte
     batch = -1 if schema.batch is None else schema.batch
     for tensor in (*schema.inputs, *schema.outputs):
         shape, dtype = inputs.get(tensor.name) or outputs[tensor.name]
-        if tensor.name in inputs and tuple(shape[1:]) != tensor.shape:
+        if tensor.name in inputs and not fits(shape, tensor.shape):
             raise DamagedFile(
                 f"{path.name}: {tensor.name} has shape {list(shape)}, the model takes "
                 f"{[batch, *tensor.shape]}"
@@ -131,6 +135,13 @@ def check_interface(path: Path, schema: Schema, inputs: Interface, outputs: Inte
             raise DamagedFile(
                 f"{path.name}: {tensor.name} is {dtype}, the model says {tensor.dtype}"
             )
+
+
+def fits(shape: Sequence[int], wanted: Sequence[int]) -> bool:
+    """Whether a shape with its batch can be `wanted`."""
+    return len(shape) == 1 + len(wanted) and all(
+        n in (-1, w) for n, w in zip(shape[1:], wanted, strict=True)
+    )
 
 
 def check_outputs(

@@ -1,16 +1,15 @@
 """Studies: a model with its data and its task. Every module in this package is one.
 
-Adding a study is adding a module here that defines ``STUDY = Study(...)``: the stages, runtimes and
-reports find it by its name and learn everything else from its fields. Nothing here knows files or
-runtimes.
+A study is a module that defines ``STUDY = Study(...)``, here or in a file of one's own: the stages,
+runtimes and reports find it by its name (`helpers.registry`) and learn everything else from its
+fields. Nothing here knows files or runtimes.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -77,18 +76,23 @@ class Files:
     """A source that reads rows from tables: somebody's own data.
 
     Columns are found by name: a value of a tensor by its dimension's, a tensor whose values have no
-    names as one column of lists. Rows are split by group, so that none is in two splits, and the
-    same way each time.
+    names as one column of lists. A group is never cut. Rows are split by a hash of their group, the
+    same way each time; where there is a `time`, by when a group begins, the last ones being the
+    test; where there is a `split`, as that column says.
 
     Attributes
     ----------
     summary : one sentence for tables and help.
-    paths : ``.csv`` or ``.parquet`` files of the same columns, absolute or below
-        ``data/<study>/raw``.
+    paths : ``.csv`` or ``.parquet`` files of the same columns: absolute, beside the study's file,
+        or below ``data/<study>/raw``.
     label : column of 0 and 1 or of classes from 0 on; None if there is none.
     group : column of what competes with each other (a request, a session); None if each row stands
         alone.
-    shares : of groups in the validation and the test split.
+    time : column of numbers or dates.
+    split : column of ``train``, ``validation`` and ``test``.
+    lone : what a ranking does with groups of one row, in which there is nothing to rank:
+        ``refuse``, ``drop`` or ``keep``.
+    shares : of groups in the validation and the test split, where no column says.
     """
 
     name: str
@@ -96,11 +100,20 @@ class Files:
     paths: tuple[str, ...]
     label: str | None = None
     group: str | None = None
+    time: str | None = None
+    split: str | None = None
+    lone: str = "refuse"
     shares: tuple[float, float] = (0.1, 0.1)
+
+    def __post_init__(self):
+        if self.lone not in ("refuse", "drop", "keep"):
+            raise BadInput(f"lone is refuse, drop or keep, not {self.lone!r}")
+        if min(self.shares) <= 0 or sum(self.shares) >= 1:
+            raise BadInput(f"shares {self.shares} of validation and test leave a split empty")
 
 
 Source = Simulated | Files
-KINDS = {"ranking", "classification", "tensors", "labelled", "simulated", "files"}
+KINDS = {"ranking", "classification", "tensors", "labelled", "simulated", "files", "keras"}
 """Tags of notebook cells that are shown in some runs only, see `Study.kinds`."""
 
 
@@ -116,22 +129,30 @@ class Published:
 
 @dataclass(frozen=True)
 class Model:
-    """One architecture of a study.
+    """One architecture of a study, or a trained file that somebody brings.
 
     Attributes
     ----------
     summary : one sentence for tables and help.
     build : ``(hidden_units=...) -> `` the model, untrained, whose inputs and outputs have the
         names, order and shapes of `Study.schema_of`. It imports its framework itself, so that
-        knowing a study costs nothing.
+        knowing a study costs nothing. None where there is a `file`.
     inputs : names of the inputs that it takes; default all of the schema.
     framework : what it is built with, a module of `helpers.frameworks`.
+    file : a trained model, absolute or beside the study's file; it is not trained again.
+    tensors : by the schema's name, what the file calls an input or output; default the same.
     """
 
-    summary: str
-    build: Callable
+    summary: str = "a trained file"
+    build: Callable | None = None
     inputs: tuple[str, ...] = ()
     framework: str = "keras"
+    file: str = ""
+    tensors: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.file and self.build is not None:
+            raise BadInput("a model has a build function or a file, not both")
 
 
 @dataclass(frozen=True)
@@ -143,6 +164,7 @@ class Study:
     the raw field that names an item. `defaults` are parameters for which this study needs other
     values than the notebooks declare; `task` is what kind of decision is made, by the name that
     `helpers.tasks` has for it, and `limits` are those of its verdict, where it takes any.
+    `folder` is that of its file, where it is not of this package; the registry sets it.
 
     The first source and the first model are the default ones.
     """
@@ -157,7 +179,8 @@ class Study:
     id_field: str = ""
     defaults: Mapping[str, object] = field(default_factory=dict)
     task: str = "ranking"
-    limits: Mapping[str, float] = field(default_factory=dict)
+    limits: Mapping[str, object] = field(default_factory=dict)
+    folder: str = ""
 
     def source(self, name: str) -> Source:
         """The source of that name, the first for ``"default"``, or a BadInput that lists those
@@ -165,18 +188,26 @@ class Study:
         """
         return self.sources[self._known("source", name, self.sources)]
 
+    def beside(self, file: str) -> Study:
+        """The study whose tables and model files lie beside a file."""
+        return replace(self, folder=str(Path(file).resolve().parent))
+
     def is_simulated(self, name: str) -> bool:
         """Whether a source draws its rows."""
         return isinstance(self.sources[name], Simulated)
 
-    def kinds(self, source: str) -> set[str]:
+    def kinds(self, source: str, model: str = "default") -> set[str]:
         """What cells of a notebook may be of, by their tags: the task, whether there are labels,
-        and the source.
+        the source, and whether the model is Keras'.
         """
+        chosen = self.models[self.model_name(model)]
+        made_by = Path(chosen.file).suffix[1:] if chosen.file else chosen.framework
+        keras = {"keras"} & {made_by}
         labelled = {"labelled"} if self.task != "tensors" else set()
         return {
             self.task,
             *labelled,
+            *keras,
             "simulated" if self.is_simulated(self.source(source).name) else "files",
         }
 
@@ -187,8 +218,14 @@ class Study:
     def schema_of(self, model: str) -> Schema:
         """The schema of one model: that of the study with the inputs that the model takes."""
         names = self.models[model].inputs or self.schema.input_names
-        by_name = {tensor.name: tensor for tensor in self.schema.inputs}
-        return replace(self.schema, inputs=tuple(by_name[name] for name in names))
+        in_file = self.models[model].tensors
+        tensors = {
+            tensor.name: replace(tensor, in_file=in_file.get(tensor.name, tensor.in_file))
+            for tensor in (*self.schema.inputs, *self.schema.outputs)
+        }
+        ends = names, self.schema.output_names
+        inputs, outputs = (tuple(tensors[name] for name in chosen) for chosen in ends)
+        return replace(self.schema, inputs=inputs, outputs=outputs)
 
     def _known(self, kind: str, name: str, there: Mapping[str, object]) -> str:
         if name == "default":
@@ -198,6 +235,23 @@ class Study:
                 f"study {self.name!r} has no {kind} {name!r}; it has: {', '.join(there)}"
             )
         return name
+
+
+def drawn(schema: Schema) -> Simulated:
+    """A source of rows without labels, drawn evenly within the ranges that a schema says."""
+
+    def draw(rng: np.random.Generator, rows: int) -> dict[str, np.ndarray]:
+        result = {}
+        for tensor in schema.inputs:
+            low, high = (np.resize(end, tensor.shape) for end in tensor.bounds)
+            shape = (rows, *tensor.shape)
+            if np.dtype(tensor.dtype).kind == "f":
+                result[tensor.name] = rng.uniform(low, high, shape).astype(tensor.dtype)
+            else:
+                result[tensor.name] = rng.integers(low, high, shape, tensor.dtype, endpoint=True)
+        return result
+
+    return Simulated("drawn", "rows drawn within the ranges of the schema", draw, None)
 
 
 def cross_utility(study: Study, source: str, *, users: int, items: int, seed: int) -> np.ndarray:
@@ -226,15 +280,3 @@ def _role(study: Study, name: str) -> str:
     if study.features:
         return "item" if name.removeprefix("_").startswith("candidate") else "user"
     return next(tensor.role for tensor in study.schema.inputs if tensor.name == name)
-
-
-def names() -> list[str]:
-    """Names of all studies, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
-
-
-def get(name: str) -> Study:
-    """The study of that name, or a BadInput that lists those there are."""
-    if name not in names():
-        raise BadInput(f"there is no study {name!r}; there is: {', '.join(names())}")
-    return importlib.import_module(f"{__name__}.{name}").STUDY

@@ -310,7 +310,7 @@ class _Dask:
 def _code() -> list:
     return [
         code.sha256s(code.modules()),
-        [code.cells_sha256(path) for path in notebooks.stages().values()],
+        [code.cells_sha256(path) for path in notebooks.numbered().values()],
     ]
 
 

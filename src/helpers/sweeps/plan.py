@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import notebooks, pipeline, runs, studies
+from helpers import notebooks, pipeline, registry, runs
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, meant
 from helpers.sweeps import plain_yaml
@@ -67,26 +67,27 @@ class Plan:
         Runs share a stage if it and all stages before it have the same parameters. The first of
         them executes it, the others take its files.
         """
-        paths = notebooks.stages()
-        defaults = {
-            number: pipeline.effective(self.study, paths[number], {}) for number in self.stages
-        }
+        known: dict[object, dict] = {}  # names and defaults of the stages, by the model of a run
         tasks: dict[str, Task] = {}  # by the parameters of a stage and of all before it
         result = []
         for name, parameters in self.runs.items():
             prefix, before, reuse = [], None, {}
-            for number in self.stages:
-                effective = {
-                    key: parameters.get(key, value) for key, value in defaults[number].items()
+            if (model := parameters.get("model")) not in known:
+                known[model] = {
+                    number: (path.stem, pipeline.effective(self.study, path, {}))
+                    for number, path in pipeline.stages_of(self.study, parameters).items()
                 }
-                prefix.append((number, effective))
+            for number in self.stages:
+                stage, defaults = known[model][number]
+                effective = {key: parameters.get(key, value) for key, value in defaults.items()}
+                prefix.append((stage, effective))
                 key, last = json.dumps(prefix, sort_keys=True), number == self.stages[-1]
                 owner = tasks.get(key)
                 if owner is not None:
                     reuse[number] = owner.run
                 if owner is None or last:
                     same = before is not None and before.run == name
-                    chosen = number if same else ",".join(part for part, _ in prefix)
+                    chosen = number if same else ",".join(part[:2] for part, _ in prefix)
                     shared = {} if same else dict(reuse)
                     task = Task(name, chosen, parameters, shared, last, owner or before)
                     tasks.setdefault(key, task)
@@ -131,9 +132,10 @@ def from_mapping(content: object) -> Plan:
             )
     if not isinstance(content.get("study"), str):
         raise BadInput(
-            f"study must name one of {', '.join(studies.names())}, not {content.get('study')!r}"
+            f"study must name one of {', '.join(registry.names())}, or a .py file, not "
+            f"{content.get('study')!r}"
         )
-    study = studies.get(content["study"]).name
+    study = registry.link(content["study"])
     chosen = content.get("stages")
     if chosen is not None and not isinstance(chosen, str):
         raise BadInput(
@@ -163,6 +165,7 @@ def from_mapping(content: object) -> Plan:
                 f"{plan[name]} and {checked} would both be run {name!r}: change one of the texts"
             )
     _check_existing(study, plan)
+    _train_once(study, numbers, plan)
     return Plan(study, numbers, plan, len(wanted) - len(plan))
 
 
@@ -180,6 +183,22 @@ def _check_existing(study: str, plan: Mapping[str, Mapping[str, object]]) -> Non
                     f"run {name!r} exists and was made with {parameter}={before}, not {wanted}: "
                     f"rename its folder, or start it over with `{again} --force`"
                 )
+
+
+def _train_once(study: str, numbers: tuple[str, ...], plan: Mapping[str, dict]) -> None:
+    """Leave out the second training of runs that nobody says anything of: many runs show by
+    themselves whether training repeats. A run that exists keeps what it was made with.
+    """
+    if "02" not in numbers:
+        return
+    for name, parameters in plan.items():
+        training = pipeline.stages_of(study, parameters)["02"]
+        if "repeat" in parameter_table.declared(training) and "repeat" not in parameters:
+            record = runs.Run(study, name).record()
+            if not record["stages"]:
+                parameters["repeat"] = False
+            elif "repeat" in record["requested"]:
+                parameters["repeat"] = record["requested"]["repeat"]
 
 
 def _check_effect(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -68,6 +68,8 @@ class Task:
     judge : of a file's output, the reference's, and the truth.
     tables : of judgements by variant, two DataFrames of text: how alike it decides, and what its
         values are worth.
+    activation : what turns the output that is decided by into probabilities, where it is of logits:
+        ``sigmoid``, ``softmax``, or nothing. Files give what they give; judging applies it.
     chance : of a comparison's row of the trained model, why it decides no better than chance; empty
         if it does.
     """
@@ -88,23 +90,39 @@ class Task:
     tables: Callable[[Mapping[str, Judgement]], tuple]
     chance: Callable[[object], str]
     limits: Mapping[str, float] = field(default_factory=dict)
+    activation: str = ""
 
     def to_json(self) -> dict:
         """Plain values for a config file; `get` takes them."""
-        return {"name": self.name, **self.limits}
+        more = {"activation": self.activation} if self.activation else {}
+        return {"name": self.name, **self.limits, **more}
+
+    def decided(self, values: np.ndarray) -> np.ndarray:
+        """What is decided by, of the values ``(n_rows, *shape)`` of an output."""
+        if not self.activation:
+            return values
+        wide = values.astype(np.float64)
+        if self.activation == "sigmoid":
+            return (0.5 * (1 + np.tanh(wide / 2))).astype(values.dtype)
+        odds = np.exp(wide - wide.max(axis=-1, keepdims=True))
+        return (odds / odds.sum(axis=-1, keepdims=True)).astype(values.dtype)
 
 
 NAMES = ("ranking", "classification", "tensors")
+ACTIVATIONS = ("sigmoid", "softmax")
 
 
-def get(name: str, **limits: float) -> Task:
+def get(name: str, *, activation: str = "", **limits: float) -> Task:
     """Return the task of that name, with `limits` in the place of its own where it takes any.
 
     Raises
     ------
-    BadInput : there is no such task.
+    BadInput : there is no such task, or no such activation.
     """
     if name not in NAMES:
         raise BadInput(f"there is no task {name!r}; there is: {', '.join(NAMES)}")
     module = importlib.import_module(f"{__name__}.{name}")
-    return module.limited(**limits) if limits else getattr(module, name.upper())
+    task = module.limited(**limits) if limits else getattr(module, name.upper())
+    if activation and activation not in ACTIVATIONS:
+        raise BadInput(f"activation is {' or '.join(ACTIVATIONS)}, not {activation!r}")
+    return replace(task, activation=activation) if activation else task
