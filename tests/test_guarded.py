@@ -7,7 +7,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from helpers import runtimes
+from helpers import files, runtimes
 from helpers.convert import mnn
 from helpers.errors import BadInput, DamagedFile
 from helpers.evaluation import comparison, latency, parity
@@ -142,17 +142,38 @@ def test_a_crash_is_a_verdict_and_the_other_files_are_judged(crashing, far, trai
         runtimes.open_model(trained.folder / "gone.tflite", ranking.schema)
 
 
-def test_what_was_found_of_files_is_kept_to_the_last_digit(tmp_path, trained):
+def test_what_was_found_of_files_is_kept_to_the_last_digit(tmp_path, trained, ranking):
     scores = trained.reference.scores
     judged = {
         "litert fp32": (trained.reference.judge(trained.reference.outputs), scores),
-        "mnn int8": (Judgement.broken("odd", auc=float("nan"), count=3, slope=float("inf")), None),
+        "mnn fp32": (Judgement.broken("odd", auc=float("nan"), count=3, slope=float("inf")), None),
     }
-    parity.keep(judged, tmp_path / "judged.npz")
-    found, given = parity.kept(tmp_path / "judged.npz")
+    models = {
+        "litert fp32": trained.files["fp32.tflite"],
+        "mnn fp32": trained.files["fp32.mnn"],
+    }
+    digests = {name: files.sha256(path) for name, path in models.items()}
+    parity.keep(judged, digests, tmp_path / "judged.npz")
+    known = (ranking.schema, trained.reference, [tmp_path / "judged.npz"])
+    found, given = parity.judged_files(models, *known)
     assert found["litert fp32"] == judged["litert fp32"][0]
     assert list(given) == ["litert fp32"] and given["litert fp32"].tobytes() == scores.tobytes()
-    assert repr(found["mnn int8"]) == repr(judged["mnn int8"][0])
+    assert repr(found["mnn fp32"]) == repr(judged["mnn fp32"][0])
+
+
+def test_a_file_that_is_not_the_bytes_that_were_judged_is_judged_anew(tmp_path, trained, ranking):
+    """Whatever the record says of it: what was found belongs to bytes, not to a name."""
+    original = trained.files["fp32.tflite"]
+    swapped = tmp_path / "fp32.tflite"
+    content = original.read_bytes().replace(b"user_features", b"USER_FEATURES")
+    content = content.replace(b"item_features", b"user_features")
+    swapped.write_bytes(content.replace(b"USER_FEATURES", b"item_features"))
+    same = (trained.reference.judge(trained.reference.outputs), trained.reference.scores)
+    parity.keep({"litert": same}, {"litert": files.sha256(original)}, tmp_path / "judged.npz")
+    found, given = parity.judged_files(
+        {"litert": swapped}, ranking.schema, trained.reference, [tmp_path / "judged.npz"]
+    )
+    assert found["litert"].verdict == "broken" and not np.array_equal(given["litert"], same[1])
 
 
 def test_a_hang_is_ended_and_is_a_verdict(endless, monkeypatch):

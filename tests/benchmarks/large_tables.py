@@ -8,6 +8,7 @@ A table of sessions of 20 rows is written as Parquet, then read, split and store
 
 import argparse
 import os
+import re
 import resource
 import sys
 import tempfile
@@ -89,9 +90,17 @@ def write(path: Path, rows: int, session: int = 20, part: int = 500_000) -> None
 
 def say(what: str, started: float | None = None) -> None:
     seconds = "" if started is None else f"  {time.perf_counter() - started:.1f} s"
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-    print(f"{what:70s}{seconds:>8s}  peak {peak:.2f} GB", flush=True)
+    print(f"{what:70s}{seconds:>8s}  peak {peak_bytes() / 1e9:.2f} GB", flush=True)
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held; on Linux ru_maxrss begins with what the process
+    held that started this one.
+    """
+    if sys.platform == "linux":
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 if __name__ == "__main__":

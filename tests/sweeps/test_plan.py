@@ -49,6 +49,10 @@ def test_training_is_repeated_where_a_file_says_so_and_in_runs_that_were(read, h
     with stage.run.edit() as record:
         record["requested"] = {"seed": 1}
     assert "repeat" not in read(text).runs["seed=1"], "it was made with the default"
+    with stage.run.edit() as record:
+        record["requested"] = {"seed": 1, "repeat": False}
+        record["stages"]["02_keras_training"]["status"] = "done"
+    assert read(text).runs["seed=1"]["repeat"] is False, "made by a sweep, and found again"
 
 
 def test_the_documented_file(read):

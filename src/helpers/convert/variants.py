@@ -307,6 +307,8 @@ def record(stage: Stage, folder: str, outcomes: Iterable[Outcome]) -> None:
     frame = pd.DataFrame(rows, columns=["runtime", "precision", "file", "bytes", "reason"])
     with stage.output(f"{folder}/recipes.csv") as path:
         frame.astype({"bytes": "Int64"}).to_csv(path, index=False)
-    judged = {o.name: (o.parity, o.scores) for o in outcomes if o.parity is not None}
+    made = {o.name: o for o in outcomes if o.parity is not None}
+    judged = {name: (o.parity, o.scores) for name, o in made.items()}
+    digests = {name: stage.outputs[o.file] for name, o in made.items()}
     with stage.output(f"{folder}/judged.npz") as path:
-        parity.keep(judged, path)
+        parity.keep(judged, digests, path)

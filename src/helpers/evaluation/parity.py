@@ -9,15 +9,16 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from helpers import files
 from helpers.errors import DamagedFile, ParityError
 from helpers.runs import Stage
-from helpers.runtimes import Runtime, batch_differences
+from helpers.runtimes import Runtime, batch_differences, open_model
 from helpers.schema import Schema
 from helpers.tasks import Outputs, Task, Truth, tensors
 from helpers.tasks.judgement import (
@@ -205,11 +206,18 @@ def check_repeats(
             )
 
 
-def keep(judged: Mapping[str, tuple[Judgement, np.ndarray | None]], path: Path) -> None:
-    """Write what `examine_scores` gave of files, by name, for a later stage; see `kept`."""
+def keep(
+    judged: Mapping[str, tuple[Judgement, np.ndarray | None]],
+    sha256: Mapping[str, str],
+    path: Path,
+) -> None:
+    """Write what `examine_scores` gave of files, by name, and of which bytes, for a later stage;
+    see `judged_files`.
+    """
     arrays = {name: scores for name, (_, scores) in judged.items() if scores is not None}
     said = {
         name: {
+            "sha256": sha256[name],
             "verdict": found.verdict,
             "reason": found.reason,
             "figures": {key: _plain(value) for key, value in found.figures.items()},
@@ -226,20 +234,51 @@ def _plain(value: float) -> float | int | str:
     return value if math.isfinite(value) else repr(value)
 
 
-def kept(*paths: Path) -> tuple[dict[str, Judgement], dict[str, np.ndarray]]:
-    """Read what `keep` wrote: what was found by name, and the scores of those that gave any."""
-    judged, scores = {}, {}
-    for path in paths:
-        with np.load(path, allow_pickle=False) as file:
-            said = json.loads(str(file[_JUDGED]))
-            scores |= {name: file[name] for name in file.files if name != _JUDGED}
-        for name, found in said.items():
-            figures = {
-                key: float(value) if isinstance(value, str) else value
-                for key, value in found["figures"].items()
-            }
-            judged[name] = Judgement(found["verdict"], found["reason"], figures)
-    return judged, scores
+def judged_files(
+    models: Mapping[str, Path], schema: Schema, reference: Reference, records: Iterable[Path]
+) -> tuple[dict[str, Judgement], dict[str, np.ndarray]]:
+    """What was found of files when they were made; a file that is not the bytes of then is examined
+    now.
+
+    Parameters
+    ----------
+    models : files of runtimes of phones by name.
+    records : what `keep` wrote of `reference`.
+
+    Returns
+    -------
+    What was found by name, and the scores ``(n_rows, 1)`` of those files that gave any.
+    """
+    known: dict[tuple[str, str], tuple[Judgement, np.ndarray | None]] = {}
+    for record in records:
+        with np.load(record, allow_pickle=False) as file:
+            for name, said in json.loads(str(file[_JUDGED])).items():
+                figures = {
+                    key: float(value) if isinstance(value, str) else value
+                    for key, value in said["figures"].items()
+                }
+                found = Judgement(said["verdict"], said["reason"], figures)
+                known[name, said["sha256"]] = found, file[name] if name in file.files else None
+    parities, scores = {}, {}
+    for name, path in models.items():
+        key = name, files.sha256(path)
+        parities[name], scored = known[key] if key in known else _examined(path, schema, reference)
+        if scored is not None:
+            scores[name] = scored
+    return parities, scores
+
+
+def _examined(
+    path: Path, schema: Schema, reference: Reference
+) -> tuple[Judgement, np.ndarray | None]:
+    """`examine_scores` of a file in a process of its own: whatever it does to that is its
+    verdict.
+    """
+    try:
+        with open_model(path, schema) as model:
+            return examine_scores(model, reference)
+    except DamagedFile as error:
+        return Judgement.broken(str(error)), None
 
 
 def require_same(

@@ -1,10 +1,14 @@
 """A sweep file: which runs it asks for, and in what order their stages are executed.
 
-    study: ranking stages: 01-05            # default: all that there are base: {epochs: 5}        #
-    for every run; a section below overrides it grid: {seed: {range: [0, 10]}, hidden_units: [8,
-    16]}   # every combination; or a list of such grids list: [{learning_rate: 0.01},
-    {learning_rate: 0.003}]   # a run each random: {runs: 20, seed: 1, space: {learning_rate:
-    {log_uniform: [0.0003, 0.03]}, epochs: {uniform: [5, 20]}}}
+    study: ranking
+    stages: 01-05         # default: all that there are
+    base: {epochs: 5}     # for every run; a section below overrides it
+    grid: {seed: {range: [0, 10]}, hidden_units: [8, 16]}   # every combination; or a list of grids
+    list: [{learning_rate: 0.01}, {learning_rate: 0.003}]   # a run each
+    random:
+      runs: 20
+      seed: 1
+      space: {learning_rate: {log_uniform: [0.0003, 0.03]}, epochs: {uniform: [5, 20]}}
 
 The runs of all sections together are the sweep. A sweep file is data from outside: what is not
 exactly of this form is refused with the value and the way out, before anything is executed.
@@ -164,8 +168,8 @@ def from_mapping(content: object) -> Plan:
             raise BadInput(
                 f"{plan[name]} and {checked} would both be run {name!r}: change one of the texts"
             )
-    _check_existing(study, plan)
     _train_once(study, numbers, plan)
+    _check_existing(study, plan)
     return Plan(study, numbers, plan, len(wanted) - len(plan))
 
 
