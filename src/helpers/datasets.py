@@ -181,15 +181,18 @@ class Dataset:
                 inputs = {name: np.concatenate([rest[0][name], a]) for name, a in inputs.items()}
                 labels = None if labels is None else np.concatenate([rest[1], labels])
             rows = len(next(iter(inputs.values())))
-            places = np.arange(rows) if seed is None else rng.permutation(rows)
             whole = rows if i == len(order) - 1 else rows - rows % multiple
+            if seed is None:
+                places, left = slice(whole), slice(whole, None)
+            else:
+                places, left = np.split(rng.permutation(rows), [whole])
 
-            def taken(at: np.ndarray, inputs=inputs, labels=labels):
+            def taken(at: np.ndarray | slice, inputs=inputs, labels=labels):
                 arrays = {name: array[at] for name, array in inputs.items()}
                 return arrays, None if labels is None else labels[at]
 
-            rest = taken(places[whole:])
-            yield taken(places[:whole])
+            rest = taken(left) if whole < rows else None
+            yield taken(places)
 
     def truth(self, split: str) -> Truth:
         """What is known of the rows of a split beside their inputs."""
@@ -501,5 +504,5 @@ def _write(
     beside = [name for name in (LABEL, REQUEST, BAYES, USER) if name in table.column_names]
     path = folder / f"{split}-{number:05d}.parquet"
     repeated = [name for name in (LABEL, REQUEST) if name in beside]
-    pq.write_table(table, path, compression="zstd", use_dictionary=repeated)
+    pq.write_table(table, path, compression=tables.compression(schema), use_dictionary=repeated)
     return split, {"file": path.name, "rows": table.num_rows, "sha256": files.sha256(path)}, beside

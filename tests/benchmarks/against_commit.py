@@ -1,6 +1,6 @@
 """This commit against an earlier one, and a sweep against a shell loop of papermill, in one run.
 
-    python tests/benchmarks/against_commit.py [--commit 7c08510] [--rounds 2] [--study ranking]
+    python tests/benchmarks/against_commit.py [--commit 01f088f] [--rounds 2] [--study ranking]
 
 The earlier commit is checked out beside this one, and both are executed by this environment, each
 in a throw-away home, in turns: all stages of a study again and again with kernels that are warm
@@ -23,7 +23,7 @@ import sweep_throughput
 from helpers import files, notebooks
 from helpers.sweeps import plan
 
-COMMIT = "7c08510"
+COMMIT = "01f088f"
 STAGES = "01-03"
 SWEEP = f"study: ranking\nstages: {STAGES}\ngrid: {{seed: [0, 1, 2], hidden_units: [8, 16]}}\n"
 

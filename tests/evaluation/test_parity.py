@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from support import Scoring
 
-from helpers import runtimes
-from helpers.errors import ParityError
+from helpers import datasets, runtimes
+from helpers.errors import DamagedFile, ParityError
 from helpers.evaluation import parity
 from helpers.metrics import ranking as metrics
 from helpers.tasks import Truth
@@ -405,12 +405,13 @@ def test_clusters_widen_intervals_and_survive_the_disk(tmp_path):
 
 def test_swapping_inputs_of_one_width_is_seen(trained, ranking, judge):
     model = runtimes.open_model(trained.files["fp32.tflite"], ranking.schema, trusted=True)
-    swapped = parity.swapped(trained.reference.inputs)
+    pair = parity.alike(trained.reference.inputs)
+    swapped = parity.swapped(trained.reference.inputs, pair)
     np.testing.assert_array_equal(
         swapped["user_features"], trained.reference.inputs["item_features"]
     )
     assert judge(model.score(swapped)).verdict == "broken"
-    assert parity.swapped({"a": np.zeros((2, 3)), "b": np.zeros((2, 4))}) is None
+    assert parity.alike({"a": np.zeros((2, 3)), "b": np.zeros((2, 4))}) is None
 
 
 def test_reference_survives_the_disk(trained, tmp_path):
@@ -421,6 +422,29 @@ def test_reference_survives_the_disk(trained, tmp_path):
     assert list(loaded.inputs) == list(trained.reference.inputs)
     loaded.save(tmp_path / "again.npz")
     assert (tmp_path / "again.npz").read_bytes() == trained.files["reference.npz"].read_bytes()
+
+
+def test_a_split_that_does_not_fit_is_judged_a_part_at_a_time(
+    ranking, trained, tmp_path, monkeypatch
+):
+    sizes = {"rows": 200, "validation_rows": 20, "test_rows": 120_000}
+    data = datasets.make(ranking, "simple", seed=1, **sizes)
+    model = runtimes.open_model(trained.files["fp32.tflite"], ranking.schema, trusted=True)
+    make = (RANKING, data, ranking.schema, model.predict)
+    whole = parity.Reference.of(*make)
+    monkeypatch.setattr(parity, "INPUT_BYTES", 1 << 20)
+    streamed = parity.Reference.of(*make)
+    rows = [len(next(iter(r.inputs.values()))) for r in (whole, streamed)]
+    assert rows[0] == 120_000 and rows[1] * ranking.schema.row_bytes <= 1 << 20
+    assert [len(part["context"]) for part in streamed.parts()] == [100_000, 20_000]
+    np.testing.assert_allclose(streamed.scores, whole.scores, rtol=0, atol=1e-6)
+    streamed.save(tmp_path / "reference.npz")
+    read = parity.Reference.load(tmp_path / "reference.npz", RANKING, whole.inputs)
+    assert read.scores.tobytes() == streamed.scores.tobytes(), "the digest is that of all rows"
+    with pytest.raises(DamagedFile, match="made with other inputs"):
+        parity.Reference.load(tmp_path / "reference.npz", RANKING, streamed.inputs)
+    found, scores = parity.examine_scores(model, streamed)
+    assert found.verdict == "same" and len(scores) == 120_000
 
 
 def test_table_hides_digits_that_mean_nothing(trained, judge):

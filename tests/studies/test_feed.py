@@ -216,7 +216,8 @@ class _Swapping(Scoring):
         self.model, self.schema = model, model.schema
 
     def score(self, inputs):
-        return self.model.score(parity.swapped(inputs) or inputs)
+        pair = parity.alike(inputs)
+        return self.model.score(parity.swapped(inputs, pair) if pair else inputs)
 
 
 def test_a_study_has_defaults_of_its_own(study):

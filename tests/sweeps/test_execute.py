@@ -41,7 +41,8 @@ def test_a_sweep_makes_what_single_runs_make_and_shares_what_is_the_same(file, h
     given = [
         word for name, value in second["requested"].items() for word in ("-p", f"{name}={value}")
     ]
-    alone = workbench("run", "ranking", *given, "--stages", "01-02", home=tmp_path / "alone")
+    named = ("--run", second["run"], "--stages", "01-02")
+    alone = workbench("run", "ranking", *given, *named, home=tmp_path / "alone")
     assert alone.returncode == 0, alone.stderr
     for output in (
         "data.json",

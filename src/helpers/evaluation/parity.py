@@ -5,11 +5,12 @@ What is decided, and when it is still the same, says the task (`helpers.tasks`).
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,8 +33,11 @@ from helpers.tasks.judgement import (
 )
 from helpers.trained import Trained
 
+Inputs = Mapping[str, np.ndarray]
 FILE = "model/reference.npz"
 """Where a run keeps its `Reference`."""
+INPUT_BYTES = 64 << 20
+"""Most bytes of inputs that a `Reference` holds at once."""
 BATCHES = (*range(1, 513), 1000, 1023, 1024, 1025, 2048, 4095, 4096)
 """Batch sizes that a file is scored in: every list that an app shows, and what lies around the
 blocks of runtimes.
@@ -49,26 +53,45 @@ _OUTPUT, _JUDGED = "output:", "judgements"
 class Reference:
     """The set that files are judged on, and what the trained model gave for it.
 
-    `inputs` and `outputs` are arrays ``(n_rows, *shape)`` by name; the first output is what is
-    decided by, the scores.
+    `outputs` are arrays ``(n_rows, *shape)`` by name; the first is what is decided by, the scores.
+    `inputs` are those of all rows; where these are more than fit (`INPUT_BYTES`), of the first, and
+    `parts` begins to read all of them, a part at a time.
     """
 
     task: Task
-    inputs: Mapping[str, np.ndarray]
+    inputs: Inputs
     outputs: Outputs
     truth: Truth = Truth()
+    parts: Callable[[], Iterator[Inputs]] | None = None
+
+    def predict(self, score: Callable[[Inputs], Outputs]) -> Outputs:
+        """What `score` gives for named inputs, as `Runtime.predict`, for all rows."""
+        if self.parts is None:
+            return score(self.inputs)
+        found = [score(inputs) for inputs in self.parts()]
+        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
     @property
     def scores(self) -> np.ndarray:
         """What is decided by, of the first output."""
         return self.task.decided(next(iter(self.outputs.values())))
 
+    @classmethod
+    def of(cls, task: Task, data, schema: Schema, score: Callable[[Inputs], Outputs]) -> Reference:
+        """The reference of the test split of a `helpers.datasets.Dataset`, by what `score` gives
+        for it.
+        """
+        inputs, parts = test_inputs(data, schema)
+        unscored = cls(task, inputs, {}, data.truth("test"), parts)
+        return replace(unscored, outputs=unscored.predict(score))
+
     def save(self, path: Path) -> None:
         """Write all but the inputs, of which it keeps a SHA-256; the same content gives the same
         bytes.
         """
         known = {name: array for name, array in vars(self.truth).items() if array is not None}
-        digest = {"inputs_sha256": np.array(_sha256(self.inputs))}
+        parts = self.parts() if self.parts else [self.inputs]
+        digest = {"inputs_sha256": np.array(_sha256(parts))}
         with open(path, "wb") as file:
             np.savez(
                 file,
@@ -78,12 +101,18 @@ class Reference:
             )
 
     @classmethod
-    def load(cls, path: Path, task: Task, inputs: Mapping[str, np.ndarray]) -> Reference:
+    def load(
+        cls,
+        path: Path,
+        task: Task,
+        inputs: Inputs,
+        parts: Callable[[], Iterator[Inputs]] | None = None,
+    ) -> Reference:
         """Read what `save` wrote; nothing is unpickled.
 
         Parameters
         ----------
-        inputs : the named inputs that it was made with.
+        inputs, parts : the named inputs that it was made with.
 
         Raises
         ------
@@ -92,7 +121,7 @@ class Reference:
         with np.load(path, allow_pickle=False) as file:
             if "inputs_sha256" not in file.files:
                 raise DamagedFile(f"{FILE} was written by an earlier version; run stage 02 again")
-            if str(file["inputs_sha256"]) != _sha256(inputs):
+            if str(file["inputs_sha256"]) != _sha256(parts() if parts else [inputs]):
                 raise DamagedFile(f"{FILE} was made with other inputs; run stage 02 again")
             outputs = {
                 name.removeprefix(_OUTPUT): file[name]
@@ -100,7 +129,7 @@ class Reference:
                 if name.startswith(_OUTPUT)
             }
             known = {name: file[name] for name in vars(Truth()) if name in file.files}
-        return cls(task, inputs, outputs, Truth(**known))
+        return cls(task, inputs, outputs, Truth(**known), parts)
 
     @classmethod
     def recorded(cls, stage: Stage, trained: Trained, data) -> Reference:
@@ -115,8 +144,9 @@ class Reference:
         DamagedFile : its inputs, labels or requests are other rows: what it judges would mean
             nothing.
         """
-        inputs = data.arrays("test", schema=trained.schema)[0]
-        reference = cls.load(stage.input("02", FILE), trained.task, inputs)
+        reference = cls.load(
+            stage.input("02", FILE), trained.task, *test_inputs(data, trained.schema)
+        )
         for name, array in vars(data.truth("test")).items():
             if not np.array_equal(
                 getattr(reference.truth, name), array
@@ -150,14 +180,26 @@ class Reference:
         return {**outputs, first: self.task.decided(outputs[first])}
 
 
-def _sha256(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of named arrays."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        digest.update(array.data)
-    return digest.hexdigest()
+def test_inputs(data, schema: Schema) -> tuple[Inputs, Callable[[], Iterator[Inputs]] | None]:
+    """Inputs of the test split, as a `Reference` holds them."""
+
+    def parts() -> Iterator[Inputs]:
+        return (inputs for inputs, _ in data.chunks("test", schema=schema))
+
+    most = max(1, INPUT_BYTES // schema.row_bytes)
+    inputs = data.arrays("test", most, schema=schema)[0]
+    return inputs, parts if data.rows("test") > most else None
+
+
+def _sha256(parts: Iterable[Inputs]) -> str:
+    """SHA-256 of named inputs, the same in whatever parts they come."""
+    digests = collections.defaultdict(hashlib.sha256)
+    for part in parts:
+        for name, array in part.items():
+            described = f"{name} {array.dtype} {array.shape[1:]}"
+            digests[described].update(np.ascontiguousarray(array).data)
+    found = {described: digest.hexdigest() for described, digest in digests.items()}
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def examine(model: Runtime, reference: Reference) -> Judgement:
@@ -173,14 +215,14 @@ def examine_scores(model: Runtime, reference: Reference) -> tuple[Judgement, np.
     """
     outputs = result = None
     try:
-        outputs = model.predict(reference.inputs)
+        outputs = reference.predict(model.predict)
         result = reference.judge(outputs)
         if result.verdict != BROKEN:
             check_batches(
                 model, reference.inputs, SAME_ERROR if result.verdict == SAME else BATCH_ERROR
             )
         if result.verdict == BROKEN:
-            check_repeats(model, reference.inputs, outputs)
+            check_repeats(reference.predict(model.predict), outputs)
     except (DamagedFile, ParityError) as error:
         if result is None:
             return Judgement.broken(str(error)), None
@@ -188,18 +230,16 @@ def examine_scores(model: Runtime, reference: Reference) -> tuple[Judgement, np.
     return result, reference.task.decided(outputs[model.schema.output.name])
 
 
-def check_repeats(
-    model: Runtime, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]
-) -> None:
+def check_repeats(again: Outputs, outputs: Outputs) -> None:
     """Refuse a file that scores the same rows differently a second time.
 
     Raises
     ------
     ParityError : by how much, and what usually does it.
     """
-    for name, again in model.predict(inputs).items():
-        if not np.array_equal(again, outputs[name], equal_nan=again.dtype.kind == "f"):
-            moved = np.abs(again - outputs[name]).max()
+    for name, second in again.items():
+        if not np.array_equal(second, outputs[name], equal_nan=second.dtype.kind == "f"):
+            moved = np.abs(second - outputs[name]).max()
             raise ParityError(
                 f"not repeatable: the same rows score differently a second time, by {moved:.1e}; a "
                 "layer that draws at random, such as dropout, is active outside training"
@@ -299,9 +339,14 @@ def require_same(
     return result, scores
 
 
-def swapped(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
-    """The same inputs with two of one width and dtype exchanged: what binding by position does in
-    silence.
+def swapped(inputs: Inputs, pair: tuple[str, str]) -> dict[str, np.ndarray]:
+    """The same inputs with two exchanged: what binding by position does in silence."""
+    first, second = pair
+    return {**inputs, first: inputs[second], second: inputs[first]}
+
+
+def alike(inputs: Inputs) -> tuple[str, str] | None:
+    """Names of two inputs of one width and dtype, which a runtime exchanges in silence.
 
     Of integers, two that have the same largest value, the larger the better: an id beyond the
     other's table is refused. None if there are no two such inputs; a runtime then refuses the
@@ -314,12 +359,11 @@ def swapped(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
         and inputs[first].dtype == inputs[second].dtype
         and (inputs[first].dtype.kind == "f" or inputs[first].max() == inputs[second].max())
     ]
-    if not pairs:
-        return None
-    first, second = max(
-        pairs, key=lambda pair: inputs[pair[0]].max() if inputs[pair[0]].dtype.kind == "i" else 0
+    return max(
+        pairs,
+        key=lambda pair: inputs[pair[0]].max() if inputs[pair[0]].dtype.kind == "i" else 0,
+        default=None,
     )
-    return {**inputs, first: inputs[second], second: inputs[first]}
 
 
 def batches_of(schema: Schema) -> tuple[int, ...]:
@@ -337,7 +381,7 @@ def batches_of(schema: Schema) -> tuple[int, ...]:
 
 def check_batches(
     model: Runtime,
-    inputs: Mapping[str, np.ndarray],
+    inputs: Inputs,
     allowed: float = SAME_ERROR,
     batches: Sequence[int] | None = None,
 ) -> None:
@@ -353,7 +397,7 @@ def check_batches(
     differences = np.array(batch_differences(model, inputs, batches))
     wrong = np.flatnonzero(~(differences <= allowed))  # written so that NaN is wrong
     if len(wrong):
-        check_repeats(model, inputs, model.predict(inputs))
+        check_repeats(model.predict(inputs), model.predict(inputs))
         batch, difference = batches[wrong[0]], differences[wrong[0]]
         others = (
             f", and so do {len(wrong) - 1} other batch sizes of {len(batches)}"

@@ -133,13 +133,15 @@ def batch_differences(
 
     Parameters
     ----------
-    inputs : named inputs; repeated where there are fewer rows than the largest batch.
+    inputs : named inputs; repeated where there are fewer rows than the batches take.
 
     Returns
     -------
     For each of `batches`, the largest difference of an output's value, as a part of `scale_of` that
     output; NaN if one is NaN.
     """
+    taken = 1 + 2 * sum(batches)
+    inputs = {name: array[:taken] for name, array in inputs.items()}
     if isinstance(model, guarded.Guarded):
         return model.batch_differences(inputs, batches)
     whole = model.predict(inputs)

@@ -26,7 +26,9 @@ MEMORY_BYTES = 8 << 30
 """By how much the process may grow; a file that asks for more is broken, and must not take the
 machine along.
 """
-_INPUTS, _OUTPUTS = "inputs.npz", "outputs.npz"
+CALL_VALUES = 8 << 20
+"""Most input values that the process is handed at once."""
+_OUTPUTS = "outputs.npz"
 
 
 class Guarded(Runtime):
@@ -52,13 +54,14 @@ class Guarded(Runtime):
 
     def _predict(self, inputs, rows):
         with tempfile.TemporaryDirectory() as folder:
-            np.savez(Path(folder) / _INPUTS, **inputs)
-            self._call("_predict_here", self._seconds(rows), folder=folder)
-            return _arrays(Path(folder) / _OUTPUTS)
+            names = _put(inputs, folder)
+            self._call("_predict_here", self._seconds(rows), folder=folder, names=names)
+            with np.load(Path(folder) / _OUTPUTS, allow_pickle=False) as file:
+                return dict(file)
 
     def _rows_a_call(self) -> int:
         """Many batches, because each call costs milliseconds; the process fills up the last one."""
-        rows, batch = rows_a_call(self.schema), self.schema.batch or 1
+        rows, batch = rows_a_call(self.schema, CALL_VALUES), self.schema.batch or 1
         return max(2 * batch, rows - rows % batch)
 
     def _seconds(self, rows: int) -> float:
@@ -71,8 +74,8 @@ class Guarded(Runtime):
         """Compare batch sizes, see `helpers.runtimes.batch_differences`."""
         seconds = self._seconds(self.schema.check(inputs) + 2 * sum(batches))
         with tempfile.TemporaryDirectory() as folder:
-            np.savez(Path(folder) / _INPUTS, **inputs)
-            return self._call("_differences_here", seconds, folder=folder, batches=list(batches))
+            given = {"folder": folder, "names": _put(inputs, folder), "batches": list(batches)}
+            return self._call("_differences_here", seconds, **given)
 
     def close(self) -> None:
         """End the process; safe to call twice. A model that is dropped closes itself."""
@@ -140,18 +143,25 @@ def _limit_memory(more: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
+def _put(inputs: Mapping[str, np.ndarray], folder: str) -> list[str]:
+    """Write inputs for `_taken`, which need not copy them; returns their names."""
+    for i, array in enumerate(inputs.values()):
+        np.save(f"{folder}/{i}.npy", array)
+    return list(inputs)
 
 
-def _predict_here(folder: str) -> None:
+def _taken(folder: str, names: Sequence[str]) -> dict[str, np.ndarray]:
+    mapped = (np.load(f"{folder}/{i}.npy", mmap_mode="r") for i in range(len(names)))
+    return {name: np.asarray(array) for name, array in zip(names, mapped, strict=True)}
+
+
+def _predict_here(folder: str, names: list[str]) -> None:
     """Compute the outputs of inputs in a folder, and leave them there; runs in a child process."""
-    np.savez(Path(folder) / _OUTPUTS, **_model.predict(_arrays(Path(folder) / _INPUTS)))
+    np.savez(Path(folder) / _OUTPUTS, **_model.predict(_taken(folder, names)))
 
 
-def _differences_here(folder: str, batches: list[int]) -> list[float]:
+def _differences_here(folder: str, names: list[str], batches: list[int]) -> list[float]:
     """Compare batch sizes on the inputs in a folder; runs in a child process."""
     from helpers.runtimes import batch_differences
 
-    return batch_differences(_model, _arrays(Path(folder) / _INPUTS), batches)
+    return batch_differences(_model, _taken(folder, names), batches)
