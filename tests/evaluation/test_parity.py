@@ -436,7 +436,7 @@ def test_a_split_that_does_not_fit_is_judged_a_part_at_a_time(
     streamed = parity.Reference.of(*make)
     rows = [len(next(iter(r.inputs.values()))) for r in (whole, streamed)]
     assert rows[0] == 120_000 and rows[1] * ranking.schema.row_bytes <= 1 << 20
-    assert [len(part["context"]) for part in streamed.parts()] == [100_000, 20_000]
+    assert [len(part["user_features"]) for part in streamed.parts()] == [100_000, 20_000]
     np.testing.assert_allclose(streamed.scores, whole.scores, rtol=0, atol=1e-6)
     streamed.save(tmp_path / "reference.npz")
     read = parity.Reference.load(tmp_path / "reference.npz", RANKING, whole.inputs)
