@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
@@ -178,6 +179,8 @@ def run(
             if reason not in ("forced", "has not been run"):
                 echo(f"{notebook.stem}  {reason}: executing it again")
             started = time.monotonic()
+            if kernels.imports_of(number) != kernels.imports_of(max(todo)):  # it takes seconds
+                threading.Thread(target=kernels.warm_up, daemon=True).start()
             _execute(work, notebook, parameters)
             echo(f"{notebook.stem}  done in {time.monotonic() - started:.1f} s")
         _tell_stale(work, set(todo), echo)
@@ -279,7 +282,8 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict) -> None:
     from helpers.kernels import engine
     from helpers.kernels.client import NotStarted
 
-    kernels.warm_up()  # which may take seconds, and can be interrupted here
+    imports = kernels.imports_of(notebook.stem[:2])
+    kernels.warm_up(imports)  # which may take seconds, and can be interrupted here
     logging.getLogger("papermill").setLevel(logging.ERROR)
     target = work.folder / "notebooks" / notebook.name
     failed = target.with_suffix(".failed.ipynb")
@@ -291,7 +295,8 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict) -> None:
     with (
         files.atomic(target) as temporary,
         environment(
-            WORKBENCH_HOME=str(files.home()), **({} if terminal else {"TQDM_DISABLE": "1"})
+            **{"WORKBENCH_HOME": str(files.home()), kernels.IMPORTS: imports},
+            **({} if terminal else {"TQDM_DISABLE": "1"}),
         ),
     ):
         failed.unlink(missing_ok=True)

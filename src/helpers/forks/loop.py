@@ -19,6 +19,7 @@ from __future__ import annotations
 import array
 import gc
 import importlib
+import io
 import json
 import os
 import selectors
@@ -83,8 +84,21 @@ def _import(modules: tuple[str, ...]) -> None:
             quietly.get(module, lambda name=module: importlib.import_module(name))()
         if module == "tensorflow":
             os.environ[TENSORFLOW_MB] = f"{_resident_mb() - before:.1f}"
+    if "matplotlib.figure" in modules:
+        with suppress(ImportError):
+            _draw()
     gc.collect()
     gc.freeze()  # what is imported is shared by all forks; collecting it would copy its pages
+
+
+def _draw() -> None:
+    """Draw a figure that nobody sees: fonts are found and the grammar of exponents is made once."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(layout="constrained")
+    figure.subplots().loglog([1, 10, 100])
+    FigureCanvasAgg(figure).print_png(io.BytesIO())
 
 
 def _resident_mb() -> float:

@@ -29,31 +29,36 @@ time.
 """
 SERVER_FOLDER = "/"
 """Working folder of a server: it must not keep a folder of the user busy."""
+_TABLES = (
+    "numpy",
+    "psutil",
+    "pandas",
+    "pyarrow.parquet",
+    "scipy.stats",
+    "sklearn.linear_model",
+    "sklearn.pipeline",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "IPython",
+    "IPython.core.completerlib",
+    "IPython.core.debugger",
+    "IPython.extensions.storemagic",
+    "ipykernel.kernelapp",
+    "ipykernel.debugger",
+    "tornado.platform.asyncio",
+    "sqlite3",
+    "jinja2",
+    "tqdm",
+)
 IMPORTS = {
     "bare": ("numpy", "psutil"),
     "runtimes": ("numpy", "psutil", "ai_edge_litert.interpreter", "MNN"),
     "quantizer": ("numpy", "ai_edge_quantizer.quantizer"),
+    "tables": _TABLES,
     "notebooks": (
-        "numpy",
-        "psutil",
         "tensorflow",
         "keras",
-        "pandas",
-        "pyarrow.parquet",
-        "scipy.stats",
-        "sklearn.linear_model",
-        "sklearn.pipeline",
-        "matplotlib.figure",
-        "matplotlib.backends.backend_agg",
-        "IPython",
-        "IPython.core.completerlib",
-        "IPython.core.debugger",
-        "IPython.extensions.storemagic",
-        "ipykernel.kernelapp",
-        "ipykernel.debugger",
-        "tornado.platform.asyncio",
-        "sqlite3",
-        "jinja2",
+        *_TABLES,
         "flatbuffers",
         "ai_edge_litert.interpreter",
         "ai_edge_litert.schema_py_generated",
@@ -62,8 +67,8 @@ IMPORTS = {
 }
 """What a server has imported, by its kind: for processes that call a converter, which cannot live
 with TensorFlow, or whose memory is measured; that score files of the phones' runtimes; and for
-notebooks. A module that is missing is left to whoever needs it. pyplot is not among them: importing
-it chooses how figures are shown."""
+notebooks, those of data only and all. A module that is missing is left to whoever needs it. pyplot
+is not among them: importing it chooses how figures are shown."""
 TENSORFLOW_MB = "WORKBENCH_TENSORFLOW_MB"
 """Variable of a fork: by how much importing TensorFlow made the server grow, which the fork cannot
 measure itself.

@@ -24,6 +24,10 @@ from helpers.errors import WorkbenchError
 NAME, ORDINARY = "workbench", "python3"
 SPECIFICATION = Path(__file__).parent / "spec"
 """Folder of the kernel's specification."""
+IMPORTS = "WORKBENCH_KERNEL_IMPORTS"
+"""Variable that says which fork server a kernel comes from, `helpers.forks.server.IMPORTS`."""
+_WITHOUT_TENSORFLOW = ("01",)
+"""Stages that begin while TensorFlow is still being imported for the others."""
 NO_HISTORY = "--HistoryManager.hist_file=:memory:"
 """Argument of a kernel that executes what nobody typed: the user's history of input stays as it is.
 """
@@ -69,8 +73,13 @@ def search_path(folder: Path) -> str:
     return os.pathsep.join(filter(None, [str(folder), os.environ.get("JUPYTER_PATH")]))
 
 
-def warm_up() -> None:
-    """Start the fork server if kernels will be forked and it is not running.
+def imports_of(stage: str) -> str:
+    """Which fork server the kernel of a stage comes from, by the stage's number."""
+    return "tables" if stage in _WITHOUT_TENSORFLOW else "notebooks"
+
+
+def warm_up(imports: str = "notebooks") -> None:
+    """Start a fork server if kernels will be forked and it is not running.
 
     Whatever prevents that is left to the kernels, which say so.
     """
@@ -78,4 +87,4 @@ def warm_up() -> None:
 
     if sys.platform == "linux" and "kernel_provisioner" in specification().metadata:
         with suppress(OSError, RuntimeError):
-            forks.connect("notebooks").close()
+            forks.connect(imports).close()

@@ -9,7 +9,7 @@ import os
 
 from jupyter_client.provisioning import LocalProvisioner
 
-from helpers import forks
+from helpers import forks, kernels
 
 
 class ForkProvisioner(LocalProvisioner):
@@ -41,12 +41,13 @@ def _fork(
     with open(os.devnull, encoding="utf-8") as nothing:
         streams = [nothing.fileno(), _descriptor(stdout, 1), _descriptor(stderr, 2)]
         where = None if cwd is None else str(cwd)
+        own = {name: value for name, value in env.items() if name != kernels.IMPORTS}
         return forks.fork(
             cmd[2],
             [*cmd[3:], ends_with],
-            imports="notebooks",
+            imports=env.get(kernels.IMPORTS, "notebooks"),
             descriptors=streams,
-            environment=env,
+            environment=own,
             folder=where,
         )
 

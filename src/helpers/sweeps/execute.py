@@ -22,6 +22,7 @@ from helpers.child import Child, ChildDied
 from helpers.errors import BadInput, KernelDied, WorkbenchError
 from helpers.sweeps.plan import Plan, Task
 
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 ATTEMPTS = 2
 """How often a stage is tried whose process is killed from outside, by the system when memory is
 short for one.
@@ -76,16 +77,19 @@ def run(
     tasks = plan.tasks()
     outcome = Outcome()
     pool = _Local(workers or default_workers()) if scheduler is None else _Dask(scheduler)
-    if scheduler is None:  # the first kernels need it in a few seconds, which it takes to start
-        threading.Thread(target=kernels.warm_up, daemon=True).start()
     request = {"study": plan.study, "home": str(files.home())}
+    shared = {} if scheduler else _threads(workers or default_workers())
     how = {} if progress else {"disable": True}  # TQDM_DISABLE counts only where nothing is said
     with (
+        notebooks.environment(**shared),
         pool,
         tqdm(
             total=len(tasks), desc="sweep", unit=" stages", smoothing=0.1, leave=False, **how
         ) as bar,
     ):
+        if scheduler is None:  # the first kernels need them in the seconds that they take to start
+            for imports in sorted(set(map(kernels.imports_of, plan.stages)), reverse=True):
+                threading.Thread(target=kernels.warm_up, args=(imports,), daemon=True).start()
 
         def say(line: str) -> None:
             bar.write(line) if progress and sys.stderr.isatty() else echo(line)
@@ -113,6 +117,14 @@ def run(
             )
     outcome.page = report.write_index(plan.study)
     return outcome
+
+
+def _threads(workers: int) -> dict[str, str]:
+    """Variables that share the processors among workers: threads of linear algebra that have none
+    wait for each other in loops. What is computed does not depend on them.
+    """
+    count = str(max(1, (os.cpu_count() or 1) // workers))
+    return {name: count for name in _THREADS if name not in os.environ}
 
 
 def _finished(
