@@ -274,8 +274,7 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict) -> None:
     """One stage through papermill, in its own kernel; the notebook in notebooks/ is only read."""
     import logging
 
-    with quiet.without_uri_grammar():
-        import papermill
+    papermill = quiet.papermill()
     from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
 

@@ -184,9 +184,8 @@ class Children:
             attempt += 1
             child = getattr(self._mine, "child", None)
             if child is None:
-                child = self._mine.child = Child(
-                    "execute the stages", {"WORKBENCH_HOME": request["home"]}
-                )
+                own = {"WORKBENCH_HOME": request["home"]}
+                child = self._mine.child = Child("execute the stages", own, imports="tables")
                 self._all.append(child)
             try:
                 return child.call(f"{__name__}:stages_here", timeout=None, request=request)
