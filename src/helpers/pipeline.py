@@ -274,7 +274,8 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict) -> None:
     """One stage through papermill, in its own kernel; the notebook in notebooks/ is only read."""
     import logging
 
-    papermill = quiet.papermill()
+    with quiet.without_uri_grammar():
+        import papermill
     from nbclient.exceptions import DeadKernelError
     from traitlets.config import Config
 

@@ -85,13 +85,6 @@ def without_uri_grammar():
             del sys.modules[name]
 
 
-def papermill():
-    """Import papermill; see `without_uri_grammar`."""
-    with without_uri_grammar():
-        import papermill
-    return papermill
-
-
 def tensorflow(*, first_operation: bool = True):
     """Import TensorFlow, on the CPU and with the same kernels on every processor.
 

@@ -57,8 +57,8 @@ def _kill(victim: str, process) -> None:
         assert forks_ended(), "workers and kernels end with the sweep"
         return
     kinds = {
-        "worker": lambda: forked("tables"),
-        "kernel": lambda: forked("tables") + forked("notebooks"),
+        "worker": lambda: forked("bare"),
+        "kernel": lambda: forked("notebooks"),
         "server": lambda: servers(server.folder()),
     }
     there = kinds[victim]()

@@ -76,11 +76,7 @@ def _import(modules: tuple[str, ...]) -> None:
     from helpers import quiet
 
     # a fork of a process whose TensorFlow has run an operation hangs
-    quietly = {
-        "tensorflow": lambda: quiet.tensorflow(first_operation=False),
-        "MNN": quiet.mnn,
-        "papermill": quiet.papermill,
-    }
+    quietly = {"tensorflow": lambda: quiet.tensorflow(first_operation=False), "MNN": quiet.mnn}
     os.environ.setdefault("MPLBACKEND", INLINE)  # as ipykernel does before matplotlib is imported
     for module in modules:
         before = _resident_mb()

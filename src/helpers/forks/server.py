@@ -54,7 +54,7 @@ IMPORTS = {
     "bare": ("numpy", "psutil"),
     "runtimes": ("numpy", "psutil", "ai_edge_litert.interpreter", "MNN"),
     "quantizer": ("numpy", "ai_edge_quantizer.quantizer"),
-    "tables": (*_TABLES, "papermill"),
+    "tables": _TABLES,
     "notebooks": (
         "tensorflow",
         "keras",
@@ -66,9 +66,9 @@ IMPORTS = {
     ),
 }
 """What a server has imported, by its kind: for processes that call a converter, which cannot live
-with TensorFlow, or whose memory is measured; that score files of the phones' runtimes; that execute
-stages, and for notebooks of data only; and for all notebooks. A module that is missing is left to
-whoever needs it. pyplot is not among them: importing it chooses how figures are shown."""
+with TensorFlow, or whose memory is measured; that score files of the phones' runtimes; and for
+notebooks, those of data only and all. A module that is missing is left to whoever needs it. pyplot
+is not among them: importing it chooses how figures are shown."""
 TENSORFLOW_MB = "WORKBENCH_TENSORFLOW_MB"
 """Variable of a fork: by how much importing TensorFlow made the server grow, which the fork cannot
 measure itself.

@@ -184,8 +184,9 @@ class Children:
             attempt += 1
             child = getattr(self._mine, "child", None)
             if child is None:
-                own = {"WORKBENCH_HOME": request["home"]}
-                child = self._mine.child = Child("execute the stages", own, imports="tables")
+                child = self._mine.child = Child(
+                    "execute the stages", {"WORKBENCH_HOME": request["home"]}
+                )
                 self._all.append(child)
             try:
                 return child.call(f"{__name__}:stages_here", timeout=None, request=request)
