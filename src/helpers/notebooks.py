@@ -4,6 +4,7 @@ true.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -34,6 +35,7 @@ KERNEL = {
 STORED_SECONDS = 120.0
 """How long latency is timed for stored outputs."""
 _SECONDS = re.compile(r"^(latency_seconds: float = )[\d.]+", re.MULTILINE)
+_NUMBERED = re.compile(r"[0-9][0-9]_.*\.ipynb", re.DOTALL)
 MOST_NOISE = 0.2
 """Noise floor of latency above which outputs are not stored."""
 
@@ -53,15 +55,23 @@ def numbered() -> dict[str, Path]:
     ------
     BadInput : two have one number.
     """
+    try:
+        return dict(_numbered(folder(), tuple(sorted(os.listdir(folder())))))
+    except FileNotFoundError:
+        return {}
+
+
+@functools.lru_cache(maxsize=4)
+def _numbered(place: Path, names: tuple[str, ...]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     others: dict[str, Path] = {}
-    for path in sorted(folder().glob("[0-9][0-9]_*.ipynb")):
+    for path in [place / name for name in names if _NUMBERED.fullmatch(name)]:
         other = found.setdefault(path.name[:2], path)
         if other != path and path.name[:2] == MODEL_STAGE:
             others[path.stem] = path
         elif other != path and path.name[:2] != "00":
             raise BadInput(
-                f"{other.name} and {path.name} in {folder()} have one number: give one of them a "
+                f"{other.name} and {path.name} in {place} have one number: give one of them a "
                 "name without it"
             )
     return {number: path for number, path in {**found, **others}.items() if number != "00"}

@@ -213,8 +213,12 @@ def default(study: str, name: str) -> object:
     declare.
     """
     defaults = registry.get(study).defaults
-    known = notebooks.parameters() | notebooks.parameters(notebooks.TRAINED)
-    return defaults[name] if name in defaults else known[name].default if name in known else None
+    if name in defaults:
+        return defaults[name]
+    known = notebooks.parameters()
+    if name not in known:
+        known = notebooks.parameters(notebooks.TRAINED)
+    return known[name].default if name in known else None
 
 
 def _refuse_others(work: runs.Run, wanted: Mapping[str, object]) -> None:

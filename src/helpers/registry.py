@@ -9,9 +9,11 @@ that it names (`definition`): an edit of one makes them stale.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import importlib.util
 import json
+import os
 import pkgutil
 import re
 import sys
@@ -30,6 +32,12 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
 
 def modules() -> list[str]:
     """Names of the studies of this package, sorted."""
+    return list(_modules(tuple(map(tuple, map(os.listdir, studies.__path__)))))
+
+
+@functools.lru_cache(maxsize=4)
+def _modules(content: tuple) -> list[str]:
+    """The modules while the folder has this content."""
     return sorted(module.name for module in pkgutil.iter_modules(studies.__path__))
 
 

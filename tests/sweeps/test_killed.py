@@ -58,7 +58,7 @@ def _kill(victim: str, process) -> None:
         return
     kinds = {
         "worker": lambda: forked("bare"),
-        "kernel": lambda: forked("notebooks"),
+        "kernel": lambda: forked("tables") + forked("notebooks"),
         "server": lambda: servers(server.folder()),
     }
     there = kinds[victim]()

@@ -48,7 +48,6 @@ _TABLES = (
     "tornado.platform.asyncio",
     "sqlite3",
     "jinja2",
-    "tqdm",
 )
 IMPORTS = {
     "bare": ("numpy", "psutil"),
