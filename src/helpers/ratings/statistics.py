@@ -1,0 +1,335 @@
+"""The columns of a rating: who rated which film, and what was known of both at that moment.
+
+They are the 27 columns of SparrowRecSys' samples (Wang Zhe, Apache-2.0). There the statistics of a
+film are over all ratings, so that a row knows its own, later ones, and those of the test; `as_of`
+counts earlier ones only. `UserState` and `FilmState` hold what a service keeps of a user and of a
+film, and give the same values bit for bit: sums are of whole half stars, so that their order does
+not matter, and each figure is one division.
+"""
+
+from __future__ import annotations
+
+import collections
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from helpers.errors import BadInput
+
+GENRES = (
+    "",
+    "Action",
+    "Adventure",
+    "Animation",
+    "Children",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Film-Noir",
+    "Horror",
+    "IMAX",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Sci-Fi",
+    "Thriller",
+    "War",
+    "Western",
+)
+"""MovieLens' genres by their number; 0 is none."""
+LIKED = 3.5
+"""Stars from which on a film is liked."""
+WINDOW = 100
+"""How many of a user's last ratings count."""
+_LAST, _FIRST, _TOP = 5, 3, 5
+_BLOCK_ROWS = 1 << 19
+_RATED = [f"userRatedMovie{i}" for i in range(1, _LAST + 1)]
+_MOVIE_GENRES = [f"movieGenre{i}" for i in range(1, _FIRST + 1)]
+_USER_GENRES = [f"userGenre{i}" for i in range(1, _TOP + 1)]
+_FILM = ("movieRatingCount", "movieAvgRating", "movieRatingStddev")
+_USER = (
+    "userRatingCount",
+    "userAvgReleaseYear",
+    "userReleaseYearStddev",
+    "userAvgRating",
+    "userRatingStddev",
+)
+COLUMNS = (
+    "movieId",
+    "userId",
+    "rating",
+    "timestamp",
+    "label",
+    "releaseYear",
+    *_MOVIE_GENRES,
+    *_FILM,
+    *_RATED,
+    *_USER,
+    *_USER_GENRES,
+)
+"""Names of the columns, in the published order."""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Films by their id, which is their place in the arrays; an id without a film has year 0.
+
+    Attributes
+    ----------
+    year : of release, ``(n,) int32``; 0 where it is not known.
+    genres : places in `GENRES`, ``(n, most) int8``, as the film lists them, then zeros.
+    """
+
+    year: np.ndarray
+    genres: np.ndarray
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """Ratings in any order, arrays ``(n,)``: ids from 1 on, stars in halves, seconds.
+
+    Raises
+    ------
+    BadInput : arrays of several lengths, an id below 1, or stars that are no halves from .5 to 5.
+    """
+
+    user: np.ndarray
+    film: np.ndarray
+    stars: np.ndarray
+    time: np.ndarray
+
+    def __post_init__(self):
+        lengths = {name: len(array) for name, array in vars(self).items()}
+        if len(set(lengths.values())) > 1:
+            raise BadInput(f"ratings have columns of several lengths: {lengths}")
+        for name in ("user", "film"):
+            if len(low := np.flatnonzero(getattr(self, name) < 1)):
+                raise BadInput(
+                    f"row {low[0] + 1}: {name} {getattr(self, name)[low[0]]} is no id: they begin "
+                    "with 1, and 0 is nobody's"
+                )
+        halves = 2 * self.stars
+        wrong = ~((halves >= 1) & (halves <= 10) & (halves == np.floor(halves)))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise BadInput(f"row {row + 1}: {self.stars[row]} stars: give .5 to 5 in steps of .5")
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def order(self) -> np.ndarray:
+        """Rows by time; those of one second as they stand."""
+        return np.argsort(self.time, kind="stable")
+
+
+def as_of(
+    ratings: Ratings,
+    films: Catalogue,
+    seen: np.ndarray | None = None,
+    *,
+    film_totals: bool = False,
+) -> dict[str, np.ndarray]:
+    """`COLUMNS` of every rating, each figure of what came before it.
+
+    Parameters
+    ----------
+    seen : ``(n,) bool``, rows that later ones may know of, as those that are learnt from; default
+        all.
+    film_totals : give every row the figures of its film over all rows instead, its own, later ones
+        and unseen ones among them: the published way, which flatters.
+
+    Returns
+    -------
+    Arrays ``(n,)`` by name, in the order of the rows. A mean or a deviation of nothing is 0.
+
+    Raises
+    ------
+    BadInput : a film that the catalogue does not have.
+    """
+    if len(ratings) and (ratings.film >= len(films.year)).any():
+        row = int(np.argmax(ratings.film >= len(films.year)))
+        raise BadInput(f"row {row + 1}: there is no film {ratings.film[row]} in the catalogue")
+    seen = np.ones(len(ratings), bool) if seen is None else seen
+    order = ratings.order()
+    halves = (2 * ratings.stars).astype(np.int64)
+    film = ratings.film
+    result: dict[str, np.ndarray] = {
+        "movieId": film.astype(np.int32),
+        "userId": ratings.user.astype(np.int32),
+        "rating": ratings.stars.astype(np.float32),
+        "timestamp": ratings.time.astype(np.int64),
+        "label": (ratings.stars >= LIKED).astype(np.int8),
+        "releaseYear": films.year[film].astype(np.int32),
+    }
+    for i, name in enumerate(_MOVIE_GENRES):
+        result[name] = films.genres[film, i]
+    result |= _of_films(film, halves, seen, order, film_totals)
+    kinds = dict.fromkeys((*_RATED, _USER[0]), np.int32) | dict.fromkeys(_USER_GENRES, np.int8)
+    for name in (*_RATED, *_USER, *_USER_GENRES):
+        result[name] = np.empty(len(ratings), kinds.get(name, np.float32))
+    by_user = order[np.argsort(ratings.user[order], kind="stable")]
+    for rows in _blocks(ratings.user, by_user):
+        found = _of_users(ratings.user[rows], film[rows], halves[rows], seen[rows], films)
+        for name, values in found.items():
+            result[name][rows] = values
+    return {name: result[name] for name in COLUMNS}
+
+
+def _of_films(
+    film: np.ndarray, halves: np.ndarray, seen: np.ndarray, order: np.ndarray, totals: bool
+) -> dict[str, np.ndarray]:
+    """Count, mean and deviation of the stars of each row's film."""
+    if totals:
+        sums = [
+            np.bincount(film, weights).astype(np.int64)[film]
+            for weights in (None, halves.astype(np.float64), (halves**2).astype(np.float64))
+        ]
+        return dict(zip(_FILM, _figures(*sums, 2), strict=True))
+    by_film = order[np.argsort(film[order], kind="stable")]
+    of, counted = film[by_film], seen[by_film].astype(np.int64)
+    first = np.flatnonzero(np.concatenate([[True], of[1:] != of[:-1]])) if len(of) else of[:0]
+    lengths = np.diff(np.append(first, len(of)))
+    sums = []
+    for values in (counted, counted * halves[by_film], counted * halves[by_film] ** 2):
+        before = np.cumsum(values) - values
+        there = np.empty(len(film), np.int64)
+        there[by_film] = before - np.repeat(before[first], lengths)
+        sums.append(there)
+    return dict(zip(_FILM, _figures(*sums, 2), strict=True))
+
+
+def _figures(
+    count: np.ndarray, total: np.ndarray, squares: np.ndarray, unit: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Count, mean and standard deviation of a sample from whole sums of values in parts of a
+    unit.
+    """
+    some, several = np.maximum(count, 1), np.maximum(count * (count - 1), 1)
+    mean = total / (unit * some)
+    deviation = np.sqrt((count * squares - total * total) / (unit * unit * several))
+    return count.astype(np.int32), mean.astype(np.float32), deviation.astype(np.float32)
+
+
+def _blocks(user: np.ndarray, by_user: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows of whole users, some at a time."""
+    sorted_users = user[by_user]
+    start = 0
+    while start < len(by_user):
+        end = min(start + _BLOCK_ROWS, len(by_user))
+        if end < len(by_user):
+            end = int(np.searchsorted(sorted_users, sorted_users[end], side="left"))
+            if end <= start:
+                end = int(np.searchsorted(sorted_users, sorted_users[start], side="right"))
+        yield by_user[start:end]
+        start = end
+
+
+def _of_users(
+    user: np.ndarray, film: np.ndarray, halves: np.ndarray, seen: np.ndarray, films: Catalogue
+) -> dict[str, np.ndarray]:
+    """Columns of users, of rows that are sorted by user and time."""
+    first = np.concatenate([[True], user[1:] != user[:-1]])
+    # places among the seen rows: `here` is how many are before a row, from `low` on they count
+    here = np.cumsum(seen) - seen
+    begin = np.repeat(here[first], np.diff(np.append(np.flatnonzero(first), len(user))))
+    low = np.maximum(begin, here - WINDOW)
+    films_seen, halves_seen = film[seen], halves[seen]
+    year = films.year[films_seen].astype(np.int64)
+
+    def between(values: np.ndarray) -> np.ndarray:
+        sums = np.concatenate([[0], np.cumsum(values)])
+        return sums[here] - sums[low]
+
+    stars = (between(v) for v in (halves_seen, halves_seen**2))
+    years = (between(v) for v in ((year > 0).astype(np.int64), year, year * year))
+    count, mean, deviation = _figures(here - low, *stars, 2)
+    _, year_mean, year_deviation = _figures(*years, 1)
+    result = dict(zip(_USER, (count, year_mean, year_deviation, mean, deviation), strict=True))
+
+    liked = halves_seen >= 2 * LIKED
+    before = np.concatenate([[0], np.cumsum(liked)])
+    last, least = before[here], before[low]
+    liked_films = np.append(films_seen[liked], 0)
+    for i, name in enumerate(_RATED):
+        place = last - 1 - i
+        result[name] = np.where(place >= least, liked_films[place], 0)
+    return result | _favourites(films.genres[liked_films[:-1]], last, least)
+
+
+def _favourites(genres: np.ndarray, last: np.ndarray, least: np.ndarray) -> dict[str, np.ndarray]:
+    """The genres that most of the films from `least` to `last` have; of equal ones the first in
+    `GENRES`.
+    """
+    has = np.zeros((len(genres) + 1, len(GENRES)), np.int32)
+    rows = np.arange(1, len(genres) + 1)
+    for column in genres.T:
+        has[rows, column] = 1
+    has[:, 0] = 0
+    sums = np.cumsum(has, axis=0, out=has)
+    counts = (sums[last] - sums[least]).astype(np.int16)
+    ranked = counts * np.int16(len(GENRES)) + np.arange(len(GENRES) - 1, -1, -1, dtype=np.int16)
+    ranked[counts == 0] = 0
+    best = np.sort(ranked, axis=1)[:, : -_TOP - 1 : -1]
+    there = np.where(best > 0, len(GENRES) - 1 - best % len(GENRES), 0)
+    return {name: there[:, i] for i, name in enumerate(_USER_GENRES)}
+
+
+@dataclass
+class FilmState:
+    """What a service keeps of a film: whole sums of half stars."""
+
+    count: int = 0
+    total: int = 0
+    squares: int = 0
+
+    def add(self, stars: float) -> None:
+        halves = int(2 * stars)
+        self.count, self.total = self.count + 1, self.total + halves
+        self.squares += halves * halves
+
+    def columns(self) -> dict[str, float]:
+        return dict(zip(_FILM, _one(self.count, self.total, self.squares, 2), strict=True))
+
+
+@dataclass
+class UserState:
+    """What a service keeps of a user: the last ratings, ``(film, half stars)``, oldest first."""
+
+    last: collections.deque[tuple[int, int]] = field(
+        default_factory=lambda: collections.deque(maxlen=WINDOW)
+    )
+
+    def add(self, film: int, stars: float) -> None:
+        self.last.append((film, int(2 * stars)))
+
+    def columns(self, films: Catalogue) -> dict[str, float]:
+        halves = [given for _, given in self.last]
+        years = [int(films.year[film]) for film, _ in self.last if films.year[film]]
+        count, mean, deviation = _one(len(halves), *_sums(halves), 2)
+        _, year_mean, year_deviation = _one(len(years), *_sums(years), 1)
+        liked = [film for film, given in self.last if given >= 2 * LIKED]
+        recent = [*reversed(liked), *[0] * _LAST][:_LAST]
+        counts = collections.Counter(
+            int(genre) for film in liked for genre in set(films.genres[film]) if genre
+        )
+        genres = sorted(counts, key=lambda genre: (-counts[genre], genre))
+        return {
+            **dict(zip(_RATED, recent, strict=True)),
+            **dict(zip(_USER, (count, year_mean, year_deviation, mean, deviation), strict=True)),
+            **dict(zip(_USER_GENRES, [*genres, *[0] * _TOP][:_TOP], strict=True)),
+        }
+
+
+def _sums(values: Sequence[int]) -> tuple[int, int]:
+    return sum(values), sum(value * value for value in values)
+
+
+def _one(count: int, total: int, squares: int, unit: int) -> tuple[int, float, float]:
+    """`_figures` of one."""
+    mean = total / (unit * max(count, 1))
+    spread = (count * squares - total * total) / (unit * unit * max(count * (count - 1), 1))
+    return count, float(np.float32(mean)), float(np.float32(math.sqrt(spread)))
