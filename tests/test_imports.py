@@ -15,7 +15,7 @@ NOTEBOOKS = SOURCE.parents[1] / "notebooks"
 FLOORS = [
     {"errors", "layers", "quiet"},
     {"code", "files", "forks", "parameters", "schema", "strict_json"},
-    {"child", "environment", "features", "kernels", "metrics", "records", "tables"},
+    {"child", "environment", "features", "kernels", "metrics", "ratings", "records", "tables"},
     {"runs", "tasks"},
     {"studies", "runtimes", "trained"},
     {"simulation", "log_files", "evaluation", "overlap", "registry"},

@@ -6,9 +6,10 @@ The modules stand on floors and import downwards only:
 2. ``code``, ``files``, ``forks``, ``parameters``, ``schema``, ``strict_json``: which sources made a
    result, files written whole, processes that are ready, what a parameter and a model's inputs may
    be, JSON that all devices read alike
-3. ``child``, ``environment``, ``features``, ``kernels``, ``metrics``, ``records``, ``tables``: a
-   process to crash in, packages and host, inputs made of raw behaviour, a kernel with TensorFlow
-   imported, what predictions are worth, which stages of a run count, tensors as columns
+3. ``child``, ``environment``, ``features``, ``kernels``, ``metrics``, ``ratings``, ``records``,
+   ``tables``: a process to crash in, packages and host, inputs made of raw behaviour, a kernel with
+   TensorFlow imported, what predictions are worth, ratings of films and what is known of them when
+   they are given, which stages of a run count, tensors as columns
 4. ``runs``, ``tasks``: the run folder; the kinds of decision, and when a file still decides the
    same
 5. ``studies``, ``runtimes``, ``trained``: data and models of a decision, what scores a file, and
