@@ -9,7 +9,6 @@ import json
 import os
 import re
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
@@ -180,7 +179,7 @@ def run(
                 echo(f"{notebook.stem}  {reason}: executing it again")
             started = time.monotonic()
             if kernels.imports_of(number) != kernels.imports_of(max(todo)):  # it takes seconds
-                threading.Thread(target=kernels.warm_up, daemon=True).start()
+                kernels.warm_up(wait=False)
             _execute(work, notebook, parameters)
             echo(f"{notebook.stem}  done in {time.monotonic() - started:.1f} s")
         _tell_stale(work, set(todo), echo)

@@ -264,6 +264,36 @@ def test_many_who_ask_at_once_share_one_server(tmp_path, monkeypatch):
     assert not server.address("bare").exists()
 
 
+def test_a_server_is_started_beside_other_imports_by_a_thread_that_imports_nothing(tmp_path):
+    """Two threads that import packages which need each other's wait for each other: Python ends one
+    of them with an error.
+    """
+    code = """
+import sys, threading
+from helpers import kernels
+
+class Late(threading.Thread):
+    started = []
+    def start(self):
+        self.started.append(self)
+
+threading.Thread, now = Late, threading.Thread
+kernels.warm_up("bare", wait=False)
+threading.Thread, before = now, set(sys.modules)
+(thread,) = Late.started
+thread.run()
+from helpers import forks
+assert forks._try_connect(forks.server.address("bare")) is not None, "it listens"
+print(sorted(set(sys.modules) - before))
+"""
+    own = {"XDG_RUNTIME_DIR": str(tmp_path), "WORKBENCH_KERNEL_IDLE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | own
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[]\n"
+
+
 def test_a_changed_environment_replaces_the_server(runtime, monkeypatch):
     with Kernel() as kernel:
         first = psutil.Process(kernel.pid).ppid()

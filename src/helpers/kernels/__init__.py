@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -78,13 +79,24 @@ def imports_of(stage: str) -> str:
     return "tables" if stage in _WITHOUT_TENSORFLOW else "notebooks"
 
 
-def warm_up(imports: str = "notebooks") -> None:
+def warm_up(imports: str = "notebooks", *, wait: bool = True) -> None:
     """Start a fork server if kernels will be forked and it is not running.
 
     Whatever prevents that is left to the kernels, which say so.
+
+    Parameters
+    ----------
+    wait : until it listens; else it is started by a thread, which imports nothing: two threads that
+        import at once may wait for each other.
     """
     from helpers import forks
+    from helpers.forks import server
 
-    if sys.platform == "linux" and "kernel_provisioner" in specification().metadata:
+    def connect() -> None:
         with suppress(OSError, RuntimeError):
             forks.connect(imports).close()
+
+    if sys.platform == "linux" and "kernel_provisioner" in specification().metadata:
+        with suppress(OSError):
+            server.address(imports)  # imports what the thread needs
+        connect() if wait else threading.Thread(target=connect, daemon=True).start()

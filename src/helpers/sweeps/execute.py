@@ -89,7 +89,7 @@ def run(
     ):
         if scheduler is None:  # the first kernels need them in the seconds that they take to start
             for imports in sorted(set(map(kernels.imports_of, plan.stages)), reverse=True):
-                threading.Thread(target=kernels.warm_up, args=(imports,), daemon=True).start()
+                kernels.warm_up(imports, wait=False)
 
         def say(line: str) -> None:
             bar.write(line) if progress and sys.stderr.isatty() else echo(line)
