@@ -340,12 +340,19 @@ def test_comparison_has_the_columns_of_the_contract_first(trained, measured):
 
 
 def test_a_count_from_a_slow_moment_does_not_make_short_blocks(monkeypatch):
-    from timeit import Timer
+    """By a clock that no other process stops: calls of a tenth of a microsecond."""
 
-    monkeypatch.setitem(latency._timers, (1, "run", 1), Timer("pass"))
-    for counted in (None, 1, 10):
+    class Steady:
+        @staticmethod
+        def timeit(calls: int) -> float:
+            return calls * 1e-7
+
+    monkeypatch.setitem(latency._timers, (1, "run", 1), Steady)
+    for counted in (None, 1, 10, 19_999):
         calls, seconds = latency._block(1, "run", 1, counted)
-        assert seconds >= latency.BLOCK_SECONDS and calls > 1000
+        assert latency.BLOCK_SECONDS <= seconds <= 1.2 * latency.BLOCK_SECONDS
+        assert calls == pytest.approx(seconds / 1e-7)
+    assert latency._block(1, "run", 1, 50_000)[0] == 50_000, "long enough already"
 
 
 @pytest.mark.parametrize("file", ["fp32.tflite", "fp32.mnn", "model.keras"])
