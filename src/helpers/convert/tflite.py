@@ -119,9 +119,8 @@ def renamed(content: bytes, schema: Schema) -> bytes:
     ------
     ConversionFailed : it has other inputs or outputs.
     """
-    from ai_edge_litert import schema_py_generated as flat
 
-    model = flat.ModelT.InitFromObj(flat.Model.GetRootAs(content))
+    model = _read(content)
     graph, given = model.subgraphs[0], schema.as_given()
     for code in model.operatorCodes:  # of files from before 2.4, which other tools read as none
         code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
@@ -169,9 +168,8 @@ def named(content: bytes, schema: Schema, *, restore_batch: bool = False) -> byt
     forgets it on the tensors that it adds. Whether the file then answers every row, opening it
     shows.
     """
-    from ai_edge_litert import schema_py_generated as flat
 
-    model = flat.ModelT.InitFromObj(flat.Model.GetRootAs(content))
+    model = _read(content)
     graph = model.subgraphs[0]
     signature = next(
         (s for s in model.signatureDefs or [] if s.signatureKey == SIGNATURE.encode()), None
@@ -239,6 +237,21 @@ def _drop_unread(model) -> None:
         if place not in ends and tensor.name:
             operator = tensor.name.decode().split(";")[-1].split("/")[-1]
             tensor.name = f"{operator}_{place}".encode()
+
+
+def _read(content: bytes):
+    """A model with all its weights: larger ones may lie behind the flatbuffer, found by their
+    offset.
+    """
+    import numpy as np
+    from ai_edge_litert import schema_py_generated as flat
+
+    model = flat.ModelT.InitFromObj(flat.Model.GetRootAs(content))
+    for buffer in model.buffers:
+        if buffer.data is None and buffer.offset > 1:  # 1 is how a writer marks what it fills later
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+        buffer.offset = buffer.size = 0
+    return model
 
 
 def _packed(model) -> bytes:
@@ -337,7 +350,7 @@ def require_float32(path: Path) -> None:
 def _graph(path: Path):
     from ai_edge_litert import schema_py_generated as flat
 
-    model = flat.ModelT.InitFromObj(flat.Model.GetRootAs(path.read_bytes()))
+    model = _read(path.read_bytes())
     types = {
         value: name.lower()
         for name, value in vars(flat.TensorType).items()
