@@ -82,6 +82,8 @@ class Scoring:
     def predict(self, inputs):
         return {self.schema.output.name: self.score(inputs)}
 
+    predict_at_once = predict
+
 
 def random_inputs(schema, rows: int, seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)

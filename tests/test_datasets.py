@@ -4,11 +4,12 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from helpers import datasets, files, pipeline, registry, simulation
+from helpers import datasets, files, pipeline, registry, simulation, studies
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
 
 SIZES = {"rows": 250_000, "validation_rows": 1000, "test_rows": 1000}
@@ -423,6 +424,14 @@ def test_chunks_go_through_every_row_once_in_another_order_each_time(ranking, mo
     assert (stacked(data.chunks("train", schema=ranking.schema, multiple=64)) == wanted).all()
 
 
+def test_chunks_without_labels_have_none(ranking):
+    drawn = studies.drawn(ranking.schema)
+    study = dataclasses.replace(ranking, sources={"drawn": drawn}, task="tensors")
+    data = datasets.make(study, "drawn", seed=1, **SMALL)
+    ((inputs, labels),) = data.chunks("train", schema=ranking.schema, seed=1)
+    assert labels is None and list(inputs) == ranking.schema.input_names
+
+
 def test_what_fits_is_not_streamed(ranking):
     data = datasets.make(ranking, "simple", rows=400, validation_rows=20, test_rows=200, seed=1)
     assert data.stream(ranking.schema, seed=1) is None
@@ -433,5 +442,5 @@ def test_what_fits_is_not_streamed(ranking):
 def test_what_the_studies_of_the_house_draw_by_default_is_not_streamed(name):
     """Rows in another order are other weights, and the figures that are published would move."""
     study = registry.get(name)
-    row = study.schema.row_bytes + datasets._BESIDE_BYTES
-    assert pipeline.default(name, "rows") * row <= datasets.MEMORY_BYTES
+    rows = dict.fromkeys(datasets.SPLITS, pipeline.default(name, "rows"))
+    assert datasets.Dataset(Path(), {"rows": rows}).in_memory(study.schema) == rows

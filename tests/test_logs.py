@@ -1,10 +1,15 @@
 """Rows of somebody's own tables: what is read, how groups are split, what is refused."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from helpers import datasets, files
+from helpers import datasets, files, logs
 from helpers.errors import BadInput
 from helpers.schema import Dimension, Schema, Tensor
 from helpers.studies import Files, Model, Study
@@ -37,8 +42,7 @@ def _table(sessions: int = 200, rows: int = 6) -> pd.DataFrame:
 
 
 @pytest.fixture
-def raw(home, monkeypatch):
-    monkeypatch.setenv("WORKBENCH_HOME", str(home))
+def raw(home):
     folder = files.home() / "data/log/raw"
     folder.mkdir(parents=True)
     return folder
@@ -77,6 +81,18 @@ def test_a_group_stays_in_its_split_when_rows_come_in_another_order_or_more_of_t
     assert first == second != other
 
 
+def test_one_bound_of_many_is_of_the_fingerprint(raw):
+    _written(raw, _table())
+    study = _study()
+    origins = []
+    for high in (1, 1, 1.5):
+        wide = tuple(Dimension(f"x{i}", "", 0, high if i == 600 else 1) for i in range(1200))
+        schema = dataclasses.replace(SCHEMA, inputs=(Tensor("wide", dimensions=wide),))
+        other = dataclasses.replace(study, schema=schema)
+        origins.append(json.dumps(logs.Rows(other, study.source("log"), {}, seed=1).origin()))
+    assert origins[0] == origins[1] != origins[2]
+
+
 def test_sizes_are_the_most_that_is_taken_of_whole_groups(raw):
     _table(800).to_csv(raw / "log.csv", index=False)
     sizes = {"rows": 300, "validation_rows": 200, "test_rows": 200}
@@ -103,6 +119,11 @@ def _changed(column: str, value) -> pd.DataFrame:
         (_changed("clicks", 3.5).astype({"clicks": float}), "row 5: clicks is 3.5: .* takes int32"),
         (_changed("clicked", 2).astype({"clicked": int}), "row 5: clicked is 2: a label is 0 or 1"),
         (_changed("session", None), "row 5: session is empty: give every row a group"),
+        (_changed("session", ""), "row 5: session is empty: give every row a group"),
+        (
+            _changed("price", 1e300).astype({"price": float}),
+            r"row 5: price is 1e\+300: the model takes float32",
+        ),
         (
             _changed("price", "1e1").astype({"price": str}),
             "row 1: price is 0.* takes float32: make numbers",
@@ -133,7 +154,24 @@ def _written(raw, table: pd.DataFrame, name: str = "log.csv") -> None:
     table.to_csv(path, index=False) if path.suffix == ".csv" else table.to_parquet(path)
 
 
-@pytest.mark.parametrize("form", ["number", "date"])
+@pytest.mark.parametrize("column", ["session", "part"])
+def test_a_blank_in_a_csv_is_neither_a_group_nor_a_split(raw, column):
+    table = _table().assign(part="train").reset_index(drop=True)
+    table.loc[[4, 9], column] = ""
+    _written(raw, table)
+    with pytest.raises(BadInput, match=f"log.csv, row 5: {column} is empty"):
+        datasets.make(_study(split="part"), "log", seed=1, **MANY)
+
+
+def test_a_group_that_is_no_number_is_told_in_a_column_of_numbers(raw):
+    table = {name: values.to_numpy() for name, values in _table().items()}
+    table["session"] = np.array([1.0] * 7 + [np.nan] * 1193)
+    pq.write_table(pa.table(table), raw / "log.parquet")  # pandas would write null
+    with pytest.raises(BadInput, match="row 8: session is empty: give every row a group"):
+        datasets.make(_study("log.parquet"), "log", seed=1, **MANY)
+
+
+@pytest.mark.parametrize("form", ["number", "fraction", "date", "nanoseconds"])
 def test_by_time_the_groups_that_begin_last_are_the_test(raw, form):
     table = _table()
     begin = {session: i for i, session in enumerate(np.random.default_rng(1).permutation(200))}
@@ -141,8 +179,12 @@ def test_by_time_the_groups_that_begin_last_are_the_test(raw, form):
         table["session"].str[1:].astype(int).map(begin) * 60 + np.arange(len(table)) % 50
     )
     table["clicks"] = table["when"] // 120  # to be found again
-    if form == "date":
+    if form == "fraction":
+        table["when"] /= 1e6
+    if form in ("date", "nanoseconds"):
         table["when"] = pd.Timestamp("2026-11-22") + pd.to_timedelta(table["when"], "s")
+    if form == "nanoseconds":
+        table["when"] += pd.Timedelta(1, "ns")
     _written(raw, table)
     data = datasets.make(_study(time="when"), "log", seed=1, **MANY)
     seen = {split: set(data.read(split)["user_clicks"]) for split in datasets.SPLITS}
@@ -151,6 +193,15 @@ def test_by_time_the_groups_that_begin_last_are_the_test(raw, form):
         "validation": set(range(80, 90)),
         "test": set(range(90, 100)),
     }
+
+
+@pytest.mark.parametrize("time", [np.inf, np.nan])
+def test_a_time_that_is_not_finite_is_told(raw, time):
+    table = {name: values.to_numpy() for name, values in _table().items()}
+    table["when"] = np.append(np.ones(1199), time)
+    pq.write_table(pa.table(table), raw / "log.parquet")  # pandas would write null
+    with pytest.raises(BadInput, match=f"row 1200: when is {time}: a time is a number, or a date"):
+        datasets.make(_study("log.parquet", time="when"), "log", seed=1, **MANY)
 
 
 def test_a_column_says_the_split_and_none_may_cut_a_group(raw):
@@ -224,9 +275,7 @@ def test_tables_lie_beside_the_file_of_a_study_or_below_data(raw, tmp_path):
     (tmp_path / "own").mkdir()
     study = _study("log.csv")
     assert datasets.make(study, "log", seed=1, **MANY).rows("train")
-    from dataclasses import replace
-
-    beside = replace(study, folder=str(tmp_path / "own"))
+    beside = dataclasses.replace(study, folder=str(tmp_path / "own"))
     _table(50).to_csv(tmp_path / "own/log.csv", index=False)
     rows = datasets.make(beside, "log", seed=1, **MANY).manifest["rows"]
     assert sum(rows.values()) == 300

@@ -3,9 +3,10 @@
 import sys
 
 import pytest
+from click.testing import CliRunner
 from support import workbench
 
-from helpers import code, datasets, registry, runs
+from helpers import cli, code, datasets, registry, runs
 from helpers.errors import BadInput
 
 STUDY = """
@@ -33,13 +34,12 @@ STUDY = Study("NAME", "Own", SCHEMA, {"drawn": DRAWN}, {"plain": Model("one laye
 
 
 @pytest.fixture
-def place(home, monkeypatch, tmp_path):
-    monkeypatch.setenv("WORKBENCH_HOME", str(home))
+def place(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", [*sys.path])
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:
-        if name.startswith("study_") or name == "beside":
+        if name.startswith(("study_", "beside")) or name == "more":
             del sys.modules[name]
 
 
@@ -80,7 +80,7 @@ def test_a_file_that_is_no_study_is_told_in_one_line(place, name, text, said):
     with pytest.raises(BadInput, match=said) as error:
         registry.link(str(path))
     assert "\n" not in str(error.value)
-    assert registry.names() == ["feed", "ranking"]
+    assert registry.names() == registry.modules(), "nothing is kept"
 
 
 def test_a_path_that_is_not_there_is_told_by_the_command_line(home, tmp_path):
@@ -91,11 +91,12 @@ def test_a_path_that_is_not_there_is_told_by_the_command_line(home, tmp_path):
         )
 
 
-def test_what_a_study_is_made_of_counts_as_code(place):
+def test_what_a_study_is_made_of_counts_as_code(place, home):
     (place / "beside.py").write_text("A = 1\n")
     path = _file(place, text="import beside\n" + STUDY)
     used = code.outside(registry.definition(registry.link(str(path))))
-    assert {str(path), str(place / "beside.py")} == set(used)
+    record = home / "artifacts/own_one/study.json"
+    assert {str(record), str(path), str(place / "beside.py")} == set(used)
     assert code.changed(used) is None
     (place / "beside.py").write_text("A = 22\n")
     assert code.changed(used) == f"{place / 'beside.py'} has changed since"
@@ -103,12 +104,60 @@ def test_what_a_study_is_made_of_counts_as_code(place):
     assert code.changed(used) == f"{place / 'beside.py'} is gone"
 
 
-def test_a_record_that_is_none_is_told_with_its_file(place, home):
+def test_a_package_beside_a_study_counts_as_code_with_what_it_imports(place):
+    package = place / "beside"
+    (package / "deep").mkdir(parents=True)
+    (place / "more.py").write_text("")
+    (package / "__init__.py").write_text("from .more import A\nimport more\n")
+    (package / "deep/rest.py").write_text("")
+    path = _file(place, text="import beside.deep\n" + STUDY)
+    (package / "more.py").write_text("A = 1\n")
+    used = code.outside(registry.definition(registry.link(str(path))))
+    names = {"__init__.py", "more.py", "deep/rest.py"}
+    assert {str(package / name) for name in names} | {str(place / "more.py")} <= set(used)
+    (package / "more.py").write_text("A = 22\n")
+    assert code.changed(used) == f"{package / 'more.py'} has changed since"
+
+
+def test_another_study_of_the_name_makes_the_results_of_the_first_stale(place):
+    first, second = place / "a", place / "b"
+    for folder in (first, second):
+        folder.mkdir()
+        _file(folder)
+    registry.link(str(first / "own_one.py"))
+    used = code.outside(registry.definition("own_one"))
+    registry.link(str(first / "own_one.py"))
+    assert code.changed(used) is None, "the same file again"
+    registry.link(str(second / "own_one.py"))
+    assert code.changed(used).endswith("own_one/study.json has changed since")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[1, 2", "own_one/study.json cannot be read .*: remove it"),
+        ('{"a": 1}', "own_one/study.json says of no study where it is: remove it"),
+        ('{"model": "m", "schema": "s"}', "says of no study where it is: remove it"),
+    ],
+)
+def test_a_record_that_is_none_is_told_with_its_file(place, home, content, said):
     folder = home / "artifacts/own_one"
     folder.mkdir(parents=True)
-    (folder / "study.json").write_text("[1, 2")
-    with pytest.raises(BadInput, match=r"own_one/study.json cannot be read .*: remove it"):
+    (folder / "study.json").write_text(content)
+    with pytest.raises(BadInput, match=said):
         registry.get("own_one")
+
+
+def test_a_study_whose_file_is_gone_is_told_and_the_others_are_listed(place, home):
+    path = _file(place)
+    registry.link(str(path))
+    path.unlink()
+    listed = CliRunner().invoke(cli.main, ["studies"])
+    assert f"own_one: there is no file {path}, where the study 'own_one' was" in listed.output
+    assert "ranking: " in listed.output and "feed: " in listed.output and listed.exit_code == 0
+    runs.Stage("01_first", study="own_one", run="r").finish(rows=3)
+    found = CliRunner().invoke(cli.main, ["results", "own_one"])
+    assert found.exit_code == 0 and "own_one" in found.output and "01" in found.output
 
 
 @pytest.mark.slow

@@ -47,6 +47,23 @@ def test_a_run_without_a_comparison_has_a_page_too(home):
     assert "bayes_auc 0.9000" in page and "No comparison: no finished stage" in page
 
 
+@pytest.mark.filterwarnings("error")
+def test_files_that_are_not_shipped_are_told_although_they_have_no_figures():
+    none = float("nan")
+    table = pd.DataFrame(
+        {
+            "runtime": ["litert", "mnn", "mnn"],
+            "precision": ["fp32", "fp16", "int8"],
+            "bytes": [3196, 2624, none],
+            "verdict": ["same", "broken", "not made"],
+            "reason": [none, "scores differ", "the tool failed\nits log"],
+        }
+    )
+    broken, missing = report.refused(table)
+    assert re.fullmatch("mnn fp16 +broken: scores differ", broken)
+    assert re.fullmatch("mnn int8 +not made: the tool failed", missing)
+
+
 def test_readable_shows_units_and_hides_meaningless_digits(finished):
     table = report.readable(
         MODEL, pd.read_csv(finished.home / "artifacts/ranking/default/comparison.csv")

@@ -253,6 +253,15 @@ def test_a_renamed_notebook_takes_the_place_of_its_old_self(notebooks, home):
     assert "earlier a.txt" in records.stale(run.record())["03_third"]
 
 
+def test_what_another_notebook_of_the_number_made_is_not_taken_for_it(notebooks):
+    run = _executed(notebooks, "02_keras", seed=1)
+    said = "was executed as another notebook, 02_keras"
+    assert run.unfinished("02_keras", {}) is None and run.unfinished("02_trained", {}) == said
+    taker = runs.Run("ranking", "taker")
+    assert not taker.reuse("02_trained", run, {}) and not taker.record()["stages"]
+    assert taker.reuse("02_keras", run, {})
+
+
 def test_a_file_belongs_to_the_stage_that_wrote_it_last():
     run = _made("04_parity").run
     _made("05_parity", text="other")

@@ -126,6 +126,21 @@ def test_a_fault_at_one_batch_size_is_seen(trained, ranking, batch):
         parity.check_batches(Fault(), trained.reference.inputs)
 
 
+def test_batches_are_tried_in_one_call_however_wide_their_rows(trained, ranking, monkeypatch):
+    """The most rows of a call are for memory; an app gives a file whatever it has."""
+    opened = runtimes.open_model(trained.files["fp32.tflite"], ranking.schema, trusted=True)
+    monkeypatch.setattr(opened, "_rows_a_call", lambda: 3)
+    compute, called = opened._predict, set()
+
+    def recorded(inputs, rows):
+        called.add(rows)
+        return compute(inputs, rows)
+
+    monkeypatch.setattr(opened, "_predict", recorded)
+    runtimes.batch_differences(opened, trained.reference.inputs, (1, 8, 50))
+    assert called == {1, 2, 3, 8, 50}, "and the rows that they are compared with, three at a time"
+
+
 @pytest.mark.parametrize("file", CONVERTED)
 @pytest.mark.parametrize("keep", [0, 4, 100, 2000, 0.9])
 def test_a_truncated_file_is_an_error_and_not_a_crash(trained, ranking, tmp_path, file, keep):

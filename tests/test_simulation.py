@@ -1,11 +1,13 @@
 """Rows of a simulated study, in memory."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from helpers import simulation
+from helpers.schema import Dimension, Tensor
 from helpers.studies import Simulated
 
 
@@ -27,6 +29,17 @@ def test_best_possible_is_label_noise_and_the_distance_of_the_medians(ranking):
         == expected
         < 1
     )
+
+
+def test_one_bound_of_many_is_of_the_fingerprint(ranking):
+    origins = []
+    for high in (1, 1, 1.5):
+        wide = tuple(Dimension(f"x{i}", "", 0, high if i == 600 else 1) for i in range(1200))
+        schema = dataclasses.replace(ranking.schema, inputs=(Tensor("wide", dimensions=wide),))
+        study = dataclasses.replace(ranking, schema=schema)
+        rows = simulation.Rows(study, study.source("simple"), {}, seed=1)
+        origins.append(json.dumps(rows.origin()))
+    assert origins[0] == origins[1] != origins[2]
 
 
 def test_possible_table_counts_the_seeds_that_can_pass(ranking):

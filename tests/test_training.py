@@ -290,7 +290,7 @@ def test_baselines_that_rank_test_rows_but_not_the_other_half_of_training_are_wa
 
 
 def test_rows_that_come_in_chunks_train_the_same_twice_and_as_well_as_rows_at_once(
-    ranking, trained, monkeypatch
+    ranking, monkeypatch
 ):
     sizes = {"rows": 20_000, "validation_rows": 2_000, "test_rows": 200}
     data = datasets.make(ranking, "simple", seed=5, **sizes)
@@ -303,9 +303,7 @@ def test_rows_that_come_in_chunks_train_the_same_twice_and_as_well_as_rows_at_on
     )
     assert _same(first.get_weights(), again.get_weights())
     _, at_once = train(ranking, splits["train"][:2], splits["validation"][:2], **fixed)
-    _, shuffled = train(ranking, splits["train"][:2], splits["validation"][:2], epochs=3, seed=8)
-    ends = [curve["val_loss"].iloc[-1] for curve in (history, at_once, shuffled)]
-    assert abs(ends[0] - ends[1]) < 3 * abs(ends[2] - ends[1]) + 0.01, "as far as two seeds part"
+    assert history["val_loss"].iloc[-1] < 1.1 * at_once["val_loss"].iloc[-1]
 
 
 @pytest.mark.slow
@@ -315,5 +313,5 @@ def test_ten_million_rows_are_made_trained_on_and_scored_below_one_and_a_half_gi
     assert done.returncode == 0, done.stderr
     assert "10000000 rows read" in done.stdout and "10000000 rows scored" in done.stdout
     (loss,) = map(float, re.findall("a part at a time: loss (.*?) ", done.stdout))
-    assert loss < 0.69
+    assert loss < 0.675  # a constant has .693, the best possible .665
     assert max(map(float, re.findall("peak (.*) GB", done.stdout))) < 1.5

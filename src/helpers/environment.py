@@ -17,6 +17,8 @@ _PACKAGES = (
     "keras",
     "ai-edge-litert",
     "MNN",
+    "onnx",
+    "onnxruntime",
     "numpy",
     "scipy",
     "scikit-learn",

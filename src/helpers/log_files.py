@@ -5,7 +5,8 @@ the arrays that a schema's tensors take, or an error that names column and row.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,20 @@ def header(path: Path) -> list[str]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadInput(f"{path.name}: column {twice[0]} is there more than once")
     return names
+
+
+def require(path: Path, names: Iterable[str], there: Sequence[str]) -> None:
+    """Refuse columns that a table has not; `there` are those it has.
+
+    Raises
+    ------
+    BadInput : the first that is not there.
+    """
+    for name in names:
+        if name not in there:
+            raise BadInput(
+                f"{path.name} has no column {name}{meant(name, there)}; it has: {', '.join(there)}"
+            )
 
 
 def head(path: Path, rows: int):
@@ -113,8 +128,7 @@ class Columns:
         for path in paths:
             there = header(path)
             wanted = self._wanted(path, there) if names is None else list(names)
-            for name in wanted:
-                _require(path, name, there)
+            require(path, wanted, there)
             start = first
             for table in _read(path, wanted, self._kinds(there), there):
                 yield Batch(self._source, path, table, first, first - start)
@@ -167,24 +181,29 @@ class Batch:
         import pandas as pd
 
         name = self.source.group
-        column = self._column(name, "give every row a group")
-        coded = column.dictionary_encode()
-        values = coded.dictionary.to_pandas().astype(str).to_numpy(dtype=object)
-        hashed = (pd.util.hash_array(values) >> np.uint64(1)).astype(np.int64)
-        return hashed[coded.indices.to_numpy()]
+        cure = "give every row a group"
+        coded = self._column(name, cure).dictionary_encode()
+        values, places = coded.dictionary.to_pandas(), coded.indices.to_numpy()
+        blank = (values.isna() | (values == "")).to_numpy()[places]
+        if blank.any():
+            raise self._wrong(name, int(blank.argmax()), None, cure)
+        hashed = pd.util.hash_array(values.astype(str).to_numpy(dtype=object))
+        return (hashed >> np.uint64(1)).astype(np.int64)[places]
 
     def times(self, name: str) -> np.ndarray:
-        """A number a row that grows with time, int64."""
+        """A number a row that grows with time: microseconds of dates, other times as they are."""
         import pyarrow as pa
 
         column = self._column(name, "give every row a time")
         if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-            return column.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
+            return column.cast(pa.timestamp("us"), safe=False).cast(pa.int64()).to_numpy()
+        cure = "a time is a number, or a date as 2026-11-22"
         if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-            raise self._wrong(
-                name, 0, column[0].as_py(), "a time is a number, or a date as 2026-11-22"
-            )
-        return column.cast(pa.int64(), safe=False).to_numpy()
+            raise self._wrong(name, 0, column[0].as_py(), cure)
+        values = column.to_numpy()
+        if len(wrong := np.flatnonzero(~np.isfinite(values))):
+            raise self._wrong(name, int(wrong[0]), values[wrong[0]], cure)
+        return values
 
     def splits(self, name: str) -> np.ndarray:
         """Index of `SPLITS` a row, int8."""
@@ -257,9 +276,7 @@ class Batch:
         values = column.to_numpy(zero_copy_only=False)
         with np.errstate(invalid="ignore", over="ignore"):
             result = values.astype(dtype)
-            bad = ~np.isfinite(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
-            if np.dtype(dtype).kind != "f":
-                bad |= result != values
+            bad = ~np.isfinite(result) if result.dtype.kind == "f" else result != values
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             said = f"{cure}: fill or leave out such rows"
@@ -267,7 +284,7 @@ class Batch:
         return result
 
     def _wrong(self, name: str, row: int, value: object, cure: str) -> BadInput:
-        said = "is empty" if value is None else f"is {value!s}"
+        said = "is empty" if value in (None, "") else f"is {value!s}"
         return BadInput(f"{self.path.name}, row {self.here + row + 1}: {name} {said}: {cure}")
 
 
@@ -280,7 +297,7 @@ def _read(
     import pyarrow.parquet as pq
 
     names = list(names) or list(there[:1])  # of none of them nobody could count rows
-    with _reading(path, names):
+    with _reading(path):
         if path.suffix == ".parquet":
             for batch in pq.ParquetFile(path).iter_batches(_BATCH, columns=names):
                 yield pa.Table.from_batches([batch])
@@ -300,35 +317,24 @@ def _read(
                     yield pa.Table.from_batches([batch])
 
 
-class _reading:
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     """Turn what Arrow says of a file that it cannot read into one line with column and row."""
+    import pyarrow as pa
 
-    def __init__(self, path: Path, names: Sequence[str] = ()):
-        self._path, self._names = path, names
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace) -> None:
-        import pyarrow as pa
-
-        if isinstance(error, (pa.ArrowInvalid, pa.ArrowTypeError, OSError)):
-            raise BadInput(self._said(error)) from error
-
-    def _said(self, error: Exception) -> str:
-        text = " ".join(str(error).split())
-        if found := _CSV_ERROR.search(text):
-            names = header(self._path)
-            row = f", row {int(found[2]) - 1:d}" if found[2] else ""
-            return (
-                f"{self._path.name}{row}: {names[int(found[1])]} is {found[3]}, which is no number:"
-                " mend or leave out such rows"
-            )
-        return f"{self._path.name} cannot be read: {text}"
+    try:
+        yield
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
+        raise BadInput(_said(path, error)) from error
 
 
-def _require(path: Path, name: str, there: Sequence[str]) -> None:
-    if name not in there:
-        raise BadInput(
-            f"{path.name} has no column {name}{meant(name, there)}; it has: {', '.join(there)}"
+def _said(path: Path, error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if found := _CSV_ERROR.search(text):
+        names = header(path)
+        row = f", row {int(found[2]) - 1:d}" if found[2] else ""
+        return (
+            f"{path.name}{row}: {names[int(found[1])]} is {found[3]}, which is no number:"
+            " mend or leave out such rows"
         )
+    return f"{path.name} cannot be read: {text}"

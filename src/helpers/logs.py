@@ -45,10 +45,7 @@ class Rows:
         """What makes the rows: modules of the package, and values, the SHA-256 of the tables among
         them.
         """
-        columns = [
-            (t.name, t.dtype, t.shape, t.columns, *map(str, t.bounds))
-            for t in self.study.schema.inputs
-        ]
+        columns = [tensor.identity for tensor in self.study.schema.inputs]
         source = self.source
         values = [source.label, source.group, source.time, source.split, source.lone, source.shares]
         digests = [files.sha256(path) for path in self._files]
@@ -168,8 +165,8 @@ class _Survey:
         keys = batch.groups()
         none = np.zeros(len(keys), np.int8)
         rows = np.arange(batch.first, batch.first + len(keys))
-        times = none.astype(np.int64) if times is None else times
-        part = (keys, np.ones(len(keys), np.int64), rows, times, none if splits is None else splits)
+        times, splits = (none if values is None else values for values in (times, splits))
+        part = (keys, np.ones(len(keys), np.int64), rows, times, splits)
         self._parts.append(self._together([part]))
         self._waiting += len(self._parts[-1][0])
         if self._waiting > self._MOST:

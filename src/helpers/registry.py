@@ -2,8 +2,8 @@
 
 A study outside the package is kept as ``artifacts/<study>/study.json`` (`keep`), so that kernels,
 other commands and later runs find it by its name. Such a record is either ``{"source": path}`` of a
-``.py`` file that defines ``STUDY``, or what `from_record` makes a study of. Stages count the files
-that it names (`definition`): an edit of one makes them stale.
+``.py`` file that defines ``STUDY``, or what `from_record` makes a study of. Stages count it and the
+files that it names (`definition`): an edit of one, or another study of the name, makes them stale.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ RECORD = "study.json"
 _DRAWN_BYTES = 16 << 20
 """What drawn rows take, where they are wide."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
+_BROUGHT = {"model", "schema", "data", "label", "group", "task", "settings"}
+"""What the record of a trained file says, see `from_record`."""
 
 
 def modules() -> list[str]:
@@ -128,9 +130,7 @@ def from_record(name: str, record: Mapping) -> studies.Study:
 
 def _load(path: Path) -> studies.Study:
     """The study that a file defines; the file is executed once a process."""
-    name = check_name(path.stem)
-    if name in modules():
-        raise BadInput(f"{path.name}: there is a study {name!r} already: give yours another name")
+    name = check_new_name(path.stem)
     if not path.is_file():
         raise BadInput(f"there is no file {path}, where the study {name!r} was")
     known = sys.modules.get(f"study_{name}")
@@ -193,6 +193,13 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_new_name(name: str, way: str = "give yours another name") -> str:
+    """Return the name of a study outside the package, or say that one of the package has it."""
+    if check_name(name) in modules():
+        raise BadInput(f"there is a study {name!r} already: {way}")
+    return name
+
+
 def folder(name: str) -> Path:
     """The folder of a study's runs, and of its record if it is linked."""
     return files.home() / "artifacts" / check_name(name)
@@ -223,7 +230,7 @@ def record(name: str) -> dict | None:
         return None
     except (OSError, ValueError) as error:
         raise BadInput(f"{_record_file(name)} cannot be read ({error}): remove it") from error
-    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+    if not isinstance(found, dict) or not ("source" in found or found.keys() >= _BROUGHT):
         raise BadInput(f"{_record_file(name)} says of no study where it is: remove it")
     return found
 
@@ -235,25 +242,26 @@ def _source(name: str) -> Path | None:
 
 
 def definition(name: str) -> list[Path]:
-    """Files outside the package that say what a study is: its ``.py`` and what that imports from
-    beside it, or its record and its schema.
+    """Files outside the package that say what a study is: its record, and its ``.py`` and what that
+    imports from beside it, or its schema.
     """
     if name in modules():
         return []
     known = record(name)
     if "source" not in known:
         return [_record_file(name), Path(known["schema"])]
-    found, waiting = [], [Path(known["source"])]
+    source = Path(known["source"])
+    found, waiting = [_record_file(name)], [source]
     while waiting:
         here = waiting.pop()
         if here not in found and here.is_file():
             found.append(here)
-            waiting += _beside(here)
+            waiting += _imported(here, source.parent)
     return found
 
 
-def _beside(path: Path) -> list[Path]:
-    """Modules in the folder of a file that it imports."""
+def _imported(path: Path, place: Path) -> list[Path]:
+    """Modules in a folder that a file imports; of a package, all that it has."""
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError):
@@ -262,7 +270,9 @@ def _beside(path: Path) -> list[Path]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             wanted += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             wanted.append(node.module)
-    beside = (path.parent / f"{name.partition('.')[0]}.py" for name in wanted)
-    return [module for module in beside if module.is_file()]
+    found = []
+    for name in dict.fromkeys(name.partition(".")[0] for name in wanted):
+        found += [place / f"{name}.py", *sorted((place / name).rglob("*.py"))]
+    return [module for module in found if module.is_file()]

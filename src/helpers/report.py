@@ -79,7 +79,8 @@ def comparison(run: runs.Run):
 
 def refused(comparison) -> list[str]:
     """A line for each file that is not to be shipped, and for each that was not made: why."""
-    rows = comparison[~comparison["verdict"].isin(SHIPS)]
+    columns = ["runtime", "precision", "verdict", "reason"]
+    rows = comparison.loc[~comparison["verdict"].isin(SHIPS), columns]
     return [
         f"{row.runtime + ' ' + row.precision:24s}{row.verdict}: {row.reason.partition(chr(10))[0]}"
         for row in rows.fillna("").itertuples()  # a tool's log follows its first line

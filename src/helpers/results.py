@@ -127,7 +127,8 @@ def _runs(
     skipped: Callable[[str], None] = lambda line: None,
 ) -> Iterator[tuple[runs.Run, dict]]:
     """Runs with a record that can be read, by study and name."""
-    for known in registry.names() if study is None else [registry.link(study)]:
+    every = registry.names()  # runs are shown without the file of their study, too
+    for known in every if study is None else [study if study in every else registry.link(study)]:
         for file in sorted((files.home() / "artifacts" / known).glob("*/run.json")):
             if names is None or file.parent.name in names:
                 try:

@@ -153,11 +153,17 @@ class Run:
     ) -> str | None:
         """Why `stage` must be executed (again), in words; None when it is finished and all of it is
         there.
+
+        Parameters
+        ----------
+        stage : its number, or the whole name of the notebook that it must have been.
         """
         record = self.record() if record is None else record
         name = records.full_name(stage, record)
         if name is None:
             return "has not been run"
+        if stage not in (name, name[:2]):
+            return f"was executed as another notebook, {name}"
         entry = record["stages"][name]
         if reason := records.stale(record, any_code=True).get(name):
             return reason

@@ -97,6 +97,12 @@ class Tensor:
         return tuple(np.array([getattr(d, e) for d in self.dimensions], self.dtype) for e in ends)
 
     @property
+    def identity(self) -> list:
+        """All that rows of it are made and stored by, as plain values, for a fingerprint."""
+        ends = (end.tolist() for end in self.bounds)
+        return [self.name, self.dtype, self.shape, self.columns, *ends]
+
+    @property
     def columns(self) -> list[str]:
         """Names of the values in a table, unique across the schema: ``<role>_<dimension>``.
 

@@ -75,10 +75,7 @@ class Rows:
                 sources.append(
                     inspect.getsource(function if module.__name__ == "__main__" else module)
                 )
-        columns = [
-            (tensor.name, tensor.dtype, tensor.shape, *map(str, tensor.bounds))
-            for tensor in self.study.schema.inputs
-        ]
+        columns = [tensor.identity for tensor in self.study.schema.inputs]
         sizes = [self.source.candidates, self.source.requests_a_user]
         values = [
             self.source.threshold,

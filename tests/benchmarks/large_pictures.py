@@ -3,7 +3,7 @@ memory.
 
     python tests/benchmarks/large_pictures.py [--rows 50000] [--files 12]
 
-Pictures of 3 x 64 x 64 float32 are drawn and stored as `workbench run` does; a small convolution
+Pictures of 64 x 64 x 3 float32 are drawn and stored as `workbench run` does; a small convolution
 net is converted to every form there is, and files are examined as 03 and 04 do, each in a process
 of its own. Beside it the time in which the same open file computes as many rows that are in memory
 already: what is more than that is reading, copies, checks, and batches of other sizes.
@@ -90,8 +90,10 @@ def main() -> None:
         os.environ["WORKBENCH_HOME"] = folder
         again = [sys.executable, __file__, "--make", folder, "--rows", str(options.rows)]
         subprocess.run([*again, "--files", str(options.files)], check=True)
+        os.environ["XDG_RUNTIME_DIR"] = folder  # files are opened by forks of a server of its own
         with Children() as children:
             examine(Path(folder), options.rows)
+    assert children.peak, "no process was seen that opened a file"
     print(f"largest process that opened a file {children.peak / 1e9:43.2f} GB")
 
 
@@ -169,16 +171,16 @@ class Children(threading.Thread):
     peak = 0
 
     def __enter__(self) -> "Children":
-        self.going = threading.Event()
+        self.over = threading.Event()
         self.start()
         return self
 
     def __exit__(self, *_) -> None:
-        self.going.set()
+        self.over.set()
         self.join()
 
     def run(self) -> None:
-        while not self.going.wait(0.05):
+        while not self.over.wait(0.05):
             for child in psutil.Process().children(recursive=True):
                 try:
                     self.peak = max(self.peak, child.memory_info().rss)

@@ -56,11 +56,11 @@ def sweep_file(folder: Path, runs: int) -> Path:
     return file
 
 
-def loop(home: Path, made: plan.Plan, count: int) -> float:
+def loop(home: Path, made: plan.Plan, count: int, stages: str = STAGES) -> float:
     """Seconds a run of the shell loop."""
     lines = []
     for name, given in list(made.runs.items())[:count]:
-        for number, notebook in notebooks.stages(STAGES).items():
+        for number, notebook in notebooks.stages(stages).items():
             parameters = {k: v for k, v in given.items() if k in declared(notebook)}
             words = " ".join(
                 f"-p {key} {value}"

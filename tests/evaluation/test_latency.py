@@ -1,3 +1,4 @@
+import gc
 import itertools
 import os
 import statistics
@@ -8,12 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from benchmarks import latency_claims
+from brought import logistic
 from scipy import stats
 from support import random_inputs
 
 from helpers import runtimes
 from helpers.errors import BadInput, DamagedFile
 from helpers.evaluation import comparison, latency
+from helpers.schema import Schema, Tensor
 from helpers.tasks.ranking import RANKING
 
 
@@ -399,3 +402,25 @@ def test_only_one_process_of_a_machine_times_whatever_its_temporary_folder_and_h
         for process in processes
     )
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+
+
+def test_a_trained_file_is_timed_with_the_threads_that_are_said(tmp_path, monkeypatch):
+    """Of ONNX Runtime; TensorFlow's are those of the process."""
+    path, _ = logistic(tmp_path / "trained.onnx")
+    declared = Schema("s", (Tensor("X", shape=(5,)),), (Tensor("y", shape=(1,)),))
+    inputs, asked, used = tmp_path / "rows.npz", [], []
+    np.savez(inputs, X=np.ones((4, 5), np.float32))
+
+    def recorded(*arguments, threads, **options):
+        asked.append(threads)
+        model = runtimes.open_model(*arguments, threads=threads, **options)
+        steps = model.steps
+        model.steps = lambda rows: (used.append(threads), steps(rows))[1]
+        return model
+
+    monkeypatch.setattr(latency, "open_model", recorded)
+    monkeypatch.setattr(latency, "_timers", {})
+    monkeypatch.setattr(gc, "disable", lambda: None)
+    ways = [(1, "copy_and_run", 1), (2, "copy_and_run", 1), (1, "copy_and_run", 2)]
+    latency._open(str(path), declared.to_json(), str(inputs), ways)
+    assert asked == [1, 2] and used == [1, 1, 2]

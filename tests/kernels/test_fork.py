@@ -286,7 +286,7 @@ from helpers import forks
 assert forks._try_connect(forks.server.address("bare")) is not None, "it listens"
 print(sorted(set(sys.modules) - before))
 """
-    own = {"XDG_RUNTIME_DIR": str(tmp_path), "WORKBENCH_KERNEL_IDLE": "1"}
+    own = {"XDG_RUNTIME_DIR": str(tmp_path), "WORKBENCH_KERNEL_IDLE": "10"}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | own
     )

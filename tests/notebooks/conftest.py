@@ -1,13 +1,9 @@
-"""Each numbered notebook, and a copy of the project with a study of a test's own."""
+"""Each numbered notebook, and a run of a study of a test's own."""
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from support import PROJECT, QUICKLY
+from support import QUICKLY, workbench
 
 from helpers import notebooks
 
@@ -19,33 +15,12 @@ def notebook(request) -> Path:
 
 @pytest.fixture
 def workbench_with(tmp_path, home):
-    """A function that writes a study into a copy of the project and runs it there; returns what
-    that printed.
-    """
-    project = tmp_path / "project"
-    for name in ("src", "notebooks"):
-        shutil.copytree(
-            PROJECT / name,
-            project / name,
-            ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"),
-        )
-    shutil.copy(PROJECT / "pyproject.toml", project)
-    environment = {**os.environ, "PYTHONPATH": str(project / "src"), "WORKBENCH_HOME": str(home)}
+    """A function that writes a study's file and runs it; returns what that printed."""
 
     def execute(name: str, study: str, *arguments: str, run: str = "r") -> str:
-        (project / f"src/helpers/studies/{name}.py").write_text(study)
-        command = [
-            sys.executable,
-            "-m",
-            "helpers.cli",
-            "run",
-            name,
-            *QUICKLY,
-            *arguments,
-            "--run",
-            run,
-        ]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        file = tmp_path / f"{name}.py"
+        file.write_text(study)
+        done = workbench("run", str(file), *QUICKLY, *arguments, "--run", run, home=home)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

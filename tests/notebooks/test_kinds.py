@@ -1,6 +1,7 @@
 """A study of each kind through every stage: classes of pictures, several inputs, outputs and
-models, a table of one's own, a fixed batch. Each is one module in a copy of the project, and its
-bundle's C runner reproduces its golden cases."""
+models, a table of one's own, a fixed batch. Each is one file, and its bundle's C runner reproduces
+its golden cases.
+"""
 
 import json
 
@@ -198,7 +199,6 @@ def _clicks(folder, sessions: int = 900) -> None:
         "kind": kind,
     }
     table = pd.DataFrame({**columns, "clicked": clicked}).sample(frac=1, random_state=1)
-    folder.mkdir(parents=True)
     table.to_csv(folder / "clicks.csv", index=False)
 
 
@@ -259,8 +259,8 @@ def test_two_models_three_dtypes_two_outputs(workbench_with, home):
 
 
 @pytest.mark.slow
-def test_a_table_of_ones_own(workbench_with, home):
-    _clicks(home / "data/clicks/raw")
+def test_a_table_of_ones_own(workbench_with, home, tmp_path):
+    _clicks(tmp_path)
     workbench_with("clicks", TABLE)
     folder = home / "artifacts/clicks/r"
     table = _whole(folder)

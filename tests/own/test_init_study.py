@@ -1,18 +1,20 @@
 """`workbench init`: what the columns of a table are taken for, and a study that works at once."""
 
 import ast
+import datetime
+import decimal
 import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
-from support import PROJECT, workbench
+from brought import TABLE
+from support import workbench
 
+from helpers import registry
 from helpers.errors import BadInput
 from helpers.own import start
-
-TABLE = PROJECT / "docs/clicks.csv"
 
 
 def _csv(tmp_path, **columns):
@@ -60,6 +62,7 @@ def test_columns_are_taken_for_what_they_look_like(tmp_path):
         ({"a": [1, 2], "y": [0, 1]}, {"label": "z"}, "has no column z.*; it has: a, y"),
         ({"a": [1, 2], "y": [0.5, 1]}, {}, "y holds 0.5: a label is 0 or 1, or a class"),
         ({"a": [1, 2], "y": ["no", "yes"]}, {}, "y holds no: a label is"),
+        ({"a": [1, 2], "y": [0, np.inf]}, {}, "y holds inf: a label is 0 or 1, or a class"),
         ({"a": [1, 2], "y": [1, 1]}, {}, "y is 1 in every row: nothing to learn"),
         (
             {"a": [1, 2, 3, 4], "y": [0, None, 1, None]},
@@ -78,6 +81,35 @@ def test_columns_are_taken_for_what_they_look_like(tmp_path):
 def test_what_cannot_be_guessed_is_told(tmp_path, columns, options, said):
     with pytest.raises(BadInput, match=said):
         start.guess(_csv(tmp_path, **columns), **options)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (pd.date_range("2026-11-22", periods=60, freq="h"), "datetime64"),
+        ([datetime.date(2026, 11, 22)] * 60, "date"),
+        ([None, *[decimal.Decimal("1.5")] * 59], "decimal"),
+        ([str(i) for i in range(60)], "string"),
+    ],
+)
+def test_dates_decimals_and_digits_as_text_are_left_out(tmp_path, values, kind):
+    table = pd.DataFrame({"a": np.arange(60), "odd": values, "clicked": np.arange(60) % 2})
+    table.to_parquet(tmp_path / "table.parquet")
+    found = start.guess(tmp_path / "table.parquet")
+    assert found.left_out == {"odd": f"{kind} values: make plain numbers of them"}
+    assert [column.name for column in found.columns] == ["a"]
+
+
+def test_ranges_of_a_written_study_hold_every_value(tmp_path):
+    rng = np.random.default_rng(1)
+    whole = rng.integers(1_234_567, 2**60, 90)
+    columns = {"whole": whole, "part": rng.normal(1e6, 1, 90), "yes": rng.random(90) < 0.5}
+    table = _csv(tmp_path, **columns, clicked=np.arange(90) % 2)
+    study, _ = start.write("ends", table, start.guess(table), tmp_path)
+    (tensor,) = registry.get(registry.link(str(study))).schema.inputs
+    ends = [(d.low, d.high) for d in tensor.dimensions]
+    assert ends == [(values.min(), values.max()) for values in columns.values()]
+    assert [type(end) for end in ends[0] + ends[2]] == [int] * 4
 
 
 def test_a_label_of_several_classes_makes_a_classification(tmp_path):
@@ -112,8 +144,9 @@ def test_what_is_written_is_python_whatever_the_columns_are_called(tmp_path, nam
     rng = np.random.default_rng(1)
     odd = 'price "net", €' if name == "quotes" else "price"
     table = _csv(tmp_path, **{odd: rng.random(9), "clicked": np.arange(9) % 2})
-    for path in start.write(name, table, start.guess(table), tmp_path):
-        ast.parse(path.read_text())
+    study, test = start.write(name, table, start.guess(table), tmp_path)
+    ast.parse(test.read_text())
+    assert registry.get(registry.link(str(study))).schema.columns == [odd]
 
 
 def test_nothing_is_overwritten(tmp_path):

@@ -1,43 +1,37 @@
 """A trained file that somebody brings: opened, matched by name, scored and exported as it is."""
 
 import json
+import os
+import re
+import shutil
 import zipfile
 
 import numpy as np
 import pytest
 from brought import TABLE, logistic
+from click.testing import CliRunner
 
-from helpers import frameworks, registry, runtimes, tasks
-from helpers.convert import mnn, onnx, recipes, tflite, variants
-from helpers.errors import BadInput, ConversionFailed, DamagedFile
+from helpers import cli, code, files, frameworks, pipeline, registry, runs, runtimes, tasks
+from helpers.convert import mnn, recipes, tflite, variants
+from helpers.errors import BadInput, DamagedFile
 from helpers.own import model as own
 from helpers.runtimes import savedmodel
 from helpers.schema import Dimension, Schema, Tensor
-
-
-@pytest.fixture
-def place(home, monkeypatch):
-    monkeypatch.setenv("WORKBENCH_HOME", str(home))
-    return home
-
 
 BROUGHT = {"theirs.keras": "keras", "theirs.tflite": "tflite", "saved": "savedmodel"}
 
 
 @pytest.mark.parametrize("file", BROUGHT)
 def test_a_file_of_any_form_gives_what_keras_gives_and_its_export_too(
-    file, theirs, rows, place, tmp_path
+    file, theirs, rows, home, tmp_path
 ):
     import keras
 
     brought = own.bring(theirs / file, TABLE, label="clicked", group="session", name="brought")
     declared = registry.read_schema(brought.schema)
-    assert declared.input_names == (
-        ["kind", "age", "hour", "price", "rating"]
-        if file.endswith("keras")
-        else declared.input_names
-    )
     assert set(declared.input_names) == set(rows) and declared.batch is None
+    if file.endswith("keras"):  # the others keep no order
+        assert declared.input_names == ["kind", "age", "hour", "price", "rating"]
     form = frameworks.of(theirs / file)
     assert form == BROUGHT[file]
     found = own.match(declared, *own.interface(theirs / file, form), file)
@@ -50,7 +44,7 @@ def test_a_file_of_any_form_gives_what_keras_gives_and_its_export_too(
     wanted = model.predict(rows, batch_size=6000, verbose=0)
     assert np.abs(scores - wanted).max() < 1e-6
     exported = tmp_path / "fp32.tflite"
-    said = framework.export(framework.load(copy, found), found, exported)
+    said = framework.export(frameworks.load(framework, copy, found), found, exported)
     with runtimes.open_model(exported, found) as opened:
         assert np.abs(opened.score(rows) - wanted).max() < 1e-6
     assert tflite.interface(exported)["tensor"].tolist() == [*found.input_names, found.output.name]
@@ -65,7 +59,7 @@ def test_a_file_of_any_form_gives_what_keras_gives_and_its_export_too(
 
 
 def test_an_embedding_is_exported_as_a_gather_from_the_same_table_and_mnn_takes_it(
-    theirs, rows, place, tmp_path
+    theirs, rows, home, tmp_path
 ):
     from helpers.frameworks import keras as framework
 
@@ -134,7 +128,7 @@ def found_without(found: Schema) -> Schema:
     return replace(found, inputs=inputs, outputs=outputs)
 
 
-def test_an_onnx_file_is_scored_and_goes_through_mnn(place, tmp_path):
+def test_an_onnx_file_is_scored_and_goes_through_mnn(home, tmp_path):
     path, (weights, bias) = logistic(tmp_path / "logistic.onnx", output="out/put:0")
     with pytest.raises(BadInput, match=r"X takes 5 values a row .* age, hour, price, rating, kind"):
         own.bring(path, TABLE, label="clicked", group="session")
@@ -191,17 +185,29 @@ def test_a_model_of_logits_is_told_and_judged_with_its_activation():
     task = tasks.get("ranking", activation="sigmoid")
     own.check_decision(task, output, values)
     assert np.allclose(task.decided(values), 1 / (1 + np.exp(-values)), atol=1e-7)
-    assert (
-        tasks.get(**task.to_json()) == task or tasks.get(**task.to_json()).activation == "sigmoid"
-    )
+    assert tasks.get(**task.to_json()) == task
     classes = Tensor("c", shape=(3,))
     wide = np.array([[1.0, 2.0, 3.0], [300.0, 0.0, -300.0]], np.float32)
     with pytest.raises(BadInput, match="--activation softmax"):
         own.check_decision(tasks.get("classification"), classes, wide / 1000)
+    own.check_decision(tasks.get("classification", activation="softmax"), classes, wide)
     soft = tasks.get("classification", activation="softmax").decided(wide)
     assert np.allclose(soft.sum(axis=1), 1) and np.allclose(
         soft[0], np.exp([1, 2, 3]) / np.exp([1, 2, 3]).sum()
     )
+
+
+def test_an_activation_that_makes_no_probabilities_is_refused():
+    """A softmax of one value is 1 whatever the file gives: every file would be the same."""
+    score, classes = Tensor("y", shape=(1,)), Tensor("c", shape=(3,))
+    values = np.array([[-3.0], [0.4]], np.float32)
+    with pytest.raises(BadInput, match=r"y is one value .* always 1: .* --activation sigmoid"):
+        own.check_decision(tasks.get("ranking", activation="softmax"), score, values)
+    sigmoid = tasks.get("classification", activation="sigmoid")
+    with pytest.raises(BadInput, match="c after its sigmoid has rows that add up to .* softmax"):
+        own.check_decision(sigmoid, classes, np.repeat(values, 3, axis=1))
+    whole = tasks.get("ranking", activation="sigmoid").decided(np.array([[-1], [2]], np.int32))
+    assert np.allclose(whole, 1 / (1 + np.exp([[1], [-2]]))), "and is not cut to whole numbers"
 
 
 @pytest.mark.parametrize("name", ["lambda", "custom"])
@@ -225,6 +231,20 @@ def test_code_in_a_keras_file_is_refused_with_the_way_to_bring_it(tmp_path, name
         match=r"(a Lambda layer \(twice\)|classes of its own \(Twice\)), which is code.*export",
     ):
         runtimes.interface(tmp_path / "code.keras")
+
+
+@pytest.mark.parametrize("operator", savedmodel.REFUSED)
+def test_a_saved_model_with_an_operator_that_does_more_than_compute_is_refused(tmp_path, operator):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    described = saved_model_pb2.SavedModel()
+    function = described.meta_graphs.add().graph_def.library.function.add()
+    function.node_def.add().op = operator
+    (tmp_path / "graph").mkdir()
+    (tmp_path / "graph/saved_model.pb").write_bytes(described.SerializeToString())
+    savedmodel.pack(tmp_path / "graph", tmp_path / "graph.zip")
+    with pytest.raises(DamagedFile, match=f"operator {operator}, which does more than compute"):
+        savedmodel.unpack(tmp_path / "graph.zip", tmp_path / "unpacked")
 
 
 def test_a_saved_model_that_reaches_files_is_refused(tmp_path):
@@ -289,14 +309,67 @@ GIVES = {"y": ([-1, 1], "float32")}
             {},
             "do not take the same number",
         ),
-        (WHAT, {"y": ([7, 1], "float32")}, [], {}, "none of the outputs is a row a row"),
+        (WHAT, {"y": ([7, 1], "float32")}, [], {}, r"no output can be judged: y: its shape is \[7"),
+        (WHAT, {"y": ([-1], "float32")}, [], {}, r"judged: y: its shape is \[-1\], .* \[-1, 1\]"),
+        (
+            WHAT,
+            {**GIVES, "s": ([], "float32")},
+            [],
+            {"decides": "s"},
+            r"output s cannot decide: its shape is \[\]",
+        ),
+        ({"x": ([], "float32")}, GIVES, [], {}, r"x has the shape \[\], an input has the rows"),
+        (
+            {"x": ([-1], "float32")},
+            GIVES,
+            [],
+            {},
+            r"x has the shape \[-1\], an .* export the model",
+        ),
+        (
+            {"x": ([-1, 1, 3], "float32")},
+            GIVES,
+            ["x_0", "x_1", "x_2"],
+            {"in_order": True},
+            "for the input x: name it x, as lists of 3 values; there is",
+        ),
+        (
+            {"x": ([-1, 3], "float32")},
+            GIVES,
+            [],
+            {"shapes": {"y": (3,)}},
+            "--shape y: there is no such input; there is: x",
+        ),
+        (
+            {"x": ([-1, 3, -1], "float32")},
+            GIVES,
+            [],
+            {"shapes": {"x": (5, 2)}},
+            r"x takes \[3,\?\] values a row, and not --shape x=5,2",
+        ),
         (WHAT, GIVES, [], {"decides": "z"}, "there is no output z; there is: y"),
     ],
 )
 def test_what_a_file_does_not_say_is_asked_for(inputs, outputs, columns, options, said):
-    options = {"decides": None, **options}
+    options = {"decides": None, "shapes": {}, "in_order": False, **options}
     with pytest.raises(BadInput, match=said):
-        own.infer("x", inputs, outputs, columns, {}, False, said=[], **options)
+        own.infer("x", inputs, outputs, columns, said=[], **options)
+
+
+def test_an_output_that_no_row_has_is_left_out_and_that_is_said():
+    said = []
+    outputs = {"loss": ([], "float32"), "label": ([-1], "int64"), **GIVES}
+    found = own.infer("x", WHAT, outputs, [], {}, False, None, said)
+    assert found.output_names == ["y"]
+    assert said[0].startswith("left out output loss: its shape is []")
+    assert said[1].startswith("left out output label: its shape is [-1]") and len(said) == 2
+
+
+def test_a_shape_fills_in_what_a_file_leaves_open():
+    inputs = {"x:0": ([-1, 3, -1], "float32")}
+    for name in ("x", "x:0"):
+        found = own.infer("x", inputs, GIVES, [], {name: (3, 5)}, False, None, [])
+        assert found.inputs[0].shape == (3, 5)
 
 
 def test_columns_are_found_by_name_by_number_as_lists_or_in_order():
@@ -309,6 +382,9 @@ def test_columns_are_found_by_name_by_number_as_lists_or_in_order():
         ["wide_0", "wide_1", "wide_2"],
     ]
     assert columns("wide", "kind", "more") == [["kind"], []]
+    two_axes = {"x": ([-1, 1, 3], "float32"), "one": ([-1, 1, 1], "float32")}
+    found = own.infer("x", two_axes, GIVES, ["x", "one"], {}, False, None, [])
+    assert [tensor.dimensions for tensor in found.inputs] == [(), ()], "a column of lists each"
     assert columns("b", "kind", "a", "c", in_order=True) == [["kind"], ["b", "a", "c"]]
 
 
@@ -341,10 +417,10 @@ def test_a_schema_is_matched_by_name_and_never_by_place():
             own.match(declared, inputs, {"y": ([-1, 1], "float32")}, "f")
 
 
-def test_what_was_inferred_is_kept_and_a_correction_is_used(place, tmp_path):
+def test_what_was_inferred_is_kept_and_a_correction_is_used(home, tmp_path):
     path, _ = logistic(tmp_path / "mine.onnx")
     first = own.bring(path, TABLE, label="clicked", group="session", in_order=True)
-    assert first.inferred and first.schema == place / "artifacts/mine/schema.json"
+    assert first.inferred and first.schema == home / "artifacts/mine/schema.json"
     content = json.loads(first.schema.read_text())
     assert content["inputs"][0]["dimensions"][0] == {
         "name": "age",
@@ -356,13 +432,16 @@ def test_what_was_inferred_is_kept_and_a_correction_is_used(place, tmp_path):
     first.schema.write_text(json.dumps(content))
     again = own.bring(path, TABLE, label="clicked")
     assert not again.inferred
+    for options in ({"shapes": {"X": (5,)}}, {"output": "y"}, {"in_order": True}):
+        with pytest.raises(BadInput, match="the one in .*mine/schema.json says it: correct it"):
+            own.bring(path, TABLE, label="clicked", **options)
     assert registry.get("mine").schema.inputs[0].dimensions[0].high == 120.0
     first.schema.write_text("{")
     with pytest.raises(BadInput, match=r"schema.json is no schema"):
         own.bring(path, TABLE, label="clicked")
 
 
-def test_ranges_that_were_inferred_without_data_do_not_bind_a_table(place, tmp_path):
+def test_ranges_that_were_inferred_without_data_do_not_bind_a_table(home, tmp_path):
     path, _ = logistic(tmp_path / "mine.onnx")
     drawn = own.bring(path)
     assert json.loads(drawn.schema.read_text())["inputs"][0]["high"] == 1.0
@@ -380,14 +459,14 @@ def test_ranges_that_were_inferred_without_data_do_not_bind_a_table(place, tmp_p
         ({"activation": "sigmoid"}, "--activation sigmoid is of scores: tensors are judged"),
     ],
 )
-def test_an_option_that_would_have_no_effect_is_refused(place, tmp_path, options, said):
+def test_an_option_that_would_have_no_effect_is_refused(home, tmp_path, options, said):
     path, _ = logistic(tmp_path / "mine.onnx")
     with pytest.raises(BadInput, match=said):
         own.bring(path, **options)
-    assert not (place / "artifacts").exists()
+    assert not (home / "artifacts").exists()
 
 
-def test_without_data_rows_are_drawn_and_that_is_said_loudly(place, tmp_path):
+def test_without_data_rows_are_drawn_and_that_is_said_loudly(home, tmp_path):
     path, _ = logistic(tmp_path / "mine.onnx")
     brought = own.bring(path)
     assert brought.warning.startswith("NO DATA: ") and brought.inferred
@@ -397,7 +476,7 @@ def test_without_data_rows_are_drawn_and_that_is_said_loudly(place, tmp_path):
     with pytest.raises(BadInput, match="ranking needs a label: --label NAME"):
         own.bring(path, task="ranking", name="other")
     assert (
-        not (place / "artifacts/other").exists() and sorted(brought.schema.parent.iterdir()) == kept
+        not (home / "artifacts/other").exists() and sorted(brought.schema.parent.iterdir()) == kept
     )
     with pytest.raises(BadInput, match="there is no column clicked; there is: no table"):
         own.bring(path, label="clicked")
@@ -412,7 +491,7 @@ def test_without_data_rows_are_drawn_and_that_is_said_loudly(place, tmp_path):
         ("folder", "folder is no model that is known"),
     ],
 )
-def test_what_is_no_model_is_told(place, tmp_path, name, said):
+def test_what_is_no_model_is_told(home, tmp_path, name, said):
     (tmp_path / "mine.h5").write_bytes(b"x")
     (tmp_path / "folder").mkdir()
     with pytest.raises(BadInput, match=said):
@@ -420,13 +499,13 @@ def test_what_is_no_model_is_told(place, tmp_path, name, said):
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".tflite", ".onnx"])
-def test_a_file_that_is_damaged_is_told_and_the_process_lives(place, tmp_path, suffix):
+def test_a_file_that_is_damaged_is_told_and_the_process_lives(home, tmp_path, suffix):
     (tmp_path / f"bad{suffix}").write_bytes(b"no model at all")
     with pytest.raises(DamagedFile, match=f"bad{suffix} is not a usable"):
         own.bring(tmp_path / f"bad{suffix}")
 
 
-def test_a_model_in_a_study_has_a_build_function_or_a_file(place, tmp_path, theirs):
+def test_a_model_in_a_study_has_a_build_function_or_a_file(home, tmp_path, theirs):
     from helpers.studies import Files, Model, Study
 
     with pytest.raises(BadInput, match="a build function or a file, not both"):
@@ -442,15 +521,69 @@ def test_a_model_in_a_study_has_a_build_function_or_a_file(place, tmp_path, thei
         own.file_of(study, "mine")
 
 
-def test_an_onnx_file_that_keeps_its_weights_elsewhere_is_refused(tmp_path):
+def test_the_name_of_a_study_file_is_not_taken_over(home, tmp_path):
+    path, _ = logistic(tmp_path / "mine.onnx")
+    registry.keep("mine", {"source": str(tmp_path / "mine.py")})
+    with pytest.raises(
+        BadInput, match=r"'mine' already, of .*mine.py: give yours another with --n"
+    ):
+        own.bring(path)
+    assert registry.record("mine") == {"source": str(tmp_path / "mine.py")}
+    assert own.bring(path, name="other").study == "other"
+    with pytest.raises(BadInput, match="there is a study 'feed' already: give yours another with"):
+        own.bring(path, name="feed")
+
+
+def test_the_stage_of_a_trained_model_is_not_taken_for_that_of_a_file(home, tmp_path, monkeypatch):
+    path, _ = logistic(tmp_path / "mine.onnx")
+    own.bring(path)
+    stage = runs.Stage("02_keras_training", study="mine", run="default")
+    stage.finish()
+    with stage.run.edit() as record:
+        notebook = files.notebook("02_keras_training")
+        record["stages"]["02_keras_training"]["notebook_sha256"] = code.cells_sha256(notebook)
+    (stage.run.folder / "notebooks").mkdir()
+    shutil.copy(notebook, stage.run.folder / "notebooks")
+    executed, said = [], []
+    monkeypatch.setattr(pipeline, "_execute", lambda *stage: executed.append(stage[1].stem))
+    for reuse in ({}, {"02": "default"}):
+        run = "default" if not reuse else "other"
+        pipeline.run("mine", run, chosen="02", reuse=reuse, page=False, echo=said.append)
+    assert executed == ["02_trained_model"] * 2
+    assert "was executed as another notebook, 02_keras_training: executing" in said[0]
+
+
+def test_parameters_are_those_of_the_stages_that_a_brought_model_has(home, tmp_path):
+    path, _ = logistic(tmp_path / "mine.onnx")
+    own.bring(path)
+    listed = CliRunner().invoke(cli.main, ["studies", "mine"]).output
+    assert "  calibration_rows = 512 " in listed and "  epochs = " not in listed
+    for name in re.findall(r"^  (\w+) = ", listed, re.MULTILINE):
+        pipeline.requested("mine", {name: pipeline.default("mine", name)})
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [("x", "'x' is not NAME=SIZES"), ("=3", "'' is not NAME="), ("x=3,y", "are whole numbers")],
+)
+def test_a_shape_that_is_none_is_told(home, shape, said):
+    done = CliRunner().invoke(cli.main, ["check", "mine.onnx", "--shape", shape])
+    assert done.exit_code == 2 and said in done.output
+
+
+def test_an_onnx_file_that_keeps_its_weights_elsewhere_is_refused(home, tmp_path):
     import onnx as library
 
     path, _ = logistic(tmp_path / "big.onnx", width=400)
     model = library.load(path)
     library.save(model, path, save_as_external_data=True, location="big.bin", size_threshold=0)
-    declared = Schema("big", (Tensor("X", shape=(400,)),), (Tensor("y", shape=(1,)),))
-    with pytest.raises(ConversionFailed, match="keeps its weights in another file: save it as one"):
-        onnx.rename(path, declared, tmp_path / "named.onnx")
+    with pytest.raises(
+        BadInput, match="big.onnx keeps its weights in another file: save it as one"
+    ):
+        own.bring(path)
+    assert not home.exists()
+    library.save(library.load(path), path, save_as_external_data=False)
+    assert own.bring(path).study == "big"
 
 
 def test_a_finished_file_of_integers_is_taken_as_it_is(trained, ranking, tmp_path):
@@ -463,7 +596,11 @@ def test_a_finished_file_of_integers_is_taken_as_it_is(trained, ranking, tmp_pat
 
 
 def test_a_zip_of_a_saved_model_is_the_same_bytes_each_time(theirs, tmp_path):
-    for name in "ab":
-        savedmodel.pack(theirs / "saved", tmp_path / f"{name}.zip")
+    folder = tmp_path / "saved"
+    shutil.copytree(theirs / "saved", folder)
+    for name, day in (("a", 1), ("b", 2)):
+        for file in folder.rglob("*"):
+            os.utime(file, (day * 86_400 + 10**9,) * 2)
+        savedmodel.pack(folder, tmp_path / f"{name}.zip")
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
     assert "saved_model.pb" in zipfile.ZipFile(tmp_path / "a.zip").namelist()

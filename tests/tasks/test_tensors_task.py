@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from helpers import tasks
 from helpers.errors import BadInput, ParityError
 from helpers.tasks import Truth
 from helpers.tasks.tensors import TENSORS, compare, limited
@@ -52,6 +53,15 @@ def test_limits_are_the_users(reference):
     )
     with pytest.raises(BadInput, match="limits lie between 0 and 1"):
         limited(relative=0)
+
+
+def test_a_limit_that_a_task_does_not_take_is_told_with_those_that_it_takes():
+    assert tasks.get("tensors", relative=0.2).limits["relative"] == 0.2
+    said = "the task ranking takes no limit 'relative'; it takes: activation"
+    with pytest.raises(BadInput, match=said):
+        tasks.get("ranking", relative=0.2)
+    with pytest.raises(BadInput, match="no limit 'rel'; it takes: relative, cosine, activation"):
+        tasks.get("tensors", rel=0.2)
 
 
 def test_one_row_in_a_hundred_may_be_off_and_not_two(reference):

@@ -14,16 +14,11 @@ def rename(source: Path, schema: Schema, path: Path) -> None:
 
     Raises
     ------
-    ConversionFailed : the file has other inputs or outputs, or keeps its weights beside it.
+    ConversionFailed : the file has other inputs or outputs.
     """
     import onnx
 
     model = onnx.load(source, load_external_data=False)
-    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer):
-        raise ConversionFailed(
-            f"{source.name} keeps its weights in another file: save it as one "
-            "(onnx.save with save_as_external_data=False)"
-        )
     given = schema.as_given()
     names = {given.name_in(t): t.name for t in (*schema.inputs, *schema.outputs)}
     there = {value.name for value in (*model.graph.input, *model.graph.output)}

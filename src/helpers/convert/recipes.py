@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from helpers import runtimes
 from helpers.errors import BadInput
 
 
@@ -233,7 +234,7 @@ GIVEN = Recipe(
     "The file itself, which is quantised already: no other precision can be made of it.",
 )
 """What a finished file of integers is; nothing makes it."""
-_NAMES = {"tflite": "TensorFlow Lite", "litert": "LiteRT", "mnn": "MNN"}
+_NAMES = {"tflite": "TensorFlow Lite", **runtimes.NAMES}
 _OLDEST_TFLITE = {
     "fp32": ("tflite", "2.9.0"),
     "fp16": ("tflite", "2.9.0"),
@@ -256,8 +257,8 @@ def oldest(runtime: str, precision: str) -> tuple[str, str]:
 
     Found by scoring with 2.9 and 2.14 of TensorFlow Lite, 1.2, 1.4 and 2.0 of LiteRT (which
     followed it) and 3.1 to 3.6 of MNN, see ``tests/benchmarks/oldest_runtimes.py``. What a
-    converter writes into its file is no help: all TFLite files here ask for 1.14, and TensorFlow
-    Lite 2.9 opens the int8 ones and scores them wrong by 0.5 without an error.
+    converter writes into its file is no help (it said 1.14 of all of them, and is left out):
+    TensorFlow Lite 2.9 opens the int8 ones and scores them wrong by 0.5 without an error.
     """
     if (runtime, precision) == (GIVEN.runtime, GIVEN.precision):
         return _OLDEST_GIVEN

@@ -19,9 +19,9 @@ from helpers.convert.recipes import GIVEN, Recipe
 from helpers.errors import ConversionFailed, DamagedFile, ParityError
 from helpers.evaluation import parity
 from helpers.runs import Stage
-from helpers.runtimes import Runtime, open_model, scale_of
+from helpers.runtimes import Runtime, open_model
 from helpers.schema import Schema
-from helpers.tasks.judgement import SAME, SHIPS, Judgement, error_text
+from helpers.tasks.judgement import SAME, Judgement, error_text
 
 PLAIN = recipes.get("litert", "fp32")
 """What every other ``.tflite`` file is made of."""
@@ -31,10 +31,6 @@ CALIBRATION_WIDTH = 3.0
 """How many times wider or narrower a feature's 5th to 95th percentile may be in the calibration
 rows than in the test split: a hundred rows can be off by a factor of two, and units that were mixed
 up are further apart."""
-
-
-FLOAT_ERROR = 1e-4
-"""How far a float32 file may be from the trained model, in parts of the largest value."""
 
 
 @dataclass(frozen=True)
@@ -150,9 +146,16 @@ def plain_recipe(trained: Path) -> Recipe:
 
 
 def make_plain(
-    stage: Stage, framework: ModuleType, trained: Path, schema: Schema, reference: parity.Reference
+    stage: Stage,
+    framework: ModuleType,
+    trained: Path,
+    model,
+    schema: Schema,
+    reference: parity.Reference,
 ) -> tuple[Outcome, list[str]]:
     """Make the ``.tflite`` file that a framework exports, which must score as the trained model.
+
+    `model` is what `helpers.frameworks.load` gave of the file `trained`.
 
     Returns
     -------
@@ -164,9 +167,9 @@ def make_plain(
     ConversionFailed, ParityError : the conversion failed, or is not the model.
     """
     recipe = plain_recipe(trained)
-    if framework.WITHOUT:
-        return Outcome(recipe, None, None, None, framework.WITHOUT), []
-    model, name = framework.load(trained, schema), f"tflite/{recipe.precision}.tflite"
+    if reason := getattr(framework, "WITHOUT", ""):
+        return Outcome(recipe, None, None, None, reason), []
+    name = f"tflite/{recipe.precision}.tflite"
     with stage.output(name) as path:
         said = framework.export(model, schema, path)
         with open_model(path, schema) as converted:
@@ -227,7 +230,7 @@ def make_all(
                     given = {"calibration": calibration, "process": process}
                     make(recipe, source, schema, path, **given, examine=examine)
                     result, scores = found.pop()
-                    _check(recipe, result, scale_of(reference.scores))
+                    _check(recipe, result, reference)
                     size = path.stat().st_size
                 outcomes.append(Outcome(recipe, name, size, result, "", scores))
             except (ConversionFailed, DamagedFile) as error:
@@ -239,14 +242,9 @@ def make_all(
     return outcomes
 
 
-def _check(recipe: Recipe, result: Judgement, scale: float) -> None:
-    """Refuse a float32 file that is not the model, and a reduced one that is nothing else.
-
-    A runtime that computes convolutions another way than the trained model's moves float32 values
-    by some 1e-5 of the largest: such a file is kept, and its verdict says so.
-    """
-    near = result.verdict in SHIPS and result.max_abs_error <= FLOAT_ERROR * scale
-    if not recipe.reduced and not near:
+def _check(recipe: Recipe, result: Judgement, reference: parity.Reference) -> None:
+    """Refuse a float32 file that is not the model, and a reduced one that is nothing else."""
+    if not recipe.reduced and not parity.is_near(result, reference):
         raise ParityError(f"it does not score as the trained model: {result.reason}")
     if recipe.reduced and result.verdict == SAME:
         raise ParityError(

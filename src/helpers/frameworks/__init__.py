@@ -3,7 +3,7 @@
 Each module here is one, under the name that a study's model gives (`helpers.studies.Model`), with
 the same functions:
 
-- ``load(path, schema)`` opens a trained file
+- ``load(path, schema)`` opens a trained file, where there is more to it than its path, see `load`
 - ``export(model, schema, path)`` writes a ``.tflite`` file with the schema's names, in order, and
   says what it did to the model, if anything; or ``WITHOUT`` says why there is none
 - ``plain(model)`` is what its own converter makes, to look at; None if it has none
@@ -20,8 +20,9 @@ from pathlib import Path
 from types import ModuleType
 
 from helpers.errors import BadInput
+from helpers.schema import Schema
 
-FORMS = {".keras": "keras", ".tflite": "tflite", ".onnx": "onnx", "": "savedmodel"}
+FORMS = {".keras": "keras", ".tflite": "tflite", ".onnx": "onnx"}
 """Framework by the suffix of a file that somebody brings; a SavedModel is a folder."""
 
 
@@ -41,7 +42,7 @@ def of(path: Path) -> str:
         raise BadInput(f"there is no model {path}")
     if path.is_dir() and (path / "saved_model.pb").is_file():
         return "savedmodel"
-    if path.is_dir() or path.suffix not in FORMS or not path.suffix:
+    if path.is_dir() or path.suffix not in FORMS:
         raise BadInput(
             f"{path.name} is no model that is known: bring a .keras, .tflite or .onnx file, or the "
             "folder of a SavedModel"
@@ -55,3 +56,8 @@ def get(name: str) -> ModuleType:
     if name not in there:
         raise BadInput(f"there is no framework {name!r}; there is: {', '.join(there)}")
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def load(framework: ModuleType, path: Path, schema: Schema):
+    """Open a trained file; one that is converted as a file stays its path."""
+    return framework.load(path, schema) if hasattr(framework, "load") else path

@@ -11,6 +11,7 @@ WITHOUT = (
     "no well-kept converter makes TFLite of ONNX: bring the model as it was trained, or ship the"
     " MNN file"
 )
+"""Why there is no TFLite file of such a model."""
 
 
 @contextmanager

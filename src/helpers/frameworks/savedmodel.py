@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from helpers.convert import tflite
@@ -15,13 +14,6 @@ from helpers.runtimes import savedmodel
 from helpers.schema import Schema
 
 SUFFIX = ".zip"
-WITHOUT = ""
-"""Why there is no TFLite file of such a model; empty, there is one."""
-
-
-def load(path: Path, schema: Schema) -> Path:
-    """The file itself: it is unpacked when it is converted."""
-    return path
 
 
 def export(model: Path, schema: Schema, path: Path) -> list[str]:
@@ -57,7 +49,7 @@ def export(model: Path, schema: Schema, path: Path) -> list[str]:
         except Exception as error:  # whatever TensorFlow and the converter raise
             said = " ".join(str(error).split())[:400]
             raise ConversionFailed(f"SavedModel to TFLite failed: {said}") from error
-    path.write_bytes(tflite.named(content, replace(schema, given=False)))
+    path.write_bytes(tflite.named(content, schema))
     return []
 
 

@@ -10,13 +10,6 @@ from helpers.convert import tflite
 from helpers.schema import Schema
 
 SUFFIX = ".tflite"
-WITHOUT = ""
-"""Why there is no TFLite file of such a model; empty, there is one."""
-
-
-def load(path: Path, schema: Schema) -> Path:
-    """The file itself: nothing is opened here."""
-    return path
 
 
 def export(model: Path, schema: Schema, path: Path) -> list[str]:

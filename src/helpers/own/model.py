@@ -53,7 +53,7 @@ def bring(
     group: str | None = None,
     task: str | None = None,
     output: str | None = None,
-    activation: str = "",
+    activation: str | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     in_order: bool = False,
 ) -> Brought:
@@ -72,7 +72,7 @@ def bring(
     activation : sigmoid or softmax, where the output that decides is of logits.
     shapes : by input, what its shape is without the batch, where the file leaves it open.
     in_order : take the columns of the table, in their order, for the values of the one input that
-        has no names for them.
+        has no names for them. It, `output` and `shapes` are for a schema to be inferred.
 
     Raises
     ------
@@ -80,9 +80,11 @@ def bring(
     """
     path = Path(model).expanduser().resolve()
     framework = frameworks.of(path)
-    study = registry.check_name(name or _clean(path.stem))
-    if study in registry.modules():
-        raise BadInput(f"there is a study {study!r} already: give yours another with --name")
+    way = "give yours another with --name"
+    study = registry.check_new_name(name or _clean(path.stem), way)
+    before = registry.record(study) or {}
+    if "source" in before:
+        raise BadInput(f"there is a study {study!r} already, of {before['source']}: {way}")
     tables = [
         Path(p).expanduser().resolve() for p in ([data] if isinstance(data, (str, Path)) else data)
     ]
@@ -100,12 +102,18 @@ def bring(
         raise BadInput(f"activation is {' or '.join(ACTIVATIONS)}, not {activation!r}")
     said: list[str] = []
     inputs, outputs = interface(path, framework)
-    before = registry.record(study)
     kept = registry.folder(study) / "schema.json"
-    edited = kept.is_file() and files.sha256(kept) != (before or {}).get("inferred")
+    edited = kept.is_file() and files.sha256(kept) != before.get("inferred")
     inferred = schema_file is None and not edited
     place = kept if schema_file is None else Path(schema_file).expanduser().resolve()
     if not inferred:
+        options = {"--shape": shapes, "--output": output, "--in-order": in_order}
+        if unused := [option for option, value in options.items() if value]:
+            cure = "remove it" if schema_file is None else "leave out --schema"
+            raise BadInput(
+                f"{', '.join(unused)} is for a schema to be inferred, the one in {place} says it: "
+                f"correct it there, or {cure}"
+            )
         found = match(registry.read_schema(place), inputs, outputs, path.name)
     else:
         free = [column for column in there if column not in (label, group)]
@@ -130,7 +138,7 @@ def bring(
         "settings": {"activation": activation} if activation else {},
         "inferred": files.sha256(place) if inferred else None,
     }
-    if before not in (None, record):
+    if before and before != record:
         names = {"inferred": "schema"}
         others = dict.fromkeys(names.get(k, k) for k in record if before.get(k) != record[k])
         said.append(
@@ -194,9 +202,10 @@ def _check_same(
         raise BadInput(f"{file}: {tensor.name} is {dtype}, the schema says {tensor.dtype}")
     batch = -1 if declared.batch is None else declared.batch
     wanted = [batch, *tensor.shape]
-    shape = [*shape, 1] if len(shape) == 1 else list(shape)
     if not runtimes.fits(shape, tensor.shape) or shape[0] not in (-1, batch):
-        raise BadInput(f"{file}: {tensor.name} has the shape {shape}, the schema says {wanted}")
+        raise BadInput(
+            f"{file}: {tensor.name} has the shape {list(shape)}, the schema says {wanted}"
+        )
 
 
 def infer(
@@ -216,6 +225,18 @@ def infer(
     BadInput : what the file does not say, or which column is for which value.
     """
     taken: set[str] = set()
+    for key, (shape, _) in inputs.items():
+        if len(shape) < 2:
+            raise BadInput(
+                f"{key} has the shape {list(shape)}, an input has the rows first and then the "
+                "values of a row, as [-1, 1]: export the model so"
+            )
+    known = {_clean(key) for key in inputs}
+    if unknown := sorted(set(shapes) - known - set(inputs)):
+        raise BadInput(
+            f"--shape {unknown[0]}: there is no such input{meant(unknown[0], known)}; there is: "
+            f"{', '.join(sorted(known))}"
+        )
     batches = {shape[0] for shape, _ in inputs.values()}
     if len(batches) != 1:
         raise BadInput(f"the inputs do not take the same number of rows: {dict(inputs)}")
@@ -225,33 +246,41 @@ def infer(
         if dtype not in DTYPES:
             raise BadInput(f"{key} is {dtype}, a device takes {', '.join(DTYPES)}")
         row = shapes.get(_clean(key)) or shapes.get(key) or tuple(shape[1:])
-        if -1 in row or not row:
-            free = ",".join("?" if n == -1 else str(n) for n in shape[1:])
+        free = ",".join("?" if n == -1 else str(n) for n in shape[1:])
+        if -1 in row:
             raise BadInput(
                 f"{key} takes [{free}] values a row: say how many with --shape {_clean(key)}=..., "
                 "as 3,48,192"
+            )
+        if not runtimes.fits(shape, row):
+            raise BadInput(
+                f"{key} takes [{free}] values a row, and not "
+                f"--shape {_clean(key)}={','.join(map(str, row))}"
             )
         ends = (0.0, 255.0) if dtype == "uint8" else (0.0, 1.0)
         tensor = Tensor(_free(_clean(key), taken), "", (), dtype, tuple(row), *ends)
         made.append(_of_file(tensor, key))
     if columns:
         made = _with_columns(made, columns, in_order)
-    results = []
+    results, left_out = [], []
     for key, (shape, dtype) in outputs.items():
-        row = tuple(shape[1:]) or (1,)
-        why = (
-            f"it is {dtype}"
-            if dtype not in DTYPES
-            else f"its shape is {list(shape)}"
-            if -1 in row or shape[0] not in (-1, batch)
-            else ""
-        )
-        if why:
-            said.append(f"left out output {key}: {why}, and none that a row has")
+        row = tuple(shape[1:])
+        if dtype not in DTYPES:
+            why = f"it is {dtype}, a device gives {', '.join(DTYPES)}"
+        elif not row or -1 in row or shape[0] not in (-1, batch):
+            why = (
+                f"its shape is {list(shape)}, one that is judged has the rows of the inputs first "
+                f"and then a fixed number of values, as {[first, 1]}"
+            )
+        else:
+            results.append(_of_file(Tensor(_free(_clean(key), taken), "", (), dtype, row), key))
             continue
-        results.append(_of_file(Tensor(_free(_clean(key), taken), "", (), dtype, row), key))
+        if decides in (key, _clean(key)):
+            raise BadInput(f"output {key} cannot decide: {why}")
+        left_out.append(f"{key}: {why}")
     if not results:
-        raise BadInput(f"none of the outputs is a row a row: {dict(outputs)}")
+        raise BadInput(f"no output can be judged: {'; '.join(left_out)}")
+    said += [f"left out output {line}" for line in left_out]
     results = _deciding_first(results, decides, said)
     return Schema(name, tuple(made), tuple(results), batch)
 
@@ -282,50 +311,42 @@ def _with_columns(tensors: list[Tensor], columns: Sequence[str], in_order: bool)
     """Tensors with a dimension for every column that is found for their values."""
     left, found, open_ = list(columns), {}, []
     for tensor in tensors:
+        flat = len(tensor.shape) == 1  # of another shape are lists only: values have no names
         same = next((c for c in columns if c in (tensor.name, tensor.in_file)), None)
         numbered = [f"{tensor.name}_{i}" for i in range(tensor.size)]
-        if same is not None and tensor.size == 1:
+        if same is not None and flat and tensor.size == 1:
             found[tensor.name] = [same]
-        elif same is not None:
-            found[tensor.name] = []  # a column of lists
-            left.remove(same)
-        elif set(numbered) <= set(columns):
+        elif tensor.name in columns:
+            found[tensor.name] = []
+            left.remove(tensor.name)
+        elif flat and set(numbered) <= set(columns):
             found[tensor.name] = numbered
         else:
             open_.append(tensor)
         for column in found.get(tensor.name, ()):
             left.remove(column)
-    if len(open_) == 1 and open_[0].size == len(left):
-        if not in_order:
+    if open_:
+        name, size, flat = open_[0].name, open_[0].size, len(open_[0].shape) == 1
+        fits = len(open_) == 1 and flat and size == len(left)
+        if fits and not in_order:
             raise BadInput(
-                f"{open_[0].name} takes {open_[0].size} values a row and does not name them: if "
-                f"they are the columns {', '.join(left)}, in this order, say so with --in-order"
+                f"{name} takes {size} values a row and does not name them: if they are the columns "
+                f"{', '.join(left)}, in this order, say so with --in-order"
             )
-        found[open_[0].name] = left
-    elif open_:
-        wanted = (
-            open_[0].name
-            if open_[0].size == 1
-            else (
-                f"{open_[0].name}_0 to {open_[0].name}_{open_[0].size - 1}, or {open_[0].name} as"
-                " lists"
+        if not fits:
+            wanted = name if size == 1 else f"{name}, as lists of {size} values"
+            numbered = f"{name}_0 to {name}_{size - 1}, or " if flat and size > 1 else ""
+            raise BadInput(
+                f"no column of the table is for the input {name}: name it {numbered}{wanted}; "
+                f"there is: {', '.join(columns)}"
             )
-        )
-        raise BadInput(
-            f"no column of the table is for the input {open_[0].name}: name it {wanted}; there is: "
-            f"{', '.join(columns)}"
-        )
+        found[name] = left
     return [_with_dimensions(tensor, found[tensor.name]) for tensor in tensors]
 
 
 def _with_dimensions(tensor: Tensor, names: Sequence[str]) -> Tensor:
-    if not names:
-        return tensor
     dimensions = tuple(Dimension(name, "", tensor.low, tensor.high) for name in names)
-    shape = tensor.shape if len(tensor.shape) == 1 else ()
-    if not shape:
-        return tensor
-    return replace(tensor, dimensions=dimensions, shape=(len(names),))
+    return replace(tensor, dimensions=dimensions)
 
 
 def _with_ranges(found: Schema, tables: Sequence[Path]) -> Schema:
@@ -414,16 +435,25 @@ def check_decision(task: Task, output: Tensor, values: np.ndarray) -> None:
 
     Raises
     ------
-    BadInput : its range, and what to say.
+    BadInput : what it holds, and what to say.
     """
-    if task.name == "tensors" or task.activation:
+    if task.name == "tensors":
         return
+    word = "softmax" if output.size > 1 else "sigmoid"
+    cure = (
+        f"if they are logits say --activation {word} (in Python limits={{'activation': '{word}'}}),"
+        " which the judging alone applies, or judge them as they are with --task tensors"
+    )
+    if task.activation == "softmax" and output.size == 1:
+        raise BadInput(f"{output.name} is one value a row, whose softmax is always 1: {cure}")
+    values = task.decided(values)
     low, high = float(values.min()), float(values.max())
     sums = values.reshape(len(values), -1).sum(axis=1)
-    if low < 0 or high > 1 or (output.size > 1 and np.abs(sums - 1).max() > 1e-3):
-        word = "softmax" if output.size > 1 else "sigmoid"
-        raise BadInput(
-            f"{output.name} goes from {low:.3g} to {high:.3g}, which are no probabilities: if they "
-            f"are logits say --activation {word} (in Python limits={{'activation': '{word}'}}), "
-            "which the judging alone applies, or judge them as they are with --task tensors"
-        )
+    after = f" after its {task.activation}" if task.activation else ""
+    if low < 0 or high > 1:
+        said = f"goes from {low:.3g} to {high:.3g}"
+    elif output.size > 1 and np.abs(sums - 1).max() > 1e-3:
+        said = f"has rows that add up to {sums.min():.3g} to {sums.max():.3g}"
+    else:
+        return
+    raise BadInput(f"{output.name}{after} {said}, which are no probabilities: {cure}")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers import files, log_files, registry
-from helpers.errors import BadInput, meant
+from helpers.errors import BadInput
 
 LABELS = ("label", "clicked", "click", "target", "y", "class", "liked", "bought", "outcome")
 GROUPS = (
@@ -34,6 +34,8 @@ LOOKED_AT = 200_000
 """Rows from which inputs are guessed."""
 MOST_CLASSES = 1000
 FEW_GROUPS = 50
+_NO_TEXT = ("datetime64", "datetime", "date", "time", "timedelta64", "timedelta", "decimal")
+"""What pandas calls values that are neither plain numbers nor text."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,7 @@ def guess(
         columns that were named.
     """
     there = log_files.header(table)
-    for name in filter(None, (label, group, time)):
-        if name not in there:
-            raise BadInput(
-                f"{table.name} has no column {name}{meant(name, there)}; it has: {', '.join(there)}"
-            )
+    log_files.require(table, filter(None, (label, group, time)), there)
     label = label or _first(LABELS, there)
     if label is None:
         raise BadInput(
@@ -154,15 +152,15 @@ def _classes(table: Path, values, label: str) -> int:
             + ": leave out rows without a label"
         )
     found = values.unique()
-    numbers = [value for value in found if isinstance(value, (int, float, np.number, np.bool_))]
-    if len(numbers) < len(found) or any(value != int(value) or value < 0 for value in numbers):
-        odd = next(v for v in found if v not in numbers or v != int(v) or v < 0)
-        raise BadInput(
-            f"{table.name}: {label} holds {odd!s}: a label is 0 or 1, or a class from 0 on"
-        )
-    most = int(max(numbers, default=0)) + 1
+    for value in found:
+        number = isinstance(value, (int, float, np.number, np.bool_))
+        if not number or not np.isfinite(value) or value != int(value) or value < 0:
+            raise BadInput(
+                f"{table.name}: {label} holds {value!s}: a label is 0 or 1, or a class from 0 on"
+            )
+    most = int(max(found)) + 1
     if len(found) < 2:
-        raise BadInput(f"{table.name}: {label} is {numbers[0]:g} in every row: nothing to learn")
+        raise BadInput(f"{table.name}: {label} is {found[0]:g} in every row: nothing to learn")
     if most > MOST_CLASSES:
         raise BadInput(f"{table.name}: {label} goes up to {most - 1}: is it a label?")
     return most
@@ -173,7 +171,7 @@ def _unfit(values) -> str | None:
     if values.dtype.kind == "b":
         return None
     if values.dtype.kind not in "iuf":
-        return _text(values)
+        return _no_numbers(values)
     if len(missing := np.flatnonzero(~np.isfinite(values.to_numpy(np.float64)))):
         return (
             f"{len(missing):,} of {len(values):,} values are missing, the first in row "
@@ -187,11 +185,16 @@ def _unfit(values) -> str | None:
     return None
 
 
-def _text(values) -> str:
-    """Why a column of text is no input; a few such values among numbers are named."""
+def _no_numbers(values) -> str:
+    """Why a column of anything else than numbers is no input; a few values of text among numbers
+    are named.
+    """
     import pandas as pd
 
+    kind = pd.api.types.infer_dtype(values)
     odd = np.flatnonzero(pd.to_numeric(values, errors="coerce").isna())
+    if kind in _NO_TEXT or not len(odd):
+        return f"{kind} values: make plain numbers of them"
     if len(odd) < len(values) / 10:
         return (
             f"{len(odd):,} of {len(values):,} values are no numbers, the first, "
@@ -203,10 +206,11 @@ def _text(values) -> str:
 def _column(name: str, values, alike: bool) -> Column:
     numbers = values.to_numpy(np.float64)
     whole = values.dtype.kind in "iub"
+    plain = int if whole else float
     return Column(
         name,
-        float(numbers.min()),
-        float(numbers.max()),
+        plain(values.min()),
+        plain(values.max()),
         float(numbers.mean()),
         float(numbers.std()),
         whole,
@@ -223,9 +227,7 @@ def write(name: str, table: Path, found: Guess, folder: Path) -> list[Path]:
     """
     import jinja2
 
-    if name in registry.modules():
-        raise BadInput(f"there is a study {name!r} already: take another name")
-    registry.check_name(name)
+    registry.check_new_name(name)
     if importlib.util.find_spec(name) is not None:
         raise BadInput(f"Python has a module {name!r} already: take another name")
     environment = jinja2.Environment(
@@ -237,7 +239,7 @@ def write(name: str, table: Path, found: Guess, folder: Path) -> list[Path]:
         autoescape=False,
     )
     environment.filters["quoted"] = _quoted
-    environment.filters["number"] = lambda value: f"{value:.6g}"
+    environment.filters["number"] = repr
     inputs = _inputs(found)
     values = {"name": name, "path": _path(table, folder), "guess": found, "inputs": inputs}
     made = {"study.py.j2": folder / f"{name}.py", "test_study.py.j2": folder / f"test_{name}.py"}

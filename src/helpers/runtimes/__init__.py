@@ -150,7 +150,7 @@ def batch_differences(
     for i in np.random.default_rng(0).permutation(len(batches)):
         for _ in range(2):
             rows = np.arange(start, start + batches[i]) % rows_there
-            found = model.predict({name: array[rows] for name, array in inputs.items()})
+            found = model.predict_at_once({name: array[rows] for name, array in inputs.items()})
             for name, array in found.items():
                 if array.shape != (len(rows), *whole[name].shape[1:]):
                     raise DamagedFile(f"static batch: {name} of {len(array)} rows for {len(rows)}")

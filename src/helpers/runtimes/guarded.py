@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -88,12 +89,8 @@ class Guarded(Runtime):
         self.close()
 
     def _call(self, function: str, seconds: float, **arguments):
-        try:
+        with _named(self.path):
             return self._child.call(f"{__name__}:{function}", timeout=seconds, **arguments)
-        except (DamagedFile, BadInput):
-            raise
-        except WorkbenchError as error:
-            raise DamagedFile(f"{self.path.name} is not a usable model file: {error}") from error
 
 
 def ask(path: Path, function: str, imports: str):
@@ -103,13 +100,19 @@ def ask(path: Path, function: str, imports: str):
     ------
     DamagedFile : what the function raised, or that its process ended.
     """
-    with Child(f"open {path.name}", imports=imports) as process:
-        try:
-            return process.call(function, timeout=SECONDS, path=str(path))
-        except (DamagedFile, BadInput):
-            raise
-        except WorkbenchError as error:
-            raise DamagedFile(f"{path.name} is not a usable model file: {error}") from error
+    with Child(f"open {path.name}", imports=imports) as process, _named(path):
+        return process.call(function, timeout=SECONDS, path=str(path))
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turn what happened to the process of a file into an error with the file's name."""
+    try:
+        yield
+    except (DamagedFile, BadInput):
+        raise
+    except WorkbenchError as error:
+        raise DamagedFile(f"{path.name} is not a usable model file: {error}") from error
 
 
 _model = None

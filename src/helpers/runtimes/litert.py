@@ -22,15 +22,8 @@ class Model(Runtime):
     """An open ``.tflite`` file."""
 
     def __init__(self, path: Path, schema: Schema, threads: int):
-        from ai_edge_litert.interpreter import Interpreter
-
         self.path, self.schema = path, schema
-        with native_output():
-            try:
-                self._interpreter = Interpreter(str(path), num_threads=threads)
-                self._interpreter.allocate_tensors()
-            except (ValueError, RuntimeError) as error:
-                raise DamagedFile(f"{path.name} is not a usable TFLite file: {error}") from error
+        self._interpreter = _interpreter(path, threads)
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
         described = [{d["name"]: _described(d) for d in details} for details in (inputs, outputs)]
@@ -86,16 +79,21 @@ class Model(Runtime):
 
 def interface(path: str) -> list[dict]:
     """Inputs and outputs of a file as it calls them; runs in a child process."""
+    interpreter = _interpreter(Path(path))
+    ends = interpreter.get_input_details(), interpreter.get_output_details()
+    return [{d["name"]: _described(d) for d in details} for details in ends]
+
+
+def _interpreter(path: Path, threads: int = 1):
     from ai_edge_litert.interpreter import Interpreter
 
     with native_output():
         try:
-            interpreter = Interpreter(path)
+            interpreter = Interpreter(str(path), num_threads=threads)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise DamagedFile(f"{Path(path).name} is not a usable TFLite file: {error}") from error
-    ends = interpreter.get_input_details(), interpreter.get_output_details()
-    return [{d["name"]: _described(d) for d in details} for details in ends]
+            raise DamagedFile(f"{path.name} is not a usable TFLite file: {error}") from error
+    return interpreter
 
 
 def _described(details: dict) -> tuple[list[int], str]:

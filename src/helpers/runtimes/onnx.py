@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.errors import DamagedFile
+from helpers.errors import BadInput, DamagedFile
 from helpers.quiet import native_output
 from helpers.runtimes.runtime import Runtime, Steps, check_interface, check_outputs, steps_of
 from helpers.schema import Schema
@@ -20,13 +20,12 @@ _DTYPES = {
 
 
 class Model(Runtime):
-    """An open ``.onnx`` file. An output of one value a row may come as ``(n_rows,)``."""
+    """An open ``.onnx`` file."""
 
     def __init__(self, path: Path, schema: Schema, threads: int):
         self.path, self.schema = path, schema
         self._session = _session(path, threads)
         inputs, outputs = _interface(self._session)
-        outputs = {name: (_row(shape), dtype) for name, (shape, dtype) in outputs.items()}
         check_interface(path, schema, inputs, outputs)
         self._inputs = {schema.name_in(tensor): tensor.name for tensor in schema.inputs}
         self._outputs = [schema.name_in(tensor) for tensor in schema.outputs]
@@ -34,10 +33,7 @@ class Model(Runtime):
     def _predict(self, inputs, rows):
         feeds = {theirs: inputs[ours] for theirs, ours in self._inputs.items()}
         found = _run(self.path, self._session, self._outputs, feeds)
-        outputs = {
-            tensor.name: array.reshape(rows, *tensor.shape) if array.shape == (rows,) else array
-            for tensor, array in zip(self.schema.outputs, found, strict=True)
-        }
+        outputs = dict(zip(self.schema.output_names, found, strict=True))
         shapes = {name: array.shape for name, array in outputs.items()}
         check_outputs(self.path, self.schema, rows, shapes)
         return outputs
@@ -49,10 +45,7 @@ class Model(Runtime):
             "wanted": self._outputs,
             "arrays": {theirs: inputs[ours] for theirs, ours in self._inputs.items()},
         }
-        results = {
-            tensor.name: f"found[{i}].reshape(-1, *{tensor.shape})"
-            for i, tensor in enumerate(self.schema.outputs)
-        }
+        results = {name: f"found[{i}]" for i, name in enumerate(self.schema.output_names)}
         return steps_of(["found = run(wanted, arrays)"], results, "run(wanted, arrays)", names)
 
 
@@ -60,8 +53,28 @@ def interface(path: str) -> list[dict]:
     """Inputs and outputs of a file as it calls them; runs in a child process.
 
     Outputs that are no tensors, as scikit-learn's dictionaries of probabilities, are left out.
+
+    Raises
+    ------
+    BadInput : it keeps its weights in another file.
     """
+    _refuse_external(Path(path))
     return list(_interface(_session(Path(path), 1)))
+
+
+def _refuse_external(path: Path) -> None:
+    """Refuse a file that is not the whole model: a copy of it, or a bundle, would lack the rest."""
+    import onnx
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # whatever protobuf's readers raise
+        raise DamagedFile(f"{path.name} is not a usable ONNX file: {error}") from error
+    if any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer):
+        raise BadInput(
+            f"{path.name} keeps its weights in another file: save it as one "
+            "(onnx.save with save_as_external_data=False)"
+        )
 
 
 def _session(path: Path, threads: int):
@@ -101,7 +114,3 @@ def _interface(session) -> tuple[dict, dict]:
         }
 
     return described(session.get_inputs()), described(session.get_outputs())
-
-
-def _row(shape: list[int]) -> list[int]:
-    return [*shape, 1] if len(shape) == 1 else shape

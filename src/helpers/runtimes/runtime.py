@@ -78,6 +78,13 @@ class Runtime:
             parts.append({name: array[:left] for name, array in self._predict(part, count).items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
+    def predict_at_once(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Compute as `predict`, all rows in one call where the batch is free, however wide they
+        are.
+        """
+        rows = self.schema.check(inputs)
+        return self._predict(inputs, rows) if self.schema.batch is None else self.predict(inputs)
+
     def score(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Compute the output that a task decides by, ``(n_rows, *shape)``."""
         return self.predict(inputs)[self.schema.output.name]

@@ -18,7 +18,15 @@ from helpers.runtimes.runtime import Runtime, Steps, check_interface, check_outp
 from helpers.schema import Schema
 
 SIGNATURE = "serving_default"
-REFUSED = ("PyFunc", "EagerPyFunc", "PyFuncStateless", "ReadFile", "WriteFile", "MatchingFiles")
+REFUSED = (
+    "PyFunc",
+    "EagerPyFunc",
+    "PyFuncStateless",
+    "ReadFile",
+    "WriteFile",
+    "MatchingFiles",
+    "PrintV2",
+)
 """Operators of a graph that would do more than compute."""
 _DATE = (1980, 1, 1, 0, 0, 0)
 

@@ -13,6 +13,7 @@ Nothing here knows files, runtimes or frameworks.
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -101,11 +102,11 @@ class Task:
         """What is decided by, of the values ``(n_rows, *shape)`` of an output."""
         if not self.activation:
             return values
-        wide = values.astype(np.float64)
+        wide, dtype = values.astype(np.float64), np.result_type(values.dtype, np.float32)
         if self.activation == "sigmoid":
-            return (0.5 * (1 + np.tanh(wide / 2))).astype(values.dtype)
+            return (0.5 * (1 + np.tanh(wide / 2))).astype(dtype)
         odds = np.exp(wide - wide.max(axis=-1, keepdims=True))
-        return (odds / odds.sum(axis=-1, keepdims=True)).astype(values.dtype)
+        return (odds / odds.sum(axis=-1, keepdims=True)).astype(dtype)
 
 
 NAMES = ("ranking", "classification", "tensors")
@@ -117,12 +118,19 @@ def get(name: str, *, activation: str = "", **limits: float) -> Task:
 
     Raises
     ------
-    BadInput : there is no such task, or no such activation.
+    BadInput : there is no such task, or no such activation, or the task takes no such limit.
     """
     if name not in NAMES:
         raise BadInput(f"there is no task {name!r}; there is: {', '.join(NAMES)}")
     module = importlib.import_module(f"{__name__}.{name}")
-    task = module.limited(**limits) if limits else getattr(module, name.upper())
+    limited = getattr(module, "limited", None)
+    takes = [*inspect.signature(limited).parameters] if limited else []
+    if unknown := [limit for limit in limits if limit not in takes]:
+        raise BadInput(
+            f"the task {name} takes no limit {unknown[0]!r}; it takes: "
+            f"{', '.join([*takes, 'activation'])}"
+        )
+    task = limited(**limits) if limits else getattr(module, name.upper())
     if activation and activation not in ACTIVATIONS:
         raise BadInput(f"activation is {' or '.join(ACTIVATIONS)}, not {activation!r}")
     return replace(task, activation=activation) if activation else task
