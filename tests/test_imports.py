@@ -19,7 +19,7 @@ FLOORS = [
     {"runs", "tasks"},
     {"studies", "runtimes", "trained"},
     {"simulation", "log_files", "evaluation", "overlap", "registry"},
-    {"leaks", "logs"},
+    {"leaks", "logs", "rated"},
     {"datasets"},
     {"convert", "plots"},
     {"frameworks", "learning"},

@@ -11,7 +11,8 @@ from helpers.metrics import ranking as metrics
 def test_registry_finds_modules_and_names_them_when_asked_for_another():
     assert "ranking" in registry.names()
     with pytest.raises(
-        BadInput, match="no study 'rankin' .did you mean ranking..; there is: feed, ranking, or"
+        BadInput,
+        match="no study 'rankin' .did you mean ranking..; there is: feed, movies, ranking, or",
     ):
         registry.get("rankin")
     with pytest.raises(BadInput, match="'hard'; it has: simple, personalised"):
@@ -87,7 +88,10 @@ def test_model_is_the_published_one(trained):
 
 def test_the_list_shows_what_each_study_uses(home):
     both, feed = workbench("studies"), workbench("studies", "feed")
-    assert "  rows = 5000, 400000 in feed  " in both.stdout and "  seed = 42  " in both.stdout
+    assert (
+        "  rows = 5000, 400000 in feed, 40000 in movies  " in both.stdout
+        and "  seed = 42  " in both.stdout
+    )
     assert "feed: Re-ranking" in feed.stdout and "ranking: " not in feed.stdout
     assert (
         "  rows = 400000  " in feed.stdout
@@ -99,5 +103,5 @@ def test_the_list_shows_what_each_study_uses(home):
     )
     nope = workbench("studies", "nope")
     assert nope.returncode == 2 and nope.stderr.startswith(
-        "workbench: there is no study 'nope'; there is: feed, ranking, or "
+        "workbench: there is no study 'nope'; there is: feed, movies, ranking, or "
     )

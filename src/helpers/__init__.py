@@ -17,7 +17,7 @@ The modules stand on floors and import downwards only:
 6. ``simulation``, ``logs``, ``evaluation``, ``overlap``, ``registry``: rows that are drawn, and
    rows of tables; parity, latency, the choice of what to ship; rows that splits share; which
    studies there are, in the package and in files somewhere else
-7. ``leaks``: inputs that hold the label
+7. ``leaks``, ``rated``: inputs that hold the label; rows of ratings
 8. ``datasets``: a study's data on disk
 9. ``convert``, ``plots``: what makes model files, and is judged as it makes them; figures, those of
    a task in its module

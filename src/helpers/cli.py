@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from helpers import __version__
-from helpers.errors import WorkbenchError
+from helpers.errors import BadInput, WorkbenchError
 
 
 class _Group(click.Group):
@@ -37,8 +37,20 @@ def _pairs(context, parameter, values: tuple[str, ...]) -> dict[str, str]:
     pairs = [value.partition("=") for value in values]
     for name, equals, _ in pairs:
         if not equals or not name:
-            raise click.BadParameter(f"{name!r} is not NAME=VALUE, e.g. -p epochs=10")
+            raise click.BadParameter(f"{name!r} is not {parameter.metavar}")
     return {name: value for name, _, value in pairs}
+
+
+def _shapes(context, parameter, values: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    try:
+        pairs = _pairs(context, parameter, values)
+        return {name: tuple(map(int, shape.split(","))) for name, shape in pairs.items()}
+    except ValueError as error:
+        raise click.BadParameter("sizes are whole numbers, e.g. image=3,224,224") from error
+
+
+_LABEL = click.option("--label", help="Column of 0 and 1, or of classes from 0 on.")
+_GROUP = click.option("--group", help="Column of what competes, as a session.")
 
 
 @click.group(
@@ -225,9 +237,9 @@ def _show(rows) -> None:
     required=True,
     help="A table of your own, .csv or .parquet.",
 )
-@click.option("--label", help="Column of 0 and 1, or of classes from 0 on. [default: guessed]")
-@click.option("--group", help="Column of what competes, as a session. [default: guessed]")
-@click.option("--time", help="Column of numbers or dates to split by. [default: guessed]")
+@_LABEL
+@_GROUP
+@click.option("--time", help="Column of numbers or dates to split by.")
 def init(name: str, table: Path, label: str | None, group: str | None, time: str | None) -> None:
     """Write a study of a table into this folder: NAME.py and test_NAME.py.
 
@@ -235,8 +247,9 @@ def init(name: str, table: Path, label: str | None, group: str | None, time: str
     workbench init clicks --data clicks.csv --label clicked --group session
     workbench run ./clicks.py
 
-    Inputs are guessed from the columns; the file says what was guessed and why, and is yours to
-    correct. docs/own-data.md goes through it.
+    Inputs are guessed from the columns, as are label, group and time where no option says them;
+    the file says what was guessed and why, and is yours to correct. docs/own-data.md goes through
+    it.
     """
     from helpers.own import start
 
@@ -253,14 +266,6 @@ def init(name: str, table: Path, label: str | None, group: str | None, time: str
     click.echo(f"\nread {name}.py, then: workbench run ./{name}.py")
 
 
-def _shapes(context, parameter, values: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    try:
-        pairs = [value.partition("=") for value in values]
-        return {name: tuple(map(int, shape.split(","))) for name, _, shape in pairs}
-    except ValueError as error:
-        raise click.BadParameter("it is NAME=SIZES, e.g. --shape image=3,224,224") from error
-
-
 @main.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
@@ -270,8 +275,8 @@ def _shapes(context, parameter, values: tuple[str, ...]) -> dict[str, tuple[int,
     multiple=True,
     help="A table to judge it on, .csv or .parquet.",
 )
-@click.option("--label", help="Column of 0 and 1, or of classes. [default: judged without labels]")
-@click.option("--group", help="Column of what competes, as a session.")
+@_LABEL
+@_GROUP
 @click.option("--name", help="Name of the study. [default: the file's]")
 @click.option("--run", "run_name", default="default", show_default=True, help="Name of the run.")
 @click.option("--schema", type=click.Path(path_type=Path), help="JSON of names, shapes and ranges.")
@@ -307,13 +312,13 @@ def check(
     workbench check mine.onnx --data rows.parquet --shape image=3,224,224
 
     MODEL is a .keras, .tflite or .onnx file, or the folder of a SavedModel. It is not trained: not
-    a weight moves. Columns are matched to inputs by name; what was inferred is written to
-    artifacts/NAME/schema.json, for you to correct. docs/own-model.md goes through it.
+    a weight moves. Without --label it is judged by its values alone. Columns are matched to inputs
+    by name; what was inferred is written to artifacts/NAME/schema.json, for you to correct.
+    docs/own-model.md goes through it.
     """
     from helpers import parameters
     from helpers.own import model as own
 
-    options["activation"] = options["activation"] or ""
     if latency_seconds is not None:
         parameters.check("latency_seconds", latency_seconds)
     brought = own.bring(model, tables, schema_file=schema, **options)
@@ -413,23 +418,33 @@ def list_studies(study: str | None) -> None:
     from helpers import notebooks, pipeline, registry
 
     names = [registry.link(study)] if study else registry.names()
-    chosen = [registry.get(name) for name in names]
+    model_stage = pipeline.stages_of(names[0], {})[notebooks.MODEL_STAGE].stem if study else None
+    chosen = []
+    for name in names:
+        try:
+            chosen.append(registry.get(name))
+        except BadInput as error:
+            click.echo(f"{name}: {error}")
     for known in chosen:
         click.echo(f"{known.name}: {known.title}")
+        wide = max(12, *map(len, (*known.sources, *known.models)))
         for source in known.sources.values():
             default = " (default)" if source is known.source("default") else ""
-            click.echo(f"  source {source.name:<14}{source.summary}{default}")
+            click.echo(f"  source {source.name:<{wide}}  {source.summary}{default}")
         for name, model in known.models.items():
             default = " (default)" if name == known.model_name("default") else ""
-            click.echo(f"  model    {name:<14}{model.summary}{default}")
+            click.echo(f"  model  {name:<{wide}}  {model.summary}{default}")
     click.echo("\nparameters, with the stages that have them:")
-    for name, declared in notebooks.parameters().items():
+    rows = []
+    for name, declared in notebooks.parameters(model_stage).items():
         values = {known.name: repr(pipeline.default(known.name, name)) for known in chosen}
         common = values[chosen[0].name] if study else repr(declared.default)
         differing = [f"{value} in {known}" for known, value in values.items() if value != common]
-        text = ", ".join([common, *differing])
-        numbers = ",".join(notebooks.stages_with(name))
-        click.echo(f"  {name} = {text:<{max(1, 40 - len(name))}} {numbers:<12} {declared.help}")
+        text = f"{name} = {', '.join([common, *differing])}"
+        rows.append((text, ",".join(notebooks.stages_with(name, model_stage)), declared.help))
+    wide, numbers = (max(len(row[i]) for row in rows) for i in range(2))
+    for text, stages, meaning in rows:
+        click.echo(f"  {text:<{wide}}  {stages:<{numbers}}  {meaning}")
 
 
 @main.command("notebooks")

@@ -21,11 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import code, features, files, logs, simulation, tables
+from helpers import code, features, files, logs, rated, simulation, tables
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
 from helpers.schema import Schema
-from helpers.studies import Simulated, Study
+from helpers.studies import Files, Rated, Simulated, Study
 from helpers.tables import BAYES, CHUNK_ROWS, LABEL, REQUEST, SPLITS, USER
 from helpers.tasks import Truth
 
@@ -169,30 +169,24 @@ class Dataset:
 
         parts, rng = list(self._parts(split)), np.random.default_rng(seed)
         known = [name for name in (LABEL,) if name in self._beside]
-        rest: tuple[dict[str, np.ndarray], np.ndarray | None] | None = None
+        rest: dict[str, np.ndarray] = {}
         order = np.arange(len(parts)) if seed is None else rng.permutation(len(parts))
         for i, number in enumerate(order):
             file = pq.ParquetFile(self._verified(parts[number]))
             table = file.read(columns=[*schema.input_names, *known])
-            inputs, labels = tables.arrays(schema, table), None
-            if known:
-                labels = table[LABEL].to_numpy()
-            if rest is not None:
-                inputs = {name: np.concatenate([rest[0][name], a]) for name, a in inputs.items()}
-                labels = None if labels is None else np.concatenate([rest[1], labels])
-            rows = len(next(iter(inputs.values())))
+            arrays = tables.arrays(schema, table) | {name: table[name].to_numpy() for name in known}
+            if rest:
+                arrays = {name: np.concatenate([rest[name], a]) for name, a in arrays.items()}
+            rows = len(next(iter(arrays.values())))
             whole = rows if i == len(order) - 1 else rows - rows % multiple
             if seed is None:
                 places, left = slice(whole), slice(whole, None)
             else:
                 places, left = np.split(rng.permutation(rows), [whole])
-
-            def taken(at: np.ndarray | slice, inputs=inputs, labels=labels):
-                arrays = {name: array[at] for name, array in inputs.items()}
-                return arrays, None if labels is None else labels[at]
-
-            rest = taken(left) if whole < rows else None
-            yield taken(places)
+            rest = {name: a[left] for name, a in arrays.items()} if whole < rows else {}
+            chunk = {name: a[places] for name, a in arrays.items()}
+            labels = chunk.pop(LABEL, None)
+            yield chunk, labels
 
     def truth(self, split: str) -> Truth:
         """What is known of the rows of a split beside their inputs."""
@@ -322,10 +316,14 @@ class Stream:
         return self.data.chunks(SPLITS[0], schema=self.schema, seed=order, multiple=batch_size)
 
 
+_MAKERS = {Simulated: simulation, Files: logs, Rated: rated}
+"""What makes the rows of a source, by what kind of source it is."""
+
+
 def sources(study: Study, source: str) -> list[Path]:
     """Tables of somebody's own that a data set is made of; none where rows are drawn."""
     chosen = study.source(source)
-    return [] if isinstance(chosen, Simulated) else logs.found(study, chosen)
+    return [] if isinstance(chosen, Simulated) else _MAKERS[type(chosen)].found(study, chosen)
 
 
 def load(record: Path) -> Dataset:
@@ -371,7 +369,7 @@ def make(
         {**counts, "seed": seed, "workers": workers or os.cpu_count() or 1}
     )
     workers = checked.pop("workers")
-    if isinstance(chosen, Simulated):
+    if study.is_drawn(chosen.name):
         simulation.check_sizes(counts)
     rows_of = dict(zip(SPLITS, counts.values(), strict=True))
     if taken := {LABEL, REQUEST, BAYES, USER} & {*study.schema.input_names, *study.schema.columns}:
@@ -379,9 +377,7 @@ def make(
             f"data sets keep a column of their own called {min(taken)!r}: give the input another "
             "name"
         )
-    source_rows = (simulation if isinstance(chosen, Simulated) else logs).Rows(
-        study, chosen, rows_of, seed, workers
-    )
+    source_rows = _MAKERS[type(chosen)].Rows(study, chosen, rows_of, seed, workers)
     modules, values = source_rows.origin()
     printed = json.dumps([code.executed(modules), values], sort_keys=True).encode()
     fingerprint = hashlib.sha256(printed).hexdigest()[:16]

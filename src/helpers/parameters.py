@@ -35,6 +35,7 @@ TABLE: dict[str, Limits] = {
     "workers": (1, 256),
     "hidden_units": (1, 65_536),
     "epochs": (1, 100_000),
+    "patience": (0, 100_000),
     "batch_size": (1, 1_000_000),
     "learning_rate": (1e-9, 10.0),
     "latency_seconds": (0.1, 86_400.0),

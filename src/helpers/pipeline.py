@@ -57,7 +57,7 @@ def requested(study: str, parameters: Mapping[str, object]) -> dict[str, object]
         result[name] = parameter_table.check(name, read, known[name])
     known_study = registry.get(study)
     source = known_study.source(str(result.get("source", default(study, "source"))))
-    if known_study.is_simulated(source.name):
+    if known_study.is_drawn(source.name):
         from helpers import simulation
 
         simulation.check_sizes(result)
@@ -166,10 +166,10 @@ def run(
             every = effective(study, notebook, wanted)
             chosen_here = {*registry.get(study).defaults, *wanted}
             parameters = {name: value for name, value in every.items() if name in chosen_here}
-            reason = "forced" if force else work.unfinished(number, every)
+            reason = "forced" if force else work.unfinished(notebook.stem, every)
             if reason and not force and number in (reuse or {}):
                 other = runs.Run(study, reuse[number])
-                if work.reuse(number, other, every):
+                if work.reuse(notebook.stem, other, every):
                     echo(f"{notebook.stem}  is that of run {other.name!r}: taken from there")
                     continue
             if reason is None:

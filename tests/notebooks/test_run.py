@@ -77,6 +77,18 @@ def test_a_finished_run_is_the_folder_of_the_contract(finished):
     )
 
 
+def test_readme_shows_what_it_prints(finished):
+    def untimed(text: str) -> list[str]:
+        text = re.sub(r"[\d.]+ us +[\d.]+x \(.*?\)|[\d.]+x the latency", "", text)
+        return [" ".join(line.split()) for line in text.splitlines()]
+
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    table, recommended = readme.split("ends like this")[1].split("\n\n")[1:3]
+    printed = untimed(finished.output.read_text())
+    assert len(untimed(table)) == 7 and set(untimed(table)) <= set(printed)
+    assert " ".join(untimed(recommended)) in printed
+
+
 def test_it_prints_the_table_and_where_things_are(finished):
     assert re.search(r"mnn +fp32 .* same", finished.output.read_text())
     assert (
@@ -165,7 +177,7 @@ def test_other_parameters_for_a_run_that_exists_are_refused(finished_copy, home)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nope"], "there is no study 'nope'; there is: feed, ranking"),
+        (["nope"], "there is no study 'nope'; there is: feed, movies, ranking"),
         (
             ["ranking", "-p", "epoch=3"],
             "there is no parameter 'epoch' (did you mean epochs?); there is: seed, source, rows, ",

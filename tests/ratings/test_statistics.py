@@ -1,5 +1,8 @@
 """Columns of ratings against loops that read as their definition does."""
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -23,6 +26,27 @@ def _drawn(seed: int, rows: int, users: int = 12, films: int = 30):
         rng.integers(0, max(1, rows // 2), rows),
     )
     return given, ratings.Catalogue(year, genres)
+
+
+def _residual(given, row, before, seen) -> float:
+    """How far a rating is above its film's mean then, which begins with ten ratings of 3.5 stars;
+    in whole parts of 256 of a star.
+    """
+    stars = [given.stars[r] for r in before if seen[r] and given.film[r] == given.film[row]]
+    mean = math.floor(256 * (sum(stars) + 35) / (len(stars) + 10))
+    return (256 * given.stars[row] - mean) / 256
+
+
+def _genre_residual(given, films, row, mine, residual) -> float:
+    """The same for ratings of each of the film's genres, less the user's own, in whole parts."""
+    parts = []
+    for genre in {int(g) for g in films.genres[given.film[row]] if g}:
+        found = [
+            a for r, a in zip(mine, residual, strict=True) if genre in films.genres[given.film[r]]
+        ]
+        rest = Fraction(sum(found)) - len(found) * Fraction(sum(residual)) / (len(residual) + 5)
+        parts.append(math.floor(256 * rest / (len(found) + 10)))
+    return sum(parts) / 256 / max(len(parts), 1)
 
 
 def _by_definition(given, films, seen) -> list[dict]:
@@ -54,6 +78,15 @@ def _by_definition(given, films, seen) -> list[dict]:
             "releaseYear": films.year[given.film[row]],
             "label": int(given.stars[row] >= 3.5),
         }
+        residual = [_residual(given, r, order[: place[r]], seen) for r in mine]
+        for name, window, prior in (
+            ("userResidual", 100, 5),
+            ("userResidual5", 5, 2),
+            ("userResidual20", 20, 3),
+        ):
+            last = residual[-window:]
+            expected[name] = sum(last) / (len(last) + prior)
+        expected["genreResidual"] = _genre_residual(given, films, row, mine, residual)
         for i in range(5):
             recent = [int(given.film[r]) for r in reversed(liked)][:5]
             expected[f"userRatedMovie{i + 1}"] = recent[i] if i < len(recent) else 0
@@ -70,7 +103,7 @@ def test_every_column_is_what_its_definition_says(seed, rows, users):
     seen = np.random.default_rng(seed).random(rows) < 0.8
     for mask in (seen, np.ones(rows, bool)):
         found = ratings.as_of(given, films, mask)
-        assert list(found) == list(ratings.COLUMNS) and len(found) == 27
+        assert list(found) == [*ratings.COLUMNS, *ratings.RESIDUALS] and len(ratings.COLUMNS) == 27
         for row, expected in enumerate(_by_definition(given, films, mask)):
             for name, value in expected.items():
                 assert found[name][row] == pytest.approx(value, rel=1e-6, abs=1e-6), (row, name)
@@ -90,7 +123,7 @@ def test_no_row_knows_itself_a_later_or_an_unseen_one():
         stars = np.where(hidden, rng.integers(1, 11, 500) / 2, given.stars)
         other = ratings.Ratings(given.user, given.film, stars, given.time)
         again = ratings.as_of(other, films, seen)
-        for name in set(ratings.COLUMNS) - {"rating", "label"}:
+        for name in {*ratings.COLUMNS, *ratings.RESIDUALS} - {"rating", "label"}:
             assert again[name][row] == found[name][row], name
 
 
@@ -120,9 +153,11 @@ def test_a_service_that_is_told_one_rating_after_another_knows_the_same_bit_for_
     for row in given.order():
         user, film = int(given.user[row]), int(given.film[row])
         online = users[user].columns(films) | known[film].columns()
+        online["genreResidual"] = users[user].genre_residual(films, np.array([film]))[0]
+        assert {*online} >= {*ratings.RESIDUALS}
         for name, value in online.items():
             assert offline[name][row] == value, (name, row)
-        users[user].add(film, given.stars[row])
+        users[user].add(film, given.stars[row], known[film].residual(given.stars[row]))
         known[film].add(given.stars[row])
 
 
@@ -167,3 +202,12 @@ def test_nothing_is_known_of_nobody():
     none = ratings.Ratings(*(np.zeros(0, np.int64),) * 4)
     assert all(len(values) == 0 for values in ratings.as_of(none, films).values())
     assert set(ratings.UserState().columns(films).values()) == {0}
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_as_few_rows_as_there_may_be(rows):
+    given, films = _drawn(1, rows, users=1)
+    columns = ratings.as_of(given, films)
+    expected = _by_definition(given, films, np.ones(rows, bool))
+    for name in expected[0]:
+        np.testing.assert_allclose(columns[name], [row[name] for row in expected], atol=1e-6)

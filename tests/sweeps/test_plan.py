@@ -40,11 +40,10 @@ def _said(run: dict) -> dict:
     return {name: value for name, value in run.items() if name != "repeat"}
 
 
-def test_training_is_repeated_where_a_file_says_so_and_in_runs_that_were(read, home, monkeypatch):
+def test_training_is_repeated_where_a_file_says_so_and_in_runs_that_were(read):
     text = "study: ranking\nstages: 01-03\nlist: [{seed: 1}, {seed: 2, repeat: true}]\n"
     assert [run["repeat"] for run in read(text).runs.values()] == [False, True]
     assert "repeat" not in read("study: ranking\nstages: '03'\nlist: [{}]\n").runs["default"]
-    monkeypatch.setenv("WORKBENCH_HOME", str(home))
     stage = runs.Stage("02_keras_training", study="ranking", run="seed=1", seed=1)
     with stage.run.edit() as record:
         record["requested"] = {"seed": 1}
@@ -190,7 +189,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("- 1\n- 2", "a sweep file must be names with values"),
         ("", "a sweep file must be names with values"),
         ("study: nope\nlist: [{}]", "there is no study 'nope'"),
-        ("list: [{}]", "study must name one of feed, ranking"),
+        ("list: [{}]", "study must name one of feed, movies, ranking"),
         ("study: 3\nlist: [{}]", "study must name one of"),
         ("study: ranking", "nothing to sweep over: give grid, list or random"),
         (

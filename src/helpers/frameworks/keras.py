@@ -30,11 +30,9 @@ from helpers.studies import Inputs
 from helpers.tasks import Task
 from helpers.tasks.judgement import SAME_ERROR
 
-__all__ = ["SUFFIX", "WITHOUT", "describe", "export", "load", "plain", "predict", "save", "train"]
+__all__ = ["SUFFIX", "describe", "export", "load", "plain", "predict", "save", "train"]
 
 SUFFIX = ".keras"
-WITHOUT = ""
-"""Why there is no TFLite file of such a model; empty, there is one."""
 HISTORY = ["accuracy", "loss", "val_accuracy", "val_loss"]
 _SCORE_ROWS, _SCORE_VALUES = 65_536, 8 << 20
 """Most rows and most values that the model is called with."""
@@ -57,6 +55,7 @@ def train(
     epochs: int = 5,
     batch_size: int = 64,
     learning_rate: float = 0.001,
+    patience: int = 0,
     progress: bool = True,
 ):
     """Train a model with Adam on the task's loss; the same arguments give the same weights.
@@ -69,6 +68,8 @@ def train(
     training, validation : named inputs and labels ``(n_rows,)``; training rows may come a part at a
         time.
     seed : initial weights and shuffling.
+    patience : epochs without a lower validation loss after which training ends; the model then has
+        the weights of the lowest. 0 is never.
     progress : show a bar when it takes longer than two seconds.
 
     Returns
@@ -103,6 +104,9 @@ def train(
         jit_compile=False,
         steps_per_execution=16,
     )
+    stopping = []
+    if patience:
+        stopping = [keras.callbacks.EarlyStopping(patience=patience, restore_best_weights=True)]
     with tqdm(
         total=epochs,
         desc="training",
@@ -122,12 +126,13 @@ def train(
             epochs=epochs,
             validation_batch_size=4096,
             callbacks=[
-                keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: bar.update())
+                keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: bar.update()),
+                *stopping,
             ],
             verbose=0,
         )
     history = pd.DataFrame(fitted.history).sort_index(axis=1)
-    history.index = pd.RangeIndex(1, epochs + 1, name="epoch")
+    history.index = pd.RangeIndex(1, len(history) + 1, name="epoch")
     return model, history
 
 

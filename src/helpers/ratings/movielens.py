@@ -8,49 +8,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from helpers.errors import BadInput
+from helpers.ratings.pack import Pack
 from helpers.ratings.statistics import GENRES, Catalogue, Ratings
 
 _MOST_ID = 1 << 24
 _YEAR = re.compile(r"\((\d{4})(?:[-\N{EN DASH}]\d{0,4})?\)\s*$")
 _SPELLED = {"Children's": "Children", "(no genres listed)": "", "unknown": ""}
-_FLAGS = (
-    "unknown",
-    "Action",
-    "Adventure",
-    "Animation",
-    "Children's",
-    "Comedy",
-    "Crime",
-    "Documentary",
-    "Drama",
-    "Fantasy",
-    "Film-Noir",
-    "Horror",
-    "Musical",
-    "Mystery",
-    "Romance",
-    "Sci-Fi",
-    "Thriller",
-    "War",
-    "Western",
-)
-"""Genres of ml-100k's ``u.item`` by column."""
+_FLAGS = tuple(genre for genre in GENRES if genre != "IMAX")
+"""Genres of ml-100k's ``u.item`` by column; the first is none."""
 
 
-@dataclass(frozen=True)
-class Pack:
-    """Ratings, films and their titles; `said` is what was put right while they were read."""
-
-    ratings: Ratings
-    films: Catalogue
-    titles: Mapping[int, str]
-    said: list[str] = field(default_factory=list)
+def files_of(folder: Path) -> list[Path]:
+    """The two files of the pack in a folder; none where there is no pack."""
+    forms = [[folder / name for name in form] for form in _FORMS]
+    return next((form for form in forms if all(path.is_file() for path in form)), [])
 
 
 def read(folder: Path) -> Pack:
@@ -129,7 +105,7 @@ def _last_of_each(given: Ratings) -> np.ndarray:
 
 
 def _csv(folder: Path) -> tuple[dict[str, np.ndarray], list[_Film]]:
-    columns = _table(folder / "ratings.csv", ",", None)
+    columns = _table(folder / "ratings.csv", ",", header=True)
     films = []
     for row, cells in _cells(folder / "movies.csv", ","):
         if row:  # the first is the header
@@ -139,7 +115,7 @@ def _csv(folder: Path) -> tuple[dict[str, np.ndarray], list[_Film]]:
 
 
 def _colons(folder: Path) -> tuple[dict[str, np.ndarray], list[_Film]]:
-    columns = _table(folder / "ratings.dat", "::", _NAMES)
+    columns = _table(folder / "ratings.dat", "::")
     films = []
     path = folder / "movies.dat"
     for row, line in enumerate(_text(path).splitlines(), start=1):
@@ -149,7 +125,7 @@ def _colons(folder: Path) -> tuple[dict[str, np.ndarray], list[_Film]]:
 
 
 def _tabs(folder: Path) -> tuple[dict[str, np.ndarray], list[_Film]]:
-    columns = _table(folder / "u.data", "\t", _NAMES)
+    columns = _table(folder / "u.data", "\t")
     films, path = [], folder / "u.item"
     for row, line in enumerate(_text(path).splitlines(), start=1):
         cells = _width(path, row, line.split("|"), 5 + len(_FLAGS))
@@ -161,7 +137,7 @@ def _tabs(folder: Path) -> tuple[dict[str, np.ndarray], list[_Film]]:
 
 
 def _atomic(folder: Path) -> tuple[dict[str, np.ndarray], list[_Film]]:
-    columns = _table(folder / "ml-100k.inter", "\t", None)
+    columns = _table(folder / "ml-100k.inter", "\t", header=True)
     films, path = [], folder / "ml-100k.item"
     for row, line in enumerate(_text(path).splitlines()[1:], start=1):
         film, title, year, names = _width(path, row, line.split("\t"), 4)
@@ -180,8 +156,8 @@ _FORMS: dict[tuple[str, str], Callable] = {
 """The file of ratings and that of films, of every form that is read."""
 
 
-def _table(path: Path, separator: str, names: tuple[str, ...] | None) -> dict[str, np.ndarray]:
-    """Columns of a file of ratings; without `names` the first row is a header of the same order."""
+def _table(path: Path, separator: str, *, header: bool = False) -> dict[str, np.ndarray]:
+    """Columns of a file of ratings, in the order of `_NAMES` whatever its header calls them."""
     import pyarrow as pa
     import pyarrow.csv
 
@@ -193,7 +169,7 @@ def _table(path: Path, separator: str, names: tuple[str, ...] | None) -> dict[st
     try:
         table = pyarrow.csv.read_csv(
             content,
-            pyarrow.csv.ReadOptions(column_names=_NAMES, skip_rows=0 if names else 1),
+            pyarrow.csv.ReadOptions(column_names=_NAMES, skip_rows=int(header)),
             pyarrow.csv.ParseOptions(delimiter=separator, quote_char=False),
             pyarrow.csv.ConvertOptions(column_types=kinds, null_values=[]),
         )

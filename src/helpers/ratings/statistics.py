@@ -2,9 +2,12 @@
 
 They are the 27 columns of SparrowRecSys' samples (Wang Zhe, Apache-2.0). There the statistics of a
 film are over all ratings, so that a row knows its own, later ones, and those of the test; `as_of`
-counts earlier ones only. `UserState` and `FilmState` hold what a service keeps of a user and of a
-film, and give the same values bit for bit: sums are of whole half stars, so that their order does
-not matter, and each figure is one division.
+counts earlier ones only. Four columns more say how far a user's stars lie above what was known of
+each film when it was rated: of all, of the last ones, and of films of the same genres.
+
+`UserState` and `FilmState` hold what a service keeps of a user and of a film, and give the same
+values bit for bit: sums are of whole numbers, so that their order does not matter, and each figure
+is one division.
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ LIKED = 3.5
 WINDOW = 100
 """How many of a user's last ratings count."""
 _LAST, _FIRST, _TOP = 5, 3, 5
-_BLOCK_ROWS = 1 << 19
+_BLOCK_ROWS = 1 << 15
 _RATED = [f"userRatedMovie{i}" for i in range(1, _LAST + 1)]
 _MOVIE_GENRES = [f"movieGenre{i}" for i in range(1, _FIRST + 1)]
 _USER_GENRES = [f"userGenre{i}" for i in range(1, _TOP + 1)]
@@ -71,7 +74,17 @@ COLUMNS = (
     *_USER,
     *_USER_GENRES,
 )
-"""Names of the columns, in the published order."""
+"""Names of the published columns, in their order."""
+RESIDUALS = ("userResidual", "userResidual5", "userResidual20", "genreResidual")
+"""Names of the four columns more, in stars: how far ratings were above the film's mean, drawn to 0
+where there are few."""
+_PARTS = 256
+"""Parts of a star that a distance from a film's mean is counted in."""
+_FILM_PRIOR = 10
+"""Ratings of 3.5 stars that every film begins with, where a user is held against its mean."""
+_WINDOWS = {"userResidual": (WINDOW, 5), "userResidual5": (5, 2), "userResidual20": (20, 3)}
+"""Last ratings that a figure is of, and ratings of no distance that it begins with."""
+_GENRE_PRIOR = 10
 
 
 @dataclass(frozen=True)
@@ -133,7 +146,7 @@ def as_of(
     *,
     film_totals: bool = False,
 ) -> dict[str, np.ndarray]:
-    """`COLUMNS` of every rating, each figure of what came before it.
+    """`COLUMNS` and `RESIDUALS` of every rating, each figure of what came before it.
 
     Parameters
     ----------
@@ -167,28 +180,31 @@ def as_of(
     }
     for i, name in enumerate(_MOVIE_GENRES):
         result[name] = films.genres[film, i]
-    result |= _of_films(film, halves, seen, order, film_totals)
+    of_films, residual = _of_films(film, halves, seen, order, film_totals)
+    result |= of_films
     kinds = dict.fromkeys((*_RATED, _USER[0]), np.int32) | dict.fromkeys(_USER_GENRES, np.int8)
-    for name in (*_RATED, *_USER, *_USER_GENRES):
+    for name in (*_RATED, *_USER, *_USER_GENRES, *RESIDUALS):
         result[name] = np.empty(len(ratings), kinds.get(name, np.float32))
     by_user = order[np.argsort(ratings.user[order], kind="stable")]
     for rows in _blocks(ratings.user, by_user):
-        found = _of_users(ratings.user[rows], film[rows], halves[rows], seen[rows], films)
-        for name, values in found.items():
+        of_rows = (array[rows] for array in (ratings.user, film, halves, residual, seen))
+        for name, values in _of_users(*of_rows, films).items():
             result[name][rows] = values
-    return {name: result[name] for name in COLUMNS}
+    return {name: result[name] for name in (*COLUMNS, *RESIDUALS)}
 
 
 def _of_films(
     film: np.ndarray, halves: np.ndarray, seen: np.ndarray, order: np.ndarray, totals: bool
-) -> dict[str, np.ndarray]:
-    """Count, mean and deviation of the stars of each row's film."""
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Count, mean and deviation of the stars of each row's film, and how far the row is above, in
+    `_PARTS`.
+    """
     if totals:
         sums = [
             np.bincount(film, weights).astype(np.int64)[film]
             for weights in (None, halves.astype(np.float64), (halves**2).astype(np.float64))
         ]
-        return dict(zip(_FILM, _figures(*sums, 2), strict=True))
+        return dict(zip(_FILM, _figures(*sums, 2), strict=True)), _residual(halves, *sums[:2])
     by_film = order[np.argsort(film[order], kind="stable")]
     of, counted = film[by_film], seen[by_film].astype(np.int64)
     first = np.flatnonzero(np.concatenate([[True], of[1:] != of[:-1]])) if len(of) else of[:0]
@@ -199,7 +215,13 @@ def _of_films(
         there = np.empty(len(film), np.int64)
         there[by_film] = before - np.repeat(before[first], lengths)
         sums.append(there)
-    return dict(zip(_FILM, _figures(*sums, 2), strict=True))
+    return dict(zip(_FILM, _figures(*sums, 2), strict=True)), _residual(halves, *sums[:2])
+
+
+def _residual(halves, count, total):
+    """How far half stars are above a film's mean, whole `_PARTS` of a star."""
+    mean = _PARTS * (total + int(2 * LIKED) * _FILM_PRIOR) // (2 * (count + _FILM_PRIOR))
+    return _PARTS * halves // 2 - mean
 
 
 def _figures(
@@ -229,7 +251,12 @@ def _blocks(user: np.ndarray, by_user: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _of_users(
-    user: np.ndarray, film: np.ndarray, halves: np.ndarray, seen: np.ndarray, films: Catalogue
+    user: np.ndarray,
+    film: np.ndarray,
+    halves: np.ndarray,
+    residual: np.ndarray,
+    seen: np.ndarray,
+    films: Catalogue,
 ) -> dict[str, np.ndarray]:
     """Columns of users, of rows that are sorted by user and time."""
     first = np.concatenate([[True], user[1:] != user[:-1]])
@@ -237,7 +264,7 @@ def _of_users(
     here = np.cumsum(seen) - seen
     begin = np.repeat(here[first], np.diff(np.append(np.flatnonzero(first), len(user))))
     low = np.maximum(begin, here - WINDOW)
-    films_seen, halves_seen = film[seen], halves[seen]
+    films_seen, halves_seen, residual_seen = film[seen], halves[seen], residual[seen]
     year = films.year[films_seen].astype(np.int64)
 
     def between(values: np.ndarray) -> np.ndarray:
@@ -250,26 +277,61 @@ def _of_users(
     _, year_mean, year_deviation = _figures(*years, 1)
     result = dict(zip(_USER, (count, year_mean, year_deviation, mean, deviation), strict=True))
 
+    sums = np.concatenate([[0], np.cumsum(residual_seen)])
+    for name, (window, prior) in _WINDOWS.items():
+        begins = np.maximum(low, here - window)
+        result[name] = (sums[here] - sums[begins]) / (_PARTS * (here - begins + prior))
+    has = _has(films.genres[films_seen])
+    wanted, of_genre = films.genres[film], []
+    totals = np.zeros((len(has) + 1, len(GENRES)), np.int32)  # of a block, far below 2 ** 31
+    for values in (has, has * residual_seen[:, None].astype(np.int32)):
+        np.cumsum(values, axis=0, out=totals[1:])
+        of_genre.append(totals[here[:, None], wanted] - totals[low[:, None], wanted])
+    count, total = (here - low)[:, None], (sums[here] - sums[low])[:, None]
+    result[RESIDUALS[-1]] = _genre_residual(wanted, *of_genre, count, total)
+
     liked = halves_seen >= 2 * LIKED
     before = np.concatenate([[0], np.cumsum(liked)])
     last, least = before[here], before[low]
-    liked_films = np.append(films_seen[liked], 0)
+    liked_films = films_seen[liked]
+    ends = np.concatenate([np.zeros(_LAST, liked_films.dtype), liked_films])
     for i, name in enumerate(_RATED):
         place = last - 1 - i
-        result[name] = np.where(place >= least, liked_films[place], 0)
-    return result | _favourites(films.genres[liked_films[:-1]], last, least)
+        result[name] = np.where(place >= least, ends[place + _LAST], 0)
+    return result | _favourites(films.genres[liked_films], last, least)
+
+
+def _has(genres: np.ndarray) -> np.ndarray:
+    """Which genres films ``(n, most)`` have, ``(n, len(GENRES)) int8``; none is no genre."""
+    has = np.zeros((len(genres), len(GENRES)), np.int8)
+    for column in genres.T:
+        has[np.arange(len(genres)), column] = 1
+    has[:, 0] = 0
+    return has
+
+
+def _genre_residual(
+    genres: np.ndarray, of_genre: np.ndarray, residual: np.ndarray, count, total
+) -> np.ndarray:
+    """How far a user's ratings of films of some genres ``(n, most)`` were above their others.
+
+    `of_genre` and `residual` are the number of these ratings and their sum, by genre; `count` and
+    `total` those of all.
+    """
+    prior = _WINDOWS["userResidual"][1]
+    rest = (residual * (count + prior) - of_genre * total) // (
+        (of_genre + _GENRE_PRIOR) * (count + prior)
+    )
+    named = genres > 0
+    return np.where(named, rest, 0).sum(axis=1) / (_PARTS * np.maximum(named.sum(axis=1), 1))
 
 
 def _favourites(genres: np.ndarray, last: np.ndarray, least: np.ndarray) -> dict[str, np.ndarray]:
     """The genres that most of the films from `least` to `last` have; of equal ones the first in
     `GENRES`.
     """
-    has = np.zeros((len(genres) + 1, len(GENRES)), np.int32)
-    rows = np.arange(1, len(genres) + 1)
-    for column in genres.T:
-        has[rows, column] = 1
-    has[:, 0] = 0
-    sums = np.cumsum(has, axis=0, out=has)
+    sums = np.zeros((len(genres) + 1, len(GENRES)), np.int32)
+    np.cumsum(_has(genres), axis=0, out=sums[1:])
     counts = (sums[last] - sums[least]).astype(np.int16)
     ranked = counts * np.int16(len(GENRES)) + np.arange(len(GENRES) - 1, -1, -1, dtype=np.int16)
     ranked[counts == 0] = 0
@@ -291,27 +353,47 @@ class FilmState:
         self.count, self.total = self.count + 1, self.total + halves
         self.squares += halves * halves
 
+    def residual(self, stars: float) -> int:
+        """How far stars are above what is known of the film, as `UserState.add` takes it."""
+        return _residual(int(2 * stars), self.count, self.total)
+
     def columns(self) -> dict[str, float]:
         return dict(zip(_FILM, _one(self.count, self.total, self.squares, 2), strict=True))
 
 
 @dataclass
 class UserState:
-    """What a service keeps of a user: the last ratings, ``(film, half stars)``, oldest first."""
+    """What a service keeps of a user: the last ratings, ``(film, half stars, residual)``, oldest
+    first.
+    """
 
-    last: collections.deque[tuple[int, int]] = field(
+    last: collections.deque[tuple[int, int, int]] = field(
         default_factory=lambda: collections.deque(maxlen=WINDOW)
     )
 
-    def add(self, film: int, stars: float) -> None:
-        self.last.append((film, int(2 * stars)))
+    def add(self, film: int, stars: float, residual: int) -> None:
+        """Add a rating; `residual` is what `FilmState.residual` said before it was told of it."""
+        self.last.append((film, int(2 * stars), residual))
+
+    def genre_residual(self, films: Catalogue, candidates: np.ndarray) -> np.ndarray:
+        """``genreResidual`` of this user and each of some films ``(n,)``."""
+        has = _has(films.genres[[film for film, *_ in self.last]])
+        residual = np.array([value for *_, value in self.last], np.int64)
+        genres = films.genres[candidates]
+        of_genre, of_residual = has.sum(axis=0, dtype=np.int64), residual @ has.astype(np.int64)
+        found = _genre_residual(
+            genres, of_genre[genres], of_residual[genres], len(residual), residual.sum()
+        )
+        return found.astype(np.float32)
 
     def columns(self, films: Catalogue) -> dict[str, float]:
-        halves = [given for _, given in self.last]
-        years = [int(films.year[film]) for film, _ in self.last if films.year[film]]
+        """The columns that are the user's own, whatever the film."""
+        halves = [given for _, given, _ in self.last]
+        years = [int(films.year[film]) for film, *_ in self.last if films.year[film]]
         count, mean, deviation = _one(len(halves), *_sums(halves), 2)
         _, year_mean, year_deviation = _one(len(years), *_sums(years), 1)
-        liked = [film for film, given in self.last if given >= 2 * LIKED]
+        liked = [film for film, given, _ in self.last if given >= 2 * LIKED]
+        residual = [value for *_, value in self.last]
         recent = [*reversed(liked), *[0] * _LAST][:_LAST]
         counts = collections.Counter(
             int(genre) for film in liked for genre in set(films.genres[film]) if genre
@@ -321,6 +403,11 @@ class UserState:
             **dict(zip(_RATED, recent, strict=True)),
             **dict(zip(_USER, (count, year_mean, year_deviation, mean, deviation), strict=True)),
             **dict(zip(_USER_GENRES, [*genres, *[0] * _TOP][:_TOP], strict=True)),
+            **{
+                name: float(np.float32(sum(last) / (_PARTS * (len(last) + prior))))
+                for name, (window, prior) in _WINDOWS.items()
+                for last in [residual[-window:]]
+            },
         }
 
 

@@ -26,10 +26,8 @@ class Simulated:
     The task says what `utility` means. Ranking: a row is one user, one context and one candidate
     item; the label is 1 where ``utility + noise * e > threshold`` with e standard logistic, so that
     ``P(label = 1) = sigmoid((utility - threshold) / noise)``. Classification: a utility a class;
-    the label is the class with the largest ``utility + noise
-    * g`` with g standard Gumbel, so that ``P(label) = softmax(utility / noise)``. Without a utility
-      there are no
-    labels.
+    the label is the class with the largest ``utility + noise * g`` with g standard Gumbel, so that
+    ``P(label) = softmax(utility / noise)``. Without a utility there are no labels.
 
     Attributes
     ----------
@@ -112,7 +110,38 @@ class Files:
             raise BadInput(f"shares {self.shares} of validation and test leave a split empty")
 
 
-Source = Simulated | Files
+@dataclass(frozen=True)
+class Rated:
+    """A source of ratings: each row is a user and a film at the moment of a rating.
+
+    Attributes
+    ----------
+    summary : one sentence for tables and help.
+    inputs : ``(columns, ids) -> named inputs`` of what `helpers.ratings.as_of` knew of the rows,
+        and a `helpers.ratings.Ids`.
+    draw : ``(rng, n_ratings) -> helpers.ratings.Pack``; without it a MovieLens pack is read, which
+        the user has put below ``data/<study>/raw``.
+    split : ``time``: the last ratings are the test; ``user``: whole users; ``chance``: any ratings.
+    film_totals : the figures of films are over all ratings, as they were published: they know the
+        future and the test.
+    most_users, most_films : how many have a place in a model's tables.
+    """
+
+    name: str
+    summary: str
+    inputs: Callable[[Mapping[str, np.ndarray], object], dict[str, np.ndarray]]
+    draw: Callable | None = None
+    split: str = "time"
+    film_totals: bool = False
+    most_users: int = 30_000
+    most_films: int = 4_000
+
+    def __post_init__(self):
+        if self.split not in ("time", "user", "chance"):
+            raise BadInput(f"split is time, user or chance, not {self.split!r}")
+
+
+Source = Simulated | Files | Rated
 KINDS = {"ranking", "classification", "tensors", "labelled", "simulated", "files", "keras"}
 """Tags of notebook cells that are shown in some runs only, see `Study.kinds`."""
 
@@ -193,8 +222,12 @@ class Study:
         return replace(self, folder=str(Path(file).resolve().parent))
 
     def is_simulated(self, name: str) -> bool:
-        """Whether a source draws its rows."""
+        """Whether a source draws rows that are independent of each other."""
         return isinstance(self.sources[name], Simulated)
+
+    def is_drawn(self, name: str) -> bool:
+        """Whether as many rows as are asked for are drawn."""
+        return self.is_simulated(name) or getattr(self.sources[name], "draw", None) is not None
 
     def kinds(self, source: str, model: str = "default") -> set[str]:
         """What cells of a notebook may be of, by their tags: the task, whether there are labels,
