@@ -193,6 +193,8 @@ class Study:
     the raw field that names an item. `defaults` are parameters for which this study needs other
     values than the notebooks declare; `task` is what kind of decision is made, by the name that
     `helpers.tasks` has for it, and `limits` are those of its verdict, where it takes any.
+    `untrained` are scores ``(n_rows,)`` of the schema's inputs that nothing was learnt for, by
+    name: what a model has to beat beside the baselines of its task.
     `folder` is that of its file, where it is not of this package; the registry sets it.
 
     The first source and the first model are the default ones.
@@ -209,6 +211,7 @@ class Study:
     defaults: Mapping[str, object] = field(default_factory=dict)
     task: str = "ranking"
     limits: Mapping[str, object] = field(default_factory=dict)
+    untrained: Mapping[str, Callable[[Inputs], np.ndarray]] = field(default_factory=dict)
     folder: str = ""
 
     def source(self, name: str) -> Source:

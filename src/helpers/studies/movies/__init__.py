@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from helpers.studies import Model, Rated, Study
 from helpers.studies.movies import models, world
-from helpers.studies.movies.inputs import FILMS, SCHEMA, USERS, of_columns
+from helpers.studies.movies.inputs import FILMS, SCHEMA, USERS, of_columns, two_averages
 
 _TABLES = {"most_users": USERS - 1, "most_films": FILMS - 1}
 
@@ -72,6 +72,7 @@ STUDY = Study(
             "its numbers in years and counts", models.as_published(models.deep_fm), models.DEEP
         ),
     },
+    untrained={"two averages, untrained": two_averages},
     defaults={
         "rows": 40_000,
         "validation_rows": 5_000,

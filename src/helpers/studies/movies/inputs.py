@@ -76,6 +76,12 @@ INPUTS = (
 SCHEMA = Schema("recmodel", INPUTS, (SCORE,))
 
 
+def two_averages(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The sum of the user's and the film's mean stars as a chance: one half where each is 3.5."""
+    total = inputs["userNumbers"][:, 3] + inputs["movieNumbers"][:, 2]
+    return 1 / (1 + np.exp(7.0 - total.astype(np.float64)))
+
+
 def of_columns(columns: Mapping[str, np.ndarray], ids: Ids) -> dict[str, np.ndarray]:
     """Inputs of rows of `helpers.ratings.as_of`, ``(n_rows, *shape)`` by name.
 
