@@ -266,6 +266,24 @@ def test_a_saved_model_that_reaches_files_is_refused(tmp_path):
         runtimes.interface(tmp_path / "reads.zip")
 
 
+def test_outputs_of_a_keras_file_that_are_left_out_are_gone(tmp_path, home):
+    import keras
+
+    x = keras.Input((3,), name="x")
+    y = keras.layers.Dense(2, name="y")(x)
+    labels = keras.ops.argmax(y, axis=-1)
+    keras.Model(x, {"y": y, "label": labels}).save(tmp_path / "two.keras")
+    declared = Schema("two", (Tensor("x", shape=(3,)),), (Tensor("y", shape=(2,)),))
+    rows = {"x": np.random.default_rng(1).random((9, 3), np.float32)}
+    with runtimes.open_model(tmp_path / "two.keras", declared) as opened:
+        scores = opened.score(rows)
+    framework = frameworks.get("keras")
+    trained = framework.load(tmp_path / "two.keras", declared)
+    framework.export(trained, declared, tmp_path / "two.tflite")
+    with runtimes.open_model(tmp_path / "two.tflite", declared) as opened:
+        assert np.abs(opened.score(rows) - scores).max() < 1e-6 and scores.shape == (9, 2)
+
+
 WHAT = {"kind": ([-1, 1], "int32"), "wide": ([-1, 3], "float32")}
 GIVES = {"y": ([-1, 1], "float32")}
 

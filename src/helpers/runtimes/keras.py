@@ -93,10 +93,13 @@ def load(path: Path, schema: Schema | None = None):
 
 
 def _with_names(model, schema: Schema):
-    """The same model, weights and all, with the schema's names on its inputs and outputs."""
+    """The same model, weights and all, with the schema's names on its inputs and outputs; outputs
+    that the schema leaves out are gone.
+    """
     import keras
 
-    if not any(tensor.in_file for tensor in (*schema.inputs, *schema.outputs)):
+    renamed = any(tensor.in_file for tensor in (*schema.inputs, *schema.outputs))
+    if not renamed and len(model.outputs or ()) <= len(schema.outputs):
         return model
     inputs = {t.name: keras.Input(t.shape, dtype=t.dtype, name=t.name) for t in schema.inputs}
     fed = {(t.in_file or t.name): inputs[t.name] for t in schema.inputs}
