@@ -77,7 +77,7 @@ def distributions(frame, schema: Schema, title: str, colour: str = COLOURS[0]) -
         floors.append([(left, floor), (left + width, floor)])
         ax.text(left, floor - height - 0.05, column, fontsize=7)
         for end, at, side in ((edges[0], left, "left"), (edges[-1], left + width, "right")):
-            ax.text(at, floor + 0.04, f"{end:.3g}", fontsize=6.5, ha=side, va="top")
+            ax.text(at, floor + 0.04, f"{end:.4g}", fontsize=6.5, ha=side, va="top")
     ax.add_collection(PolyCollection(outlines, facecolor=colour))
     ax.add_collection(LineCollection(floors, colors="black", linewidths=0.6))
     ax.set(xlim=(0, wide), ylim=(rows, 0))
