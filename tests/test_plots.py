@@ -35,7 +35,7 @@ def test_distributions_count_every_row_of_every_feature(ranking):
         heights = outline[0, 1] - outline[1:61:2, 1]
         assert np.allclose(heights / heights.max(), counts / counts.max())
         assert [text.get_text() for text in (low, high)] == [
-            f"{end:.3g}" for end in (values.min(), values.max())
+            f"{end:.4g}" for end in (values.min(), values.max())
         ]
 
 
