@@ -56,6 +56,7 @@ bench: $(READY)
 	$(BIN)/python tests/benchmarks/run_time.py
 	$(BIN)/python tests/benchmarks/large_tables.py
 	$(BIN)/python tests/benchmarks/large_pictures.py
+	$(BIN)/python tests/benchmarks/ratings_as_of.py
 	$(BIN)/python tests/benchmarks/single_process.py
 	$(BIN)/python tests/benchmarks/sweep_throughput.py
 	$(BIN)/python tests/benchmarks/sweep_leaks.py

@@ -168,13 +168,13 @@ def as_of(
         raise BadInput(f"row {row + 1}: there is no film {ratings.film[row]} in the catalogue")
     seen = np.ones(len(ratings), bool) if seen is None else seen
     order = ratings.order()
-    halves = (2 * ratings.stars).astype(np.int64)
+    halves = (2 * ratings.stars).astype(np.int8)
     film = ratings.film
     result: dict[str, np.ndarray] = {
         "movieId": film.astype(np.int32),
         "userId": ratings.user.astype(np.int32),
         "rating": ratings.stars.astype(np.float32),
-        "timestamp": ratings.time.astype(np.int64),
+        "timestamp": ratings.time.astype(np.int64, copy=False),
         "label": (ratings.stars >= LIKED).astype(np.int8),
         "releaseYear": films.year[film].astype(np.int32),
     }
@@ -199,23 +199,26 @@ def _of_films(
     """Count, mean and deviation of the stars of each row's film, and how far the row is above, in
     `_PARTS`.
     """
-    if totals:
-        sums = [
-            np.bincount(film, weights).astype(np.int64)[film]
-            for weights in (None, halves.astype(np.float64), (halves**2).astype(np.float64))
-        ]
-        return dict(zip(_FILM, _figures(*sums, 2), strict=True)), _residual(halves, *sums[:2])
+    kinds = (np.int32, np.float32, np.float32)
+    result = {name: np.empty(len(film), kind) for name, kind in zip(_FILM, kinds, strict=True)}
+    residual = np.empty(len(film), np.int16)
     by_film = order[np.argsort(film[order], kind="stable")]
-    of, counted = film[by_film], seen[by_film].astype(np.int64)
-    first = np.flatnonzero(np.concatenate([[True], of[1:] != of[:-1]])) if len(of) else of[:0]
-    lengths = np.diff(np.append(first, len(of)))
-    sums = []
-    for values in (counted, counted * halves[by_film], counted * halves[by_film] ** 2):
-        before = np.cumsum(values) - values
-        there = np.empty(len(film), np.int64)
-        there[by_film] = before - np.repeat(before[first], lengths)
-        sums.append(there)
-    return dict(zip(_FILM, _figures(*sums, 2), strict=True)), _residual(halves, *sums[:2])
+    for rows in _blocks(film, by_film):
+        of, given = film[rows], halves[rows].astype(np.int64)
+        counted = np.ones(len(rows), np.int64) if totals else seen[rows].astype(np.int64)
+        first = np.flatnonzero(np.concatenate([[True], of[1:] != of[:-1]]))
+        lengths = np.diff(np.append(first, len(of)))
+        sums = []
+        for values in (counted, counted * given, counted * given**2):
+            if totals:
+                sums.append(np.repeat(np.add.reduceat(values, first), lengths))
+            else:
+                before = np.cumsum(values) - values
+                sums.append(before - np.repeat(before[first], lengths))
+        for name, values in zip(_FILM, _figures(*sums, 2), strict=True):
+            result[name][rows] = values
+        residual[rows] = _residual(given, *sums[:2])
+    return result, residual
 
 
 def _residual(halves, count, total):
@@ -236,17 +239,17 @@ def _figures(
     return count.astype(np.int32), mean.astype(np.float32), deviation.astype(np.float32)
 
 
-def _blocks(user: np.ndarray, by_user: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows of whole users, some at a time."""
-    sorted_users = user[by_user]
+def _blocks(ids: np.ndarray, by_id: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows of whole users, or films, some at a time."""
+    sorted_ids = ids[by_id]
     start = 0
-    while start < len(by_user):
-        end = min(start + _BLOCK_ROWS, len(by_user))
-        if end < len(by_user):
-            end = int(np.searchsorted(sorted_users, sorted_users[end], side="left"))
+    while start < len(by_id):
+        end = min(start + _BLOCK_ROWS, len(by_id))
+        if end < len(by_id):
+            end = int(np.searchsorted(sorted_ids, sorted_ids[end], side="left"))
             if end <= start:
-                end = int(np.searchsorted(sorted_users, sorted_users[start], side="right"))
-        yield by_user[start:end]
+                end = int(np.searchsorted(sorted_ids, sorted_ids[start], side="right"))
+        yield by_id[start:end]
         start = end
 
 
