@@ -42,8 +42,8 @@ def main() -> None:
     columns = ratings.as_of(given, films)
     seconds = time.process_time() - started
     print(
-        f"{options.rows:,} ratings, {len(columns)} columns: {options.rows / seconds:,.0f} a second, "
-        f"peak {large_tables.peak_bytes() / 1e9:.2f} GB"
+        f"{options.rows:,} ratings, {len(columns)} columns: {options.rows / seconds:,.0f} a second,"
+        f" peak {large_tables.peak_bytes() / 1e9:.2f} GB"
     )
 
 
