@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,16 +39,29 @@ class Ids:
 
     def user(self, ids: np.ndarray) -> np.ndarray:
         """Places of users, ``int32``; 0 where one is not known."""
-        return _places(self.users, ids)
+        return _places(*self._sorted_users, ids)
 
     def film(self, ids: np.ndarray) -> np.ndarray:
         """Places of films, ``int32``; 0 where one is not known."""
-        return _places(self.films, ids)
+        return _places(*self._sorted_films, ids)
+
+    @functools.cached_property
+    def _sorted_users(self) -> tuple[np.ndarray, np.ndarray]:
+        return _sorted(self.users)
+
+    @functools.cached_property
+    def _sorted_films(self) -> tuple[np.ndarray, np.ndarray]:
+        return _sorted(self.films)
 
 
-def _places(known: np.ndarray, ids: np.ndarray) -> np.ndarray:
+def _sorted(known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Known ids in their order, and the place of each."""
+    order = np.argsort(known)
+    return known[order], order.astype(np.int32) + 1
+
+
+def _places(known: np.ndarray, places: np.ndarray, ids: np.ndarray) -> np.ndarray:
     if not len(known):
         return np.zeros(np.shape(ids), np.int32)
-    order = np.argsort(known)
-    at = np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)
-    return np.where(known[order[at]] == ids, order[at] + 1, 0).astype(np.int32)
+    at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    return np.where(known[at] == ids, places[at], 0).astype(np.int32)
