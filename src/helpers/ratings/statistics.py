@@ -193,6 +193,17 @@ def as_of(
     return {name: result[name] for name in (*COLUMNS, *RESIDUALS)}
 
 
+def residuals(ratings: Ratings) -> np.ndarray:
+    """What `FilmState.residual` says of each rating ``(n,) int64`` when those before are known."""
+    halves, every = (2 * ratings.stars).astype(np.int64), np.ones(len(ratings), bool)
+    return _of_films(ratings.film, halves, every, ratings.order(), False)[1]
+
+
+def film_columns(sums: np.ndarray) -> dict[str, np.ndarray]:
+    """`FilmState.columns` of many films ``(n,)``, of their sums ``(n, 3) int64``."""
+    return dict(zip(_FILM, _figures(*sums.T, 2), strict=True))
+
+
 def _of_films(
     film: np.ndarray, halves: np.ndarray, seen: np.ndarray, order: np.ndarray, totals: bool
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
