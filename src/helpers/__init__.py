@@ -24,8 +24,8 @@ The modules stand on floors and import downwards only:
 10. ``frameworks``, ``learning``: what trains a model and exports it; what it has to beat, by task
 11. ``results``, ``notebooks``, ``tracking``, ``bundle``: what is shown, logged elsewhere, given to
     a phone
-12. ``report``, ``own``: the page of a run, and the page over all runs; tables and trained models
-    that somebody brings
+12. ``report``, ``own``, ``serving``: the page of a run, and the page over all runs; tables and
+    trained models that somebody brings; a service that recommends
 13. ``pipeline``: the notebooks as the stages of a run
 14. ``sweeps``: many runs, by several workers
 15. ``cli``: the ``workbench`` command

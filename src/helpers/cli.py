@@ -69,6 +69,7 @@ def main(debug: bool) -> None:
     workbench check mine.keras --data rows.csv   may I ship this trained file?
     workbench sweep sweeps/seeds.yaml            many runs from one file, by several workers
     workbench results                            all runs and what they measured
+    workbench serve movies                       recommend with a run's model, over HTTP
     workbench bundle verify PATH                 does a bundle score as it should?
     workbench studies [STUDY]                    what there is to run, and its parameters
 
@@ -331,6 +332,56 @@ def check(
     )
     if brought.warning:
         click.echo(f"\n{brought.warning}")
+
+
+@main.command()
+@click.argument("study")
+@click.option(
+    "--run",
+    "runs",
+    metavar="NAME[=WEIGHT]",
+    multiple=True,
+    default=("default",),
+    help="Whose model; give it twice to compare two, each for its part of the users.",
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8501, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Another needs a --token.")
+@click.option("--token", envvar="WORKBENCH_TOKEN", help="That every request must bring.")
+@click.option(
+    "--features",
+    metavar="sqlite|redis://HOST:PORT/0",
+    default="sqlite",
+    show_default=True,
+    help="Where features are kept.",
+)
+@click.option("--model-server", metavar="URL", help="A TensorFlow Serving that scores instead.")
+@click.option(
+    "--export",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the SavedModel for TensorFlow Serving into this folder, and end.",
+)
+def serve(study: str, runs: tuple[str, ...], folder: Path | None, **options) -> None:
+    """Recommend: a service of a run's model over ratings, with TensorFlow Serving's API and a page.
+
+    \b
+    workbench serve movies --run NAME
+    workbench serve movies --run NAME=1 --run OTHER=1         an A/B test, users by hash
+    workbench serve movies --run NAME --export serving        for a TensorFlow Serving
+
+    Only this machine reaches it unless --host and --token say otherwise. docs/serving.md says what
+    it answers.
+    """
+    from helpers.serving import server
+
+    weights = server.weights(runs)
+    if folder is not None:
+        from helpers.serving import export
+
+        for path in export.write(study, weights, folder):
+            click.echo(f"written  {path}")
+        return
+    server.serve(study, weights, echo=click.echo, **options)
 
 
 @main.group()

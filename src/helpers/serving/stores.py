@@ -36,9 +36,7 @@ class Store(Protocol):
     def put(self, contents: Iterable[tuple[str, bytes]]) -> None:
         """Write many keys; not as one step where they are more than a few."""
 
-    def change(
-        self, keys: Sequence[str], work: Callable[[Contents], Mapping[str, bytes]]
-    ) -> None:
+    def change(self, keys: Sequence[str], work: Callable[[Contents], Mapping[str, bytes]]) -> None:
         """Read keys and write what `work` makes of them as one step: nobody writes in between, and
         a process that is killed has written all of it or nothing.
 
@@ -74,14 +72,10 @@ class SQLite:
         with self._failing() as connection, self._writing(connection):
             connection.executemany("INSERT OR REPLACE INTO features VALUES (?, ?)", contents)
 
-    def change(
-        self, keys: Sequence[str], work: Callable[[Contents], Mapping[str, bytes]]
-    ) -> None:
+    def change(self, keys: Sequence[str], work: Callable[[Contents], Mapping[str, bytes]]) -> None:
         with self._failing() as connection, self._writing(connection):
             changed = work(self._read(connection, keys))
-            connection.executemany(
-                "INSERT OR REPLACE INTO features VALUES (?, ?)", changed.items()
-            )
+            connection.executemany("INSERT OR REPLACE INTO features VALUES (?, ?)", changed.items())
 
     def close(self) -> None:
         for connection in self._open:
@@ -159,9 +153,7 @@ class Redis:
             for part in _parts(contents):
                 self._client.mset(dict(part))
 
-    def change(
-        self, keys: Sequence[str], work: Callable[[Contents], Mapping[str, bytes]]
-    ) -> None:
+    def change(self, keys: Sequence[str], work: Callable[[Contents], Mapping[str, bytes]]) -> None:
         def changed(pipeline) -> None:
             contents = pipeline.mget(keys)
             pipeline.multi()

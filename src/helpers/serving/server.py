@@ -1,0 +1,127 @@
+"""Runs of a study to a running service."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+
+from helpers.bundle import rollout
+from helpers.errors import BadInput
+from helpers.runs import Run
+
+MOST_CONNECTIONS = 256
+KEEP_SECONDS = 30
+"""How long a connection without a request is kept."""
+
+
+def serve(
+    study: str,
+    runs: Mapping[str, float],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8501,
+    token: str | None = None,
+    features: str = "sqlite",
+    model_server: str | None = None,
+    echo: Callable[[str], None] = print,
+) -> None:
+    """Serve until the process is told to end.
+
+    Parameters
+    ----------
+    runs : by name, its part of the users.
+
+    Raises
+    ------
+    BadInput : an address that others reach and no token, runs of several data sets.
+    """
+    local = _is_local(host)
+    if not local and not token:
+        raise BadInput(f"{host} is reached from other machines: give a --token, or leave --host")
+    import uvicorn
+
+    from helpers.serving import app as application
+    from helpers.serving import guard
+
+    service = opened(study, runs, features=features, model_server=model_server)
+    hosts = ("localhost", "127.0.0.1", "[::1]", host) if local else ()
+    made = application.made(service, token=token, hosts=hosts)
+    config = uvicorn.Config(
+        made,
+        host=host,
+        port=port,
+        http=guard.Protocol,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_level="warning",
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=KEEP_SECONDS,
+        timeout_graceful_shutdown=10,
+        server_header=False,
+    )
+    with closing(service.known.features.store):
+        server = uvicorn.Server(config)
+        socket = config.bind_socket()
+        socket.listen()  # from here on requests wait for the first answer
+        address = f"http://{host}:{socket.getsockname()[1]}"
+        echo(f"serving {', '.join(runs)} of {study} at {address}")
+        echo(f"logs in {service.known.folder}")
+        server.run(sockets=[socket])
+
+
+def opened(
+    study: str,
+    runs: Mapping[str, float],
+    *,
+    features: str = "sqlite",
+    model_server: str | None = None,
+):
+    """The service of some runs, which must be of one data set.
+
+    Raises
+    ------
+    BadInput : they are not.
+    """
+    from helpers.serving import known, models
+    from helpers.serving.exposure import Log
+    from helpers.serving.service import Service
+
+    opened_runs = [Run(study, name) for name in runs]
+    known_data = known.of(opened_runs[0], features)
+    for run in opened_runs[1:]:
+        if known.data_of(run).folder.name != known_data.folder.name:
+            raise BadInput(
+                f"run {run.name!r} is of other data than {opened_runs[0].name!r}: two models are "
+                "compared on one data set"
+            )
+    versions = [
+        models.opened(run, number, weight, model_server)
+        for number, (run, weight) in enumerate(zip(opened_runs, runs.values(), strict=True), 1)
+    ]
+    logs = (Log(known_data.folder / f"{name}.jsonl") for name in ("exposures", "ratings"))
+    return Service(known_data, versions, *logs)
+
+
+def weights(runs: Sequence[str]) -> dict[str, float]:
+    """``NAME`` or ``NAME=WEIGHT`` to weights by name; 1 where none is said."""
+    found: dict[str, float] = {}
+    for run in runs:
+        name, equals, weight = run.partition("=")
+        try:
+            found[name] = float(weight) if equals else 1.0
+        except ValueError as error:
+            raise BadInput(f"the weight of run {name!r} is a number, not {weight!r}") from error
+    rollout.assign("", found)
+    return found
+
+
+def _is_local(host: str) -> bool:
+    """Whether an address is of this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
