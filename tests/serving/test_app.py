@@ -195,6 +195,11 @@ DEEP = b'{"instances": ' + 90 * b"[" + 90 * b"]" + b"}"
         (b'{"signature_name": "x", "instances": [{"userId": 1, "movieId": 2}]}', 'name: "x"'),
         (b'{"signature_name": "serving_default", "instances": [{"userId": 1}]}', "has no input"),
         (DEEP, "nested deeper"),
+        (b'{"instances": [' + b'{"userId":1,"movieId":2},' * 5000 + b"{}]}", "element: 5000"),
+        (
+            json.dumps({"inputs": {"userId": [1] * 5000, "movieId": [2] * 5000}}).encode(),
+            "at most 4,096",
+        ),
     ],
 )
 def test_a_wrong_prediction_request_is_refused(reader, body, said):

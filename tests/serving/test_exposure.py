@@ -32,7 +32,7 @@ def test_the_interval_holds_the_true_difference(tmp_path):
     """In at least 90 of 100 experiments, and not in all that are possible."""
     held = 0
     for seed in range(100):
-        found = exposure.result(*_logs(tmp_path, 50, (0.3, 0.4), seed), ("a", "b"))
+        found = exposure.result(*_logs(tmp_path, 30, (0.3, 0.4), seed), ("a", "b"))
         held += found.low <= 0.1 <= found.high
         assert found.low < found.difference < found.high
     assert held >= 90

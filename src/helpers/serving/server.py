@@ -26,7 +26,7 @@ def serve(
     model_server: str | None = None,
     echo: Callable[[str], None] = print,
 ) -> None:
-    """Serve until the process is told to end.
+    """Open the service of some runs and serve until the process is told to end.
 
     Parameters
     ----------
@@ -36,19 +36,29 @@ def serve(
     ------
     BadInput : an address that others reach and no token, runs of several data sets.
     """
-    local = _is_local(host)
-    if not local and not token:
+    if not _is_local(host) and not token:
         raise BadInput(f"{host} is reached from other machines: give a --token, or leave --host")
+    service = opened(study, runs, features=features, model_server=model_server)
+    with closing(service.known.features.store):
+        listen(service, host=host, port=port, token=token, echo=echo)
+
+
+def listen(
+    service,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    token: str | None = None,
+    echo: Callable[[str], None] = print,
+) -> None:
+    """Answer requests to a `helpers.serving.service.Service` until the process is told to end."""
     import uvicorn
 
-    from helpers.serving import app as application
-    from helpers.serving import guard
+    from helpers.serving import app, guard
 
-    service = opened(study, runs, features=features, model_server=model_server)
-    hosts = ("localhost", "127.0.0.1", "[::1]", host) if local else ()
-    made = application.made(service, token=token, hosts=hosts)
+    hosts = ("localhost", "127.0.0.1", "[::1]", host) if _is_local(host) else ()
     config = uvicorn.Config(
-        made,
+        app.made(service, token=token, hosts=hosts),
         host=host,
         port=port,
         http=guard.Protocol,
@@ -61,14 +71,12 @@ def serve(
         timeout_graceful_shutdown=10,
         server_header=False,
     )
-    with closing(service.known.features.store):
-        server = uvicorn.Server(config)
-        socket = config.bind_socket()
-        socket.listen()  # from here on requests wait for the first answer
-        address = f"http://{host}:{socket.getsockname()[1]}"
-        echo(f"serving {', '.join(runs)} of {study} at {address}")
-        echo(f"logs in {service.known.folder}")
-        server.run(sockets=[socket])
+    socket = config.bind_socket()
+    socket.listen()  # from here on requests wait for the first answer
+    models = ", ".join(version.run for version in service.versions)
+    echo(f"serving {models} at http://{host}:{socket.getsockname()[1]}")
+    echo(f"logs in {service.known.folder}")
+    uvicorn.Server(config).run(sockets=[socket])
 
 
 def opened(

@@ -20,6 +20,8 @@ from helpers.serving.stores import Unavailable
 
 USER, FILM = "userId", "movieId"
 """Inputs by which a client of the published API says whom and what it means."""
+MOST_ROWS = 4096
+"""Rows of a request that are filled in."""
 
 
 class Absent(BadInput):
@@ -108,8 +110,8 @@ class Service:
         return [{**self._described(film), "way": "popular", "score": None} for film in films]
 
     def similar(self, film: int, size: int) -> list[dict]:
-        """Films near to one in the space of candidates; popular ones of its first genre where it
-        has no vector.
+        """Films near to one in the space of candidates; the best rated of its genres where it has
+        no vector.
         """
         self._check_film(film)
         recall = self.known.recall
@@ -182,6 +184,8 @@ class Service:
                 f"the request has no input {', '.join(missing)}; with {min(lacking)} they would "
                 "be filled in"
             )
+        if asked.rows > MOST_ROWS:
+            raise BadInput(f"{asked.rows:,} rows: at most {MOST_ROWS:,} are filled in at a time")
         users, films = (_ids(asked.values[name], name) for name in (USER, FILM))
         rows = self.known.features.pairs(users, films)
         given = {
