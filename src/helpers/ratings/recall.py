@@ -8,6 +8,7 @@ back.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -121,14 +122,15 @@ class Recall:
         self, seen: Iterable[int], liked: Sequence[int], most: int = MOST
     ) -> tuple[np.ndarray, list[str]]:
         """Films that the ways of `TOGETHER` find in turns, and which way found each."""
-        seen = set(seen)
+        seen = list(seen)
         lists = [self.found(way, seen, liked, most) for way in TOGETHER]
-        films: dict[int, str] = {}
-        for place in range(max(map(len, lists), default=0)):
-            for way, listed in zip(TOGETHER, lists, strict=True):
-                if place < len(listed) and len(films) < most:
-                    films.setdefault(int(listed[place]), way)
-        return np.array(list(films), np.int64), list(films.values())
+        films = np.concatenate(lists)
+        ways = np.repeat(np.arange(len(lists)), [len(listed) for listed in lists])
+        turns = np.concatenate([np.arange(len(listed)) for listed in lists])
+        in_turns = np.lexsort((ways, turns))
+        _, first = np.unique(films[in_turns], return_index=True)
+        chosen = in_turns[np.sort(first)[:most]]
+        return films[chosen].astype(np.int64), [TOGETHER[way] for way in ways[chosen]]
 
     def similar(self, film: int, most: int = 10) -> np.ndarray:
         """Films near to one, the nearest first, without it; none where nothing is known of it."""
@@ -151,13 +153,16 @@ class Recall:
 
     def _near(self, liked: np.ndarray) -> np.ndarray:
         """Closeness to the nearest of some films; -inf where there is none."""
-        known = self.vectors[liked]
-        known = known[np.abs(known).sum(axis=1) > 0]
+        known = self.vectors[liked[self._has_vector[liked]]]
         if not len(known):
             return np.full(len(self.count), -np.inf)
         near = (self.vectors @ known.T).max(axis=1).astype(float)
-        near[np.abs(self.vectors).sum(axis=1) == 0] = -np.inf
+        near[~self._has_vector] = -np.inf
         return near
+
+    @functools.cached_property
+    def _has_vector(self) -> np.ndarray:
+        return (self.vectors != 0).any(axis=1)
 
     def _ranked(self, scores: np.ndarray, seen: Iterable[int], most: int) -> np.ndarray:
         scores = np.where(self.count > 0, scores, -np.inf)
