@@ -33,9 +33,9 @@ def _written(run: Run, number: int, folder: Path) -> Path:
     tf = tensorflow()
     import keras
 
-    from helpers.runtimes.keras import call
+    from helpers.runtimes.keras import call, load
 
-    built = keras.models.load_model(run.verified("02", model.file, any_code=True))
+    built = load(run.verified("02", model.file, any_code=True))
     signature = {
         tensor.name: tf.TensorSpec((None, *tensor.shape), tensor.dtype, name=tensor.name)
         for tensor in model.schema.inputs

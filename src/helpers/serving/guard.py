@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import socket
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -82,14 +83,18 @@ async def _refuse(send, status: int, said: str) -> None:
 
 
 class Protocol(H11Protocol):
-    """HTTP/1.1 as uvicorn speaks it, which hangs up on a client that does not finish the lines
-    before the body; uvicorn itself waits for ever.
+    """HTTP/1.1 as uvicorn speaks it, which answers at once, and hangs up on a client that does not
+    finish the lines before the body; uvicorn itself waits for ever.
     """
 
     _deadline = None
 
     def connection_made(self, transport) -> None:
         super().connection_made(transport)
+        # asyncio leaves this out where a bound socket does not name its protocol; a body would
+        # then wait 40 ms for the client's word that it has the head
+        if (connection := transport.get_extra_info("socket")) is not None:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._watch()
 
     def data_received(self, data: bytes) -> None:

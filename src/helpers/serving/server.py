@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 
@@ -38,6 +39,8 @@ def serve(
     """
     if not _is_local(host) and not token:
         raise BadInput(f"{host} is reached from other machines: give a --token, or leave --host")
+    # requests are many and their matrices small: threads of their own would wait for each other
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     service = opened(study, runs, features=features, model_server=model_server)
     with closing(service.known.features.store):
         listen(service, host=host, port=port, token=token, echo=echo)

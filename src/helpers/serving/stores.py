@@ -84,11 +84,18 @@ class SQLite:
 
     @staticmethod
     def _read(connection: sqlite3.Connection, keys: Sequence[str]) -> Contents:
+        # as one row: between two rows Python would let other threads in, and wait for them
         found: dict[str, bytes] = {}
         for part in _parts(keys):
             places = ",".join("?" * len(part))
-            query = f"SELECT key, content FROM features WHERE key IN ({places})"
-            found.update(connection.execute(query, part))
+            query = (
+                "SELECT group_concat(key || '=' || hex(content)) FROM features "
+                f"WHERE key IN ({places})"
+            )
+            (joined,) = connection.execute(query, part).fetchone()
+            for item in joined.split(",") if joined else ():
+                key, _, content = item.partition("=")
+                found[key] = bytes.fromhex(content)
         return [found.get(key) for key in keys]
 
     @staticmethod
