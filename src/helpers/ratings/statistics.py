@@ -195,8 +195,9 @@ def as_of(
 
 def residuals(ratings: Ratings) -> np.ndarray:
     """What `FilmState.residual` says of each rating ``(n,) int64`` when those before are known."""
-    halves, every = (2 * ratings.stars).astype(np.int64), np.ones(len(ratings), bool)
-    return _of_films(ratings.film, halves, every, ratings.order(), False)[1]
+    halves, every = (2 * ratings.stars).astype(np.int8), np.ones(len(ratings), bool)
+    found = _of_films(ratings.film, halves, every, ratings.order(), False)[1]
+    return found.astype(np.int64)
 
 
 def film_columns(sums: np.ndarray) -> dict[str, np.ndarray]:
