@@ -9,6 +9,7 @@ from helpers import plots, simulation, studies
 from helpers.bundle import native
 from helpers.evaluation import latency
 from helpers.metrics import ranking as metrics
+from helpers.plots import films as film_plots
 from helpers.plots import ranking as ranking_plots
 from helpers.plots import reranking
 
@@ -283,3 +284,37 @@ def test_sizes_are_lines_over_the_floor():
     (ax,) = reranking.sizes(table).axes
     np.testing.assert_allclose(_points(ax.lines[0]), [[1, 10], [3, 1]])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["fp32.tflite", "fp16.mnn"]
+
+
+def test_the_long_tail_counts_ratings():
+    figure = film_plots.long_tail(np.array([1, 1, 2]), np.array([5, 6, 6]))
+    users, films = figure.axes
+    assert users.get_title(loc="left") == "2 users; a tenth of them has 67%"
+    assert films.collections[0].get_datalim(films.transData).ymax == 2
+
+
+def test_models_are_in_order_beside_what_needs_none():
+    table = pd.DataFrame(
+        {"mean": [0.8, 0.6], "low": [0.78, 0.5], "high": [0.82, 0.7]}, index=["good", "bad"]
+    )
+    figure = film_plots.models(table, {"untrained": 0.7, "best possible": 0.9}, "AUC")
+    (ax,) = figure.axes
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["bad", "good"]
+    (segments,) = ax.containers[0].lines[2]
+    assert np.allclose([s[:, 0] for s in segments.get_segments()], [[0.5, 0.7], [0.78, 0.82]])
+    assert [line.get_xdata()[0] for line in ax.lines[-2:]] == [0.7, 0.9]
+
+
+def test_recall_rises_with_the_list():
+    figure = film_plots.recall({"near": np.array([5.0, 50, np.inf])}, 400)
+    (line,) = figure.axes[0].lines
+    x, y = _points(line)
+    assert y[0] == pytest.approx(1 / 3) and y[-1] == pytest.approx(2 / 3) and x[-1] == 400
+    assert y[x < 50].max() == pytest.approx(1 / 3)
+
+
+def test_lists_are_named_where_they_stand():
+    table = pd.DataFrame({"HR": [0.1, 0.02], "liked": [0.4, 0.9]}, index=["popular", "ours"])
+    (ax,) = film_plots.seen_and_liked(table, "HR", "liked").axes
+    named = {text.get_text(): text.xy for text in ax.texts}
+    assert named == {"popular": (0.4, 0.1), "ours": (0.9, 0.02)}

@@ -7,6 +7,7 @@ test all, as a service would that is told each rating. `helpers.datasets` stores
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -135,6 +136,49 @@ def split_of(
     split[order[count - parts[1] :]] = 2
     split[order[count - sum(parts) : count - parts[1]]] = 1
     return split
+
+
+@dataclass(frozen=True)
+class Behind:
+    """The ratings behind a data set.
+
+    Attributes
+    ----------
+    source : whose `inputs` made its rows.
+    sizes, seed : as it was made.
+    ids : of users and films in the model's tables.
+    """
+
+    study: Study
+    source: Rated
+    sizes: Mapping[str, int]
+    seed: int
+    ids: ratings.Ids
+
+    @functools.cached_property
+    def pack(self) -> ratings.Pack:
+        """All ratings, drawn or read anew."""
+        return read(self.study, self.source, sum(self.sizes.values()), self.seed)
+
+    def split(self) -> np.ndarray:
+        """The split of each rating, ``(n,)``, an index of `SPLITS`."""
+        return split_of(self.pack.ratings, self.source, self.sizes, self.seed)
+
+
+def behind(study: Study, manifest: Mapping) -> Behind:
+    """What a data set with this manifest was made of.
+
+    Raises
+    ------
+    BadInput : its rows are no ratings.
+    """
+    parameters = manifest["parameters"]
+    source = study.source(parameters["source"])
+    if not isinstance(source, Rated):
+        raise BadInput(f"the rows of {study.name} are no ratings: there is nobody to recommend to")
+    sizes = {s: parameters["rows" if s == SPLITS[0] else f"{s}_rows"] for s in SPLITS}
+    known = (np.array(manifest["known"][kind], np.int64) for kind in ("user", "film"))
+    return Behind(study, source, sizes, parameters["seed"], ratings.Ids(*known, KNOWN_RATINGS))
 
 
 def read(study: Study, source: Rated, rows: int, seed: int) -> ratings.Pack:

@@ -4,6 +4,7 @@ import json
 import shutil
 import zipfile
 
+import numpy as np
 import pandas as pd
 import pytest
 from support import workbench
@@ -11,6 +12,8 @@ from support import workbench
 from helpers.bundle import archive, golden, make
 from helpers.convert import recipes
 from helpers.errors import BadInput
+from helpers.frameworks import keras as framework
+from helpers.schema import Dimension, Schema, Tensor
 
 
 @pytest.fixture
@@ -120,3 +123,30 @@ def test_verify_install_and_rollback_on_the_command_line(folder, tmp_path):
     done = workbench("bundle", "verify", str(tmp_path / "damaged"))
     assert done.returncode == 1 and "model.mnn" in done.stderr and "Traceback" not in done.stderr
     assert workbench("bundle", "verify", str(tmp_path / "nothing")).returncode == 2
+
+
+@pytest.mark.parametrize("low, has_the_case", [(0.0, False), (-0.5, True), (-2.0, None)])
+def test_cases_where_the_model_has_no_number(tmp_path, low, has_the_case):
+    """A logarithm of 1 + x: beyond the declared range nothing is asked of it, within it somebody
+    has to say what is meant.
+    """
+    import keras
+
+    x = Tensor("x", "item", tuple(Dimension(f"x{i}", "", low, 0.9 if low else 90.0) for i in "ab"))
+    schema = Schema("logarithm", (x,), (Tensor("score", "score", (Dimension("score", ""),)),))
+    given = keras.Input((2,), name="x")
+    score = keras.layers.Dense(1, activation="sigmoid", name="score")(keras.ops.log(1.0 + given))
+    trained, exported = tmp_path / "model.keras", tmp_path / "fp32.tflite"
+    framework.save(keras.Model(given, score, name="logarithm"), trained)
+    framework.export(framework.load(trained), schema, exported)
+    made = (schema, trained, {"model.tflite": exported}, {"x": np.full((3, 2), 0.5, np.float32)})
+    if has_the_case is None:
+        with pytest.raises(BadInput, match="no number for a row of the golden case 'edges, batch"):
+            make.cases(*made)
+        return
+    cases = make.cases(*made)
+    names = {case.name for case in cases.cases}
+    assert (golden.BEYOND in names) == has_the_case and "one random case" in names
+    for case in cases.cases:
+        assert np.isfinite(case.trained["score"]).all()
+        assert np.isfinite(case.expected["model.tflite"]["score"]).all()

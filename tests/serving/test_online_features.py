@@ -1,12 +1,10 @@
 """Online features are the offline ones, in any store, and a rating is whole or not there."""
 
-import shutil
-import subprocess
 import threading
-import time
 
 import numpy as np
 import pytest
+from redis_process import redis_server
 
 from helpers import ratings
 from helpers.errors import BadInput
@@ -16,7 +14,6 @@ from helpers.serving import stores
 from helpers.serving.features import Features
 from helpers.studies.movies import inputs, world
 
-REDIS = shutil.which("redis-server")
 KNOWN_BEFORE = [
     name for name in (*COLUMNS, *RESIDUALS) if name not in ("rating", "timestamp", "label")
 ]
@@ -25,18 +22,8 @@ KNOWN_BEFORE = [
 @pytest.fixture(scope="module")
 def redis_socket(tmp_path_factory):
     """A Redis of the module's own, behind a socket file."""
-    if REDIS is None:
-        pytest.skip("no redis-server on the path (apt-get install redis-server)")
-    pytest.importorskip("redis", reason="the Redis client is not installed")
-    folder = tmp_path_factory.mktemp("redis")
-    command = [REDIS, "--port", "0", "--unixsocket", folder / "socket", "--save", "", "--dir"]
-    server = subprocess.Popen([*command, folder], stdout=subprocess.DEVNULL)
-    while not (folder / "socket").exists():
-        assert server.poll() is None
-        time.sleep(0.01)
-    yield folder / "socket"
-    server.kill()
-    server.wait()
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server.socket
 
 
 @pytest.fixture(params=["sqlite", "redis"])

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import resource
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import time
 import psutil
 import pytest
 from click.testing import CliRunner
+from redis_process import redis_server
 
 from helpers import cli
 from helpers.ratings import states
@@ -119,6 +121,33 @@ def test_an_answer_does_not_wait_for_the_client(process):
     assert sorted(times)[15] < 0.035
 
 
+def test_two_processes_share_a_redis_and_outlive_it(served, tmp_path):
+    """A rating that one is told of is in the other's lists; without Redis both give the popular
+    list.
+    """
+    with redis_server(tmp_path) as redis:
+        features = ("--features", f"unix://{redis.socket}")
+        first, second = Process(*features), Process(*features)
+        try:
+            films = second.ask("GET", "/getrecforyou?id=9001&size=3")[1]
+            best = films[0]["movieId"]
+            rating = {"userId": 9001, "movieId": best, "rating": 0.5}
+            assert first.ask("POST", "/rate", rating)[0] == 200
+            after = second.ask("GET", "/getrecforyou?id=9001&size=3")[1]
+            assert best not in [film["movieId"] for film in after]
+            assert second.ask("GET", "/getuser?id=9001")[1]["filmsSeen"] == 1
+            redis.process.kill()
+            redis.process.wait()
+            for process in (first, second):
+                status, popular = process.ask("GET", "/getrecforyou?id=9001&size=3")
+                assert status == 200 and {film["way"] for film in popular} == {"popular"}
+                assert process.ask("POST", "/rate", rating)[0] == 503
+        finally:
+            first.end()
+            second.end()
+    assert not list(served.glob("data/movies/serving/*/features.sqlite-*"))
+
+
 def _tensorflow_is_in(pid: int) -> bool:
     return any("/tensorflow/" in m.path for m in psutil.Process(pid).memory_maps())
 
@@ -142,11 +171,23 @@ def test_no_tensorflow_and_flat_memory(process):
     assert not _tensorflow_is_in(process.process.pid)
 
 
-def test_slow_clients_are_let_go_and_nobody_waits_for_them(served):
-    """Heads and bodies that never end: the service hangs up, and answers others meanwhile."""
+@pytest.fixture
+def many_files():
+    """This process may open files for a thousand clients."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, before[1]), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_thousand_slow_clients_are_let_go_and_nobody_waits_for_them(served, many_files):
+    """Heads and bodies that never end: the service answers others meanwhile, holds no more of the
+    bodies than it may, and hangs up.
+    """
     script = (
         "from helpers.serving import guard, server\n"
-        "guard.HEAD_SECONDS = guard.BODY_SECONDS = 1.0\n"
+        "guard.HEAD_SECONDS = guard.BODY_SECONDS = 6.0\n"
+        "guard.MOST_BYTES_TOGETHER = 3_000_000\n"
         "server.serve('movies', {'small': 1.0}, port=0,"
         " echo=lambda line: print(line, flush=True))\n"
     )
@@ -155,20 +196,34 @@ def test_slow_clients_are_let_go_and_nobody_waits_for_them(served):
         port = int(process.stdout.readline().rsplit(":", 1)[1])
         address = ("127.0.0.1", port)
         head = b"POST /rate HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-        beginnings = [b"", b"GET / HT", head, head + b"Content-Length: 50\r\n\r\n{", head * 2]
-        clients = [socket.create_connection(address, timeout=20) for _ in range(50)]
+        large = head + b"Content-Length: 2000000\r\n\r\n" + b" " * 20_000 + b"{"
+        beginnings = [b"", b"GET / HT", head, head + b"Content-Length: 50\r\n\r\n{", large]
+
+        def answered() -> int:
+            connection = http.client.HTTPConnection(*address, timeout=WAIT_SECONDS)
+            connection.request("GET", "/getrecforyou?id=1&size=3")
+            return connection.getresponse().status
+
+        assert answered() == 200
+        memory = psutil.Process(process.pid)
+        before = memory.memory_info().rss
+        clients = [socket.create_connection(address, timeout=20) for _ in range(1000)]
         for number, client in enumerate(clients):
             client.sendall(beginnings[number % len(beginnings)])
         start = time.perf_counter()
-        connection = http.client.HTTPConnection(*address, timeout=WAIT_SECONDS)
-        connection.request("GET", "/getrecforyou?id=1&size=3")
-        assert connection.getresponse().status == 200
+        assert answered() == 200
+        assert memory.num_fds() > 900, "the others are still there"
+        assert memory.memory_info().rss - before < 64 << 20
+        codes = []
         for number, client in enumerate(clients):
             received = b"".join(iter(lambda c=client: c.recv(4096), b""))
             if beginnings[number % len(beginnings)].endswith(b"{"):
-                assert b" 408 " in received
+                codes.append(received.split(b" ")[1])
             client.close()
-        assert time.perf_counter() - start < 15
+        few, many = 3_000_000 // 20_001, 200 + 200
+        assert codes.count(b"408") in range(200 + few - 60, 200 + few + 1)
+        assert codes.count(b"408") + codes.count(b"503") == many
+        assert time.perf_counter() - start < 60
     finally:
         process.kill()
         process.wait()

@@ -47,7 +47,7 @@ def test_tastes_drift():
     rng = np.random.default_rng(3)
     places = np.eye(6)
     films = np.tile(places, (200, 1))
-    _, film, _, worth = world._of_user(rng, 1, 900, np.zeros(1200), films, np.zeros(1200))
+    _, film, _, worth, *_ = world._of_user(rng, 1, 900, np.zeros(1200), films, np.zeros(1200))
     likes = [
         np.bincount((film[part] - 1) % 6, worth[part], 6) for part in np.split(np.arange(900), 3)
     ]

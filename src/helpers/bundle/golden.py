@@ -39,6 +39,8 @@ BATCHES = (1, 20, 257)
 CASE_BYTES = 4 << 20
 """Most bytes of a case's inputs, unless one row has more: a case of large pictures has fewer rows.
 """
+BEYOND = "five random cases"
+"""The case that goes beyond the declared ranges: in them, or mirrored at zero."""
 MOST_BYTES = 64 << 20
 MOST_TOLERANCE = 0.05
 """Largest tolerance, as a part of `scale_of` the output."""
@@ -148,9 +150,7 @@ def draw(
         mirrored = {
             t.name: _uniform(t, 5, rng) * rng.choice([-1, 1], (5, *t.shape)) for t in schema.inputs
         }
-        result["five random cases"] = {
-            name: values.astype(np.float32) for name, values in mirrored.items()
-        }
+        result[BEYOND] = {name: values.astype(np.float32) for name, values in mirrored.items()}
     return result
 
 

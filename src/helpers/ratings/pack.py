@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,8 @@ class Pack:
     ----------
     said : what was put right while they were read.
     chance : ``(n,)``, P(label = 1) of each rating, where it is known.
+    chances : of the number of a rating, P(label = 1) of every film for that user at that moment, by
+        id, ``(n_films,)``; where it is known.
     """
 
     ratings: Ratings
@@ -25,3 +27,4 @@ class Pack:
     titles: Mapping[int, str]
     said: list[str] = field(default_factory=list)
     chance: np.ndarray | None = None
+    chances: Callable[[int], np.ndarray] | None = None

@@ -1,7 +1,8 @@
 """What a service keeps of users and films after many ratings, all at once.
 
 The same as `FilmState` and `UserState` after each rating in turn, and in bytes: a film is three
-numbers, a user the last ratings and the ids of all films seen, however long ago.
+numbers, a user the last ratings and the ids of all films seen, however long ago. `before` goes back
+to the moments of some ratings; `columns` are those of `as_of` for a user and any films.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from helpers.ratings import statistics
-from helpers.ratings.statistics import WINDOW, FilmState, Ratings, UserState
+from helpers.ratings.statistics import (
+    RESIDUALS,
+    WINDOW,
+    Catalogue,
+    FilmState,
+    Ratings,
+    UserState,
+    film_columns,
+)
 
 _HEAD = struct.Struct("<ii")
 _FILM = struct.Struct("<qqq")
@@ -72,6 +81,83 @@ def film_sums(contents: list[bytes | None]) -> np.ndarray:
     nothing = bytes(_FILM.size)
     joined = b"".join(nothing if content is None else content for content in contents)
     return np.frombuffer(joined, "<i8").reshape(-1, 3)
+
+
+def columns(
+    films: Catalogue, user: int, of_user: UserState, candidates: np.ndarray, sums: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Columns of a user and each of some films, arrays ``(n,)`` by name; see `statistics.COLUMNS`.
+
+    Parameters
+    ----------
+    candidates : ids of the films, ``(n,)``.
+    sums : what is known of them, ``(n, 3) int64``, see `film_sums`.
+    """
+    own = {"userId": user, **of_user.columns(films)}
+    genres = films.genres[candidates]
+    return {
+        "movieId": candidates,
+        "releaseYear": films.year[candidates],
+        **{f"movieGenre{i + 1}": genres[:, i] for i in range(genres.shape[1])},
+        **film_columns(sums),
+        **{name: np.full(len(candidates), value) for name, value in own.items()},
+        RESIDUALS[-1]: of_user.genre_residual(films, candidates),
+    }
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is known just before a rating.
+
+    Attributes
+    ----------
+    row : number of the rating.
+    user, film : whose it is, of what.
+    record : what is kept of the user.
+    sums : of all films by id: number, sum and sum of squares of half stars, ``(n_films, 3) int64``.
+    """
+
+    row: int
+    user: int
+    film: int
+    record: UserRecord
+    sums: np.ndarray
+
+    def columns(self, films: Catalogue, candidates: np.ndarray) -> dict[str, np.ndarray]:
+        """Columns of the user and each of some films, see `columns`."""
+        return columns(films, self.user, self.record.state, candidates, self.sums[candidates])
+
+
+def before(ratings: Ratings, films: Catalogue, rows: np.ndarray) -> Iterator[Moment]:
+    """The moments of some ratings, in order of time; all that came before each is known.
+
+    Parameters
+    ----------
+    rows : numbers of the ratings, ``(n,)``.
+    """
+    order = ratings.order()
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    by_user = order[np.argsort(ratings.user[order], kind="stable")]
+    users = ratings.user[by_user]
+    halves = (2 * ratings.stars).astype(np.int64)
+    residuals = statistics.residuals(ratings)
+    sums, done = np.zeros((len(films.year), 3), np.int64), 0
+    for row in rows[np.argsort(place[rows])].tolist():
+        new = order[done : place[row]]
+        given = halves[new]
+        for column, values in enumerate((np.ones_like(given), given, given**2)):
+            np.add.at(sums[:, column], ratings.film[new], values)
+        done = place[row]
+        first = np.searchsorted(users, ratings.user[row])
+        own = by_user[first : np.searchsorted(users, ratings.user[row], side="right")]
+        own = own[place[own] < done]
+        last = own[-WINDOW:]
+        kept = zip(ratings.film[last], halves[last], residuals[last], strict=True)
+        state = UserState(collections.deque((tuple(map(int, k)) for k in kept), maxlen=WINDOW))
+        _, seen = np.unique(ratings.film[own], return_index=True)
+        record = UserRecord(state, ratings.film[own][np.sort(seen)].astype(np.int32))
+        yield Moment(row, int(ratings.user[row]), int(ratings.film[row]), record, sums.copy())
 
 
 def films_after(ratings: Ratings) -> Iterator[tuple[int, bytes]]:

@@ -14,7 +14,6 @@ import numpy as np
 
 from helpers.errors import BadInput
 from helpers.ratings import Catalogue, Ids, Ratings, states
-from helpers.ratings.statistics import RESIDUALS, film_columns
 from helpers.serving.stores import Store
 
 FILLED = "filled"
@@ -92,17 +91,7 @@ class Features:
         self, user: int, of_user: states.UserRecord, films: np.ndarray
     ) -> dict[str, np.ndarray]:
         """Columns of a user and each of some films, arrays ``(n,)`` by name."""
-        count = len(films)
-        own = {"userId": user, **of_user.state.columns(self.films)}
-        genres = self.films.genres[films]
-        return {
-            "movieId": films,
-            "releaseYear": self.films.year[films],
-            **{f"movieGenre{i + 1}": genres[:, i] for i in range(genres.shape[1])},
-            **film_columns(self.film_sums(films)),
-            **{name: np.full(count, value) for name, value in own.items()},
-            RESIDUALS[-1]: of_user.state.genre_residual(self.films, films),
-        }
+        return states.columns(self.films, user, of_user.state, films, self.film_sums(films))
 
     def rows(
         self, user: int, of_user: states.UserRecord, films: np.ndarray

@@ -10,8 +10,8 @@ import socket
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-MOST_BYTES = 4 << 20
-"""Largest body of a request that is read."""
+MOST_BYTES, MOST_BYTES_TOGETHER = 4 << 20, 64 << 20
+"""Largest body of a request that is read, and of all that are being read."""
 BODY_SECONDS, HEAD_SECONDS = 10.0, 10.0
 """How long a client may take to send a body, and to send the lines before it."""
 
@@ -29,6 +29,7 @@ class Guard:
     def __init__(self, app, *, token: str | None = None, hosts: tuple[str, ...] = ()):
         self._app, self._hosts = app, {host.encode() for host in hosts}
         self._token = None if token is None else f"Bearer {token}".encode()
+        self._held = 0  # bytes of bodies that are being read
 
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] != "http":
@@ -54,11 +55,18 @@ class Guard:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         return
-                    body += message.get("body", b"")
+                    part = message.get("body", b"")
+                    body += part
+                    self._held += len(part)
                     more = message.get("more_body", False)
+                    if self._held > MOST_BYTES_TOGETHER:
+                        await _refuse(send, 503, "too many large bodies at once")
+                        return
         except TimeoutError:
             await _refuse(send, 408, f"the body did not come within {BODY_SECONDS:g} seconds")
             return
+        finally:
+            self._held -= len(body)
         if more or len(body) > MOST_BYTES:
             await _refuse(send, 413, f"a body has at most {MOST_BYTES:,} bytes")
             return

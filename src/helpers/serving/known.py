@@ -7,6 +7,7 @@ It is learned once from the data set that a run was trained on, and kept beside 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +15,11 @@ import numpy as np
 
 from helpers import datasets, files, rated, registry
 from helpers.errors import BadInput
-from helpers.ratings import Catalogue, Ids
+from helpers.ratings import Catalogue, Pack, Ratings
 from helpers.ratings.recall import Recall
 from helpers.runs import Run
 from helpers.serving import stores
 from helpers.serving.features import Features
-from helpers.studies import Rated, Study
-from helpers.tables import SPLITS
 
 
 @dataclass(frozen=True)
@@ -56,25 +55,18 @@ def of(run: Run, where: str = "sqlite") -> Known:
     Unavailable : the store does not answer.
     """
     data = data_of(run)
-    study = registry.get(run.study)
-    source = study.source(data.manifest["parameters"]["source"])
-    if not isinstance(source, Rated):
-        raise BadInput(f"the rows of {run.study} are no ratings: there is nobody to recommend to")
+    behind = rated.behind(registry.get(run.study), data.manifest)
     folder = data.folder.parent / "serving" / data.folder.name
     files.make_folder(folder)
-    file, ratings = folder / "known.npz", None
+    file = folder / "known.npz"
     if not file.is_file():
-        ratings = _learn(file, study, source, data)
+        _learn(file, behind.pack)
     titles, recall = _load(file)
-    ids = Ids(
-        *(np.array(data.manifest["known"][k], np.int64) for k in ("user", "film")),
-        rated.KNOWN_RATINGS,
-    )
     there = np.zeros(len(recall.films.year), bool)
     there[list(titles)] = True
     store = stores.opened(where, folder / "features.sqlite")
-    features = Features(store, recall.films, there, ids, source.inputs)
-    _fill(features, data.folder.name, ratings, lambda: _pack(study, source, data).ratings)
+    features = Features(store, recall.films, there, behind.ids, behind.source.inputs)
+    _fill(features, data.folder.name, lambda: behind.pack.ratings)
     return Known(folder, titles, recall, features)
 
 
@@ -83,10 +75,10 @@ def data_of(run: Run) -> datasets.Dataset:
     return datasets.load(run.verified("01", "data.json", any_code=True))
 
 
-def _fill(features: Features, name: str, ratings, read) -> None:
+def _fill(features: Features, name: str, read: Callable[[], Ratings]) -> None:
     filled = features.filled()
     if filled is None:
-        features.fill(read() if ratings is None else ratings, name)
+        features.fill(read(), name)
     elif filled != name:
         raise BadInput(
             f"the feature store holds the ratings of data set {filled}, the run's is {name}: give "
@@ -94,15 +86,8 @@ def _fill(features: Features, name: str, ratings, read) -> None:
         )
 
 
-def _pack(study: Study, source: Rated, data: datasets.Dataset):
-    parameters = data.manifest["parameters"]
-    rows = sum(parameters["rows" if s == SPLITS[0] else f"{s}_rows"] for s in SPLITS)
-    return rated.read(study, source, rows, parameters["seed"])
-
-
-def _learn(file: Path, study: Study, source: Rated, data: datasets.Dataset):
-    """Write what `_load` reads; returns the ratings."""
-    pack = _pack(study, source, data)
+def _learn(file: Path, pack: Pack) -> None:
+    """Write what `_load` reads."""
     recall = Recall.of(pack.ratings, pack.films)
     titles = json.dumps({str(film): title for film, title in pack.titles.items()})
     with files.atomic(file) as temporary, open(temporary, "wb") as stream:
@@ -115,7 +100,6 @@ def _learn(file: Path, study: Study, source: Rated, data: datasets.Dataset):
             vectors=recall.vectors,
             titles=np.frombuffer(titles.encode(), np.uint8),
         )
-    return pack.ratings
 
 
 def _load(file: Path) -> tuple[dict[int, str], Recall]:

@@ -11,7 +11,9 @@ from helpers.bundle import rollout
 from helpers.errors import BadInput
 from helpers.runs import Run
 
-MOST_CONNECTIONS = 256
+MOST_CONNECTIONS = 4096
+_OTHER_FILES = 128
+"""Files that a process has open besides its connections, at most."""
 KEEP_SECONDS = 30
 """How long a connection without a request is kept."""
 
@@ -69,7 +71,7 @@ def listen(
         lifespan="off",
         access_log=False,
         log_level="warning",
-        limit_concurrency=MOST_CONNECTIONS,
+        limit_concurrency=_connections(),
         timeout_keep_alive=KEEP_SECONDS,
         timeout_graceful_shutdown=10,
         server_header=False,
@@ -80,6 +82,20 @@ def listen(
     echo(f"serving {models} at http://{host}:{socket.getsockname()[1]}")
     echo(f"logs in {service.known.folder}")
     uvicorn.Server(config).run(sockets=[socket])
+
+
+def _connections() -> int:
+    """How many connections the process may hold: as many as it may open files for, which most
+    systems set lower than they must.
+    """
+    import resource
+
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + _OTHER_FILES
+    if allowed < wanted:
+        allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+    return min(wanted, allowed) - _OTHER_FILES
 
 
 def opened(

@@ -37,11 +37,23 @@ def draw(rng: np.random.Generator, rows: int) -> Pack:
         _of_user(rng, user + 1, count, quality, places, popularity)
         for user, count in enumerate(counts)
     ]
-    user, film, time, worth = (np.concatenate([part[i] for part in parts]) for i in range(4))
+    user, film, time, worth, moods, tastes = (
+        np.concatenate(part) for part in zip(*parts, strict=True)
+    )
     stars = np.clip(np.round(2 * (worth + rng.logistic(0, _NOISE, rows))) / 2, 0.5, 5.0)
-    chance = 1 / (1 + np.exp((LIKED - 0.25 - worth) / _NOISE))  # what rounds to `LIKED` is liked
     titles = {number: f"Film {number}" for number in range(1, films + 1)}
-    return Pack(Ratings(user, film, stars, time), catalogue, titles, chance=chance)
+
+    def chances(row: int) -> np.ndarray:
+        every = _MEAN + moods[row] + quality + _TASTE * places @ tastes[row]
+        return np.concatenate([[0.0], _liked(every)])
+
+    given = Ratings(user, film, stars, time)
+    return Pack(given, catalogue, titles, chance=_liked(worth), chances=chances)
+
+
+def _liked(worth: np.ndarray) -> np.ndarray:
+    """Chance that what is worth so many stars gets `LIKED`, or what is rounded to it."""
+    return 1 / (1 + np.exp((LIKED - 0.25 - worth) / _NOISE))
 
 
 def _films(rng: np.random.Generator, count: int) -> tuple[Catalogue, np.ndarray, ...]:
@@ -79,13 +91,15 @@ def _of_user(
     places: np.ndarray,
     popularity: np.ndarray,
 ) -> tuple[np.ndarray, ...]:
-    """Ratings of one user: id, films, times, and what each is worth to them in stars."""
+    """Ratings of one user: id, films, times, what each is worth to them in stars, their mood, and
+    their taste at each.
+    """
     sessions = -(-count // _SESSION)
     began = rng.integers(0, _SECONDS)
     begins = np.sort(rng.integers(began, _SECONDS, sessions))
     taste, mood = rng.normal(0, 1, _SIZE), rng.normal(0, _MOOD)
     left = np.ones(len(quality), bool)
-    films, worth = [], []
+    films, worth, tastes = [], [], []
     for session in range(sessions):
         taste = np.sqrt(1 - _DRIFT**2) * taste + _DRIFT * rng.normal(0, 1, _SIZE)
         likes = _TASTE * places @ taste
@@ -95,6 +109,8 @@ def _of_user(
         left[seen] = False
         films.append(seen)
         worth.append(_MEAN + mood + quality[seen] + likes[seen])
+        tastes.append(np.tile(taste, (size, 1)))
     films = np.concatenate(films)
     times = _START + np.repeat(begins, _SESSION)[:count] + 60 * (np.arange(count) % _SESSION)
-    return np.full(count, user), films + 1, times, np.concatenate(worth)
+    alike = np.full(count, user), films + 1, times, np.concatenate(worth), np.full(count, mood)
+    return *alike, np.concatenate(tastes)
