@@ -560,6 +560,24 @@ def test_calibration_rows_of_the_same_data_pass_whatever_its_shape(kind):
             )
 
 
+def test_a_few_more_values_of_another_kind_are_no_other_data():
+    """A 0 for what is not known reaches the 5th percentile of some rows and not of others; rows of
+    another scale are refused with or without them.
+    """
+    rng = np.random.default_rng(3)
+
+    def stars(rows: int, unknown: float) -> np.ndarray:
+        values = rng.normal(3.5, 0.3, (rows, 2)).astype(np.float32)
+        values[rng.random(rows) < unknown] = 0
+        return values
+
+    variants.check_calibration({"x": stars(512, 0.07)}, {"x": stars(5000, 0.03)})
+    variants.check_calibration({"x": stars(512, 0.03)}, {"x": stars(5000, 0.07)})
+    for unknown in (0.0, 0.07):
+        with pytest.raises(ConversionFailed, match="calibration rows are not of this data"):
+            variants.check_calibration({"x": 20 * stars(512, unknown)}, {"x": stars(5000, 0.03)})
+
+
 def test_one_column_of_another_scale_or_place_is_caught(trained):
     inputs = trained.reference.inputs
     for change in (

@@ -289,7 +289,7 @@ def test_sizes_are_lines_over_the_floor():
 def test_the_long_tail_counts_ratings():
     figure = film_plots.long_tail(np.array([1, 1, 2]), np.array([5, 6, 6]))
     users, films = figure.axes
-    assert users.get_title(loc="left") == "2 users; a tenth of them has 67%"
+    assert users.get_title(loc="left") == "2 users; a tenth of them has 67% of the ratings"
     assert films.collections[0].get_datalim(films.transData).ymax == 2
 
 
@@ -313,8 +313,13 @@ def test_recall_rises_with_the_list():
     assert y[x < 50].max() == pytest.approx(1 / 3)
 
 
-def test_lists_are_named_where_they_stand():
-    table = pd.DataFrame({"HR": [0.1, 0.02], "liked": [0.4, 0.9]}, index=["popular", "ours"])
-    (ax,) = film_plots.seen_and_liked(table, "HR", "liked").axes
-    named = {text.get_text(): text.xy for text in ax.texts}
-    assert named == {"popular": (0.4, 0.1), "ours": (0.9, 0.02)}
+def test_hits_and_likes_of_each_list_stand_side_by_side():
+    table = pd.DataFrame(
+        {"HR": [0.1, 0.02], "HR low": [0.05, 0.0], "HR high": [0.2, 0.04], "liked": [0.4, 0.9]},
+        index=["popular", "ours"],
+    )
+    left, right = film_plots.hits_and_likes(table, "HR", "liked").axes
+    assert [text.get_text() for text in left.get_yticklabels()] == ["popular", "ours"]
+    (segments,) = left.containers[0].lines[2]
+    assert np.allclose([s[:, 0] for s in segments.get_segments()], [[0.05, 0.2], [0.0, 0.04]])
+    assert [bar.get_width() for bar in right.patches] == [0.4, 0.9]

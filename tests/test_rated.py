@@ -140,3 +140,19 @@ def test_no_pack_and_several_packs_are_told(movies, raw):
     _pack(raw / "ml-two")
     with pytest.raises(BadInput, match=r"several MovieLens packs .*ml-one.*ml-two"):
         rated.found(movies, source)
+
+
+def test_the_ratings_behind_a_data_set_are_those_it_was_made_of(movies, raw):
+    """A pack that was cut since then would give another test split, with rows that were learnt."""
+    _pack(raw)
+    sizes = dict.fromkeys(SIZES, 0)
+    data = datasets.make(movies, "movielens", seed=1, **sizes)
+    behind = rated.behind(movies, data.manifest)
+    assert [(behind.split() == i).sum() for i in range(3)] == list(data.manifest["rows"].values())
+    lines = (raw / "ratings.csv").read_text().splitlines()
+    (raw / "ratings.csv").write_text("\n".join(lines[:-5]) + "\n")
+    with pytest.raises(BadInput, match="others than those that this data set was made of"):
+        rated.behind(movies, data.manifest).split()
+    with pytest.raises(BadInput, match="the rows of ranking are no ratings"):
+        ranking = registry.get("ranking")
+        rated.behind(ranking, {"parameters": {"source": "simple"}})

@@ -374,7 +374,7 @@ def serve(study: str, runs: tuple[str, ...], folder: Path | None, **options) -> 
     """
     from helpers.serving import server
 
-    weights = server.weights(runs)
+    weights = server.weights(study, runs)
     if folder is not None:
         from helpers.serving import export
 

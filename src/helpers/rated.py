@@ -8,6 +8,7 @@ test all, as a service would that is told each rating. `helpers.datasets` stores
 from __future__ import annotations
 
 import functools
+import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class Rows:
     def __post_init__(self):
         self._known: dict[str, list[int]] = {}
         self._said: list[str] = []
+        self._digest = ""
 
     def origin(self) -> tuple[list[str], list]:
         """What makes the rows: modules of the package, and values, the SHA-256 of the pack's files
@@ -62,10 +64,10 @@ class Rows:
 
     def facts(self) -> dict:
         """What is known of the rows when all are made, as plain values; `known` are users and films
-        by their id in the model's tables, from 1 on.
+        by their id in the model's tables, from 1 on; `ratings` is the SHA-256 of all of them.
         """
         plain = {"candidates": 1, "threshold": dict.fromkeys(SPLITS)}
-        return {**plain, "known": self._known, "said": self._said}
+        return {**plain, "known": self._known, "said": self._said, "ratings": self._digest}
 
     def each(self, work: Callable[[str, int, object], _Made]) -> Iterator[_Made]:
         """Call ``work(split, number, table)`` for every chunk of every split; results in that
@@ -76,6 +78,7 @@ class Rows:
         pack = read(self.study, self.source, sum(self.sizes.values()), self.seed)
         self._said = pack.said
         given, split = pack.ratings, split_of(pack.ratings, self.source, self.sizes, self.seed)
+        self._digest = _digest(given)
         known = self._ids(given, split)
         kept = self._kept(split)
         columns: dict[str, np.ndarray] = {}
@@ -147,6 +150,7 @@ class Behind:
     source : whose `inputs` made its rows.
     sizes, seed : as it was made.
     ids : of users and films in the model's tables.
+    digest : of the ratings that it was made of, see `Rows.facts`.
     """
 
     study: Study
@@ -154,11 +158,23 @@ class Behind:
     sizes: Mapping[str, int]
     seed: int
     ids: ratings.Ids
+    digest: str
 
     @functools.cached_property
     def pack(self) -> ratings.Pack:
-        """All ratings, drawn or read anew."""
-        return read(self.study, self.source, sum(self.sizes.values()), self.seed)
+        """All ratings, drawn or read anew.
+
+        Raises
+        ------
+        BadInput : they are not those that the data set was made of.
+        """
+        pack = read(self.study, self.source, sum(self.sizes.values()), self.seed)
+        if _digest(pack.ratings) != self.digest:
+            raise BadInput(
+                f"the ratings of {self.source.name!r} are others than those that this data set was "
+                "made of: run notebook 01 again"
+            )
+        return pack
 
     def split(self) -> np.ndarray:
         """The split of each rating, ``(n,)``, an index of `SPLITS`."""
@@ -178,7 +194,22 @@ def behind(study: Study, manifest: Mapping) -> Behind:
         raise BadInput(f"the rows of {study.name} are no ratings: there is nobody to recommend to")
     sizes = {s: parameters["rows" if s == SPLITS[0] else f"{s}_rows"] for s in SPLITS}
     known = (np.array(manifest["known"][kind], np.int64) for kind in ("user", "film"))
-    return Behind(study, source, sizes, parameters["seed"], ratings.Ids(*known, KNOWN_RATINGS))
+    return Behind(
+        study,
+        source,
+        sizes,
+        parameters["seed"],
+        ratings.Ids(*known, KNOWN_RATINGS),
+        manifest["ratings"],
+    )
+
+
+def _digest(given: ratings.Ratings) -> str:
+    """SHA-256 of ratings."""
+    digest = hashlib.sha256()
+    for name, kind in (("user", "i8"), ("film", "i8"), ("stars", "f4"), ("time", "i8")):
+        digest.update(np.ascontiguousarray(getattr(given, name), kind).data)
+    return digest.hexdigest()
 
 
 def read(study: Study, source: Rated, rows: int, seed: int) -> ratings.Pack:

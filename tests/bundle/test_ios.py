@@ -85,6 +85,13 @@ def test_every_input_is_in_the_sources_with_its_type(ranking):
                 )
 
 
+def test_nothing_beyond_the_ranges_is_asked_of_a_model_that_has_no_number_there(ranking):
+    for beyond, mirrored in ((True, "true"), (False, "false")):
+        texts = sources.render(ranking.schema, FILES, MINIMUM, beyond=beyond)
+        (text,) = (text for path, text in texts.items() if path.endswith("MnnTests.mm"))
+        assert f"i], {mirrored});" in text
+
+
 def test_the_podfile_asks_for_the_runtimes_of_the_files(ranking):
     both = sources.render(ranking.schema, FILES, MINIMUM)["ios/Podfile"]
     pods = [line.strip() for line in both.splitlines() if line.strip().startswith("pod ")]

@@ -141,7 +141,8 @@ def test_cases_where_the_model_has_no_number(tmp_path, low, has_the_case):
     framework.export(framework.load(trained), schema, exported)
     made = (schema, trained, {"model.tflite": exported}, {"x": np.full((3, 2), 0.5, np.float32)})
     if has_the_case is None:
-        with pytest.raises(BadInput, match="no number for a row of the golden case 'edges, batch"):
+        said = "the trained model gives no number for a row of the golden case 'edges, batch"
+        with pytest.raises(BadInput, match=said):
             make.cases(*made)
         return
     cases = make.cases(*made)

@@ -1,5 +1,6 @@
 """What the service answers over HTTP, and what it refuses."""
 
+import asyncio
 import json
 import shutil
 import sqlite3
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from helpers import ratings, registry, runtimes
+from helpers.errors import BadInput
 from helpers.serving import app, exposure, guard, models, server
 from helpers.serving.models import ModelUnavailable
 from helpers.serving.service import Service
@@ -400,3 +402,55 @@ def test_the_page_needs_nothing_from_elsewhere(reader):
         "content-security-policy"
     ]  # fmt: skip
     assert "http://" not in page.text and "https://" not in page.text
+
+
+def test_a_run_may_have_an_equals_sign_in_its_name(served):
+    """Those that are named by their parameters have."""
+    runs = served / "artifacts/movies"
+    (runs / "seed=3").mkdir()
+    (runs / "model=deep_fm,seed=0").mkdir()
+    assert server.weights("movies", ["seed=3"]) == {"seed=3": 1}
+    assert server.weights("movies", ["small=9", "seed=3=1"]) == {"small": 9, "seed=3": 1}
+    assert server.weights("movies", ["model=deep_fm,seed=0"]) == {"model=deep_fm,seed=0": 1}
+    with pytest.raises(BadInput, match="the weight of run 'model' is a number, not 'x'"):
+        server.weights("movies", ["model=x"])
+
+
+def test_large_bodies_are_held_to_what_is_allowed_until_they_are_answered(monkeypatch):
+    """Those that wait for their turn count; small ones are served beside them."""
+    monkeypatch.setattr(guard, "MOST_BYTES_TOGETHER", 500_000)
+
+    async def scenario():
+        waiting, answers = asyncio.Event(), {}
+
+        async def slow(scope, receive, send):
+            await receive()
+            if scope["slow"]:
+                await waiting.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+        guarded = guard.Guard(slow)
+
+        async def ask(name, size, slow=True):
+            parts = [{"type": "http.request", "body": b" " * size, "more_body": False}]
+
+            async def receive():
+                return parts.pop() if parts else {"type": "http.disconnect"}
+
+            async def send(message):
+                answers.setdefault(name, message.get("status"))
+
+            await guarded({"type": "http", "headers": [], "slow": slow}, receive, send)
+
+        tasks = [asyncio.create_task(ask(i, 200_000)) for i in range(2)]
+        await asyncio.sleep(0)
+        await ask("third", 200_000)
+        await ask("small", 1000, slow=False)
+        assert answers == {"third": 503, "small": 200}
+        waiting.set()
+        await asyncio.gather(*tasks)
+        await ask("after", 200_000, slow=False)
+        return answers
+
+    assert asyncio.run(scenario()) == {"third": 503, "small": 200, 0: 200, 1: 200, "after": 200}

@@ -8,6 +8,8 @@ import pytest
 from helpers.errors import BadInput
 from helpers.serving import exposure
 
+BOTH = {"among": ["a", "b"]}
+
 
 def _logs(folder, users, rates, seed=0, shown=10):
     """Logs of two models whose lists are liked at two rates; users differ in how much they like."""
@@ -16,7 +18,7 @@ def _logs(folder, users, rates, seed=0, shown=10):
     for user in range(users):
         model = "ab"[user % 2]
         films = list(range(user, user + shown))
-        seen += [{"time": 100.0, "user": user, "model": model, "films": films}] * 2
+        seen += [{"time": 100.0, "user": user, "model": model, "films": films, **BOTH}] * 2
         rate = np.clip(rates[user % 2] + rng.normal(0, 0.1), 0, 1)
         liked += [
             {"time": 200.0, "user": user, "film": film, "rating": 4.0 if rng.random() < rate else 2}
@@ -50,7 +52,7 @@ def test_what_counts_is_a_liked_film_that_was_shown_before(tmp_path):
     log, rated = exposure.Log(tmp_path / "e"), tmp_path / "r"
     lines = []
     for user in range(12):
-        log.add(user=user, model="ab"[user % 2], films=[1, 2, 3, 4])
+        log.add(user=user, model="ab"[user % 2], films=[1, 2, 3, 4], **BOTH)
     now = next(exposure.lines(tmp_path / "e"))["time"]
     for user in range(1, 12, 2):  # of b
         lines += [
@@ -69,11 +71,24 @@ def test_users_of_both_models_are_left_out_and_few_users_have_no_interval(tmp_pa
     log = exposure.Log(tmp_path / "e")
     (tmp_path / "r").write_text("")
     for user, model in ((1, "a"), (1, "b"), (2, "a"), (3, "b")):
-        log.add(user=user, model=model, films=[1])
+        log.add(user=user, model=model, films=[1], **BOTH)
     found = exposure.result(tmp_path / "e", tmp_path / "r", ("a", "b"))
     assert found.both == 1 and found.users == {"a": 1, "b": 1} and np.isnan(found.low)
-    with pytest.raises(BadInput, match="no user saw lists of c"):
+    with pytest.raises(BadInput, match="no user saw lists of a alone while a and c"):
         exposure.result(tmp_path / "e", tmp_path / "r", ("a", "c"))
+
+
+def test_lists_of_before_the_test_and_those_asked_for_by_name_do_not_count(tmp_path):
+    log = exposure.Log(tmp_path / "e")
+    (tmp_path / "r").write_text("")
+    for user in (1, 2, 3):
+        log.add(user=user, model="a", films=[1], among=["a"])
+        log.add(user=user, model="c", films=[1], among=["a", "c"])
+    for user, model in ((1, "a"), (2, "b"), (3, "b")):
+        log.add(user=user, model=model, films=[1], **BOTH)
+    log.add(user=1, model="b", films=[1])
+    found = exposure.result(tmp_path / "e", tmp_path / "r", ("a", "b"))
+    assert found.both == 0 and found.users == {"a": 1, "b": 2}
 
 
 def test_a_torn_line_is_passed_over_and_the_next_one_stands_alone(tmp_path):

@@ -170,3 +170,21 @@ def test_a_store_that_is_down_says_so(tmp_path):
             store.get(["a"])
     with pytest.raises(BadInput, match="sqlite or at a redis://"):
         stores.opened("memcached://x", tmp_path)
+
+
+def test_a_second_rating_of_a_film_takes_the_place_of_the_first(store, pack):
+    """As if the first had never been given: by the user's record and the film's sums."""
+    features, given = _features(store, pack), pack.ratings
+    for row in given.order()[:200]:
+        features.rate(int(given.user[row]), int(given.film[row]), float(given.stars[row]))
+    user, film = int(given.user[given.order()[50]]), int(given.film[given.order()[50]])
+    seen, count = len(features.user(user).seen), features.film_sums(np.array([film]))[0, 0]
+    for stars in (0.5, 5.0, 2.5):
+        features.rate(user, film, stars)
+    found = features.user(user)
+    assert len(found.seen) == len(set(found.seen.tolist())) == seen
+    assert len(found.state.last) == seen and found.state.last[-1][:2] == (film, 5)
+    others = [r for r in given.order()[:200] if given.film[r] == film and given.user[r] != user]
+    halves = [int(2 * given.stars[r]) for r in others] + [5]
+    wanted = [len(halves), sum(halves), sum(h * h for h in halves)]
+    assert features.film_sums(np.array([film]))[0].tolist() == wanted and wanted[0] == count

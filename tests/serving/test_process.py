@@ -187,7 +187,7 @@ def test_a_thousand_slow_clients_are_let_go_and_nobody_waits_for_them(served, ma
     script = (
         "from helpers.serving import guard, server\n"
         "guard.HEAD_SECONDS = guard.BODY_SECONDS = 6.0\n"
-        "guard.MOST_BYTES_TOGETHER = 3_000_000\n"
+        "guard.MOST_BYTES_TOGETHER, guard.LARGE_BYTES = 3_000_000, 10_000\n"
         "server.serve('movies', {'small': 1.0}, port=0,"
         " echo=lambda line: print(line, flush=True))\n"
     )
@@ -228,6 +228,49 @@ def test_a_thousand_slow_clients_are_let_go_and_nobody_waits_for_them(served, ma
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def _limited(most: int):
+    """Start the service where it may open so many files."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "helpers.cli", "serve", "movies", "--run", "small", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (most, most)),
+    )
+
+
+def test_more_clients_than_files_are_turned_away_and_the_others_are_served(served, many_files):
+    process = _limited(400)
+    try:
+        address = ("127.0.0.1", int(process.stdout.readline().rsplit(":", 1)[1]))
+        open_before = http.client.HTTPConnection(*address, timeout=WAIT_SECONDS)
+        open_before.request("GET", "/getmovie?id=1")
+        assert open_before.getresponse().read()
+        clients = [socket.create_connection(address, timeout=20) for _ in range(600)]
+        time.sleep(1)
+        open_before.request("GET", "/getmovie?id=2")
+        assert open_before.getresponse().status == 200
+        assert psutil.Process(process.pid).num_fds() < 400
+        [client.close() for client in clients]
+        deadline = time.monotonic() + WAIT_SECONDS
+        status = 503
+        while status == 503 and time.monotonic() < deadline:
+            after = http.client.HTTPConnection(*address, timeout=WAIT_SECONDS)
+            after.request("GET", "/getmovie?id=2")
+            status = after.getresponse().status
+        assert status == 200
+    finally:
+        process.kill()
+        _, said = process.communicate()
+    assert "resource" not in said and len(said) < 2000
+
+
+def test_too_few_files_to_serve_anybody_are_told(served):
+    process = _limited(300)
+    _, said = process.communicate(timeout=WAIT_SECONDS)
+    assert process.returncode == 2 and "300 files" in said and "ulimit -n" in said
 
 
 def test_wrong_words_are_one_line(served):

@@ -80,28 +80,29 @@ def cases(
     Cases with the tolerance of each file and output, in parts of the output's scale: `SAME_ERROR`
     if the file computes in float32, and one step of an eight-bit score, `BATCH_ERROR`, if another
     device's integer kernels may round another way. Of the case that goes beyond the declared ranges
-    nothing is left if the trained model has no number for it, as a logarithm of what is never
-    negative.
+    nothing is left if the trained model, or a file, has no number for it, as a logarithm of what is
+    never negative.
 
     Raises
     ------
-    BadInput : the trained model gives NaN or infinity within the declared ranges.
+    BadInput : the trained model or a file gives NaN or infinity within the declared ranges.
     """
     inputs = golden.draw(schema, typical, seed=seed)
     found = {}
     with open_model(trained, schema.as_given()) as model:
         found[""] = {name: model.predict(values) for name, values in inputs.items()}
-    for name, outputs in found[""].items():
-        if not all(np.isfinite(values).all() for values in outputs.values()):
-            if name != golden.BEYOND:
-                raise BadInput(
-                    f"the trained model gives no number for a row of the golden case {name!r}, "
-                    "which is within the declared ranges: correct them in the schema, or the model"
-                )
-            del inputs[name]
     for file, path in files.items():
         with open_model(path, schema) as model:
             found[file] = {name: model.predict(values) for name, values in inputs.items()}
+    for file, outputs in found.items():
+        for name in [name for name in inputs if not _is_finite(outputs[name])]:
+            if name != golden.BEYOND:
+                raise BadInput(
+                    f"{file or 'the trained model'} gives no number for a row of the golden case "
+                    f"{name!r}, which is within the declared ranges: correct them in the schema, or"
+                    " the model"
+                )
+            del inputs[name]
     golden_cases = tuple(
         golden.Case(name, values, found[""][name], {file: found[file][name] for file in files})
         for name, values in inputs.items()
@@ -109,6 +110,10 @@ def cases(
     ends = golden.described(schema.inputs), golden.described(schema.outputs)
     cases = golden.Golden(*ends, {}, golden_cases)
     return replace(cases, tolerance={file: _tolerance(cases, file) for file in files})
+
+
+def _is_finite(outputs: Mapping[str, np.ndarray]) -> bool:
+    return all(np.isfinite(values).all() for values in outputs.values())
 
 
 def _tolerance(cases: golden.Golden, file: str) -> dict[str, float]:

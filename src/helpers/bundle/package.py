@@ -120,5 +120,7 @@ def package(
         minimum=minimum,
         packages=stage.run.record()["packages"],
     )
-    code = sources.render(trained.schema, models, minimum, encoding=data.encoding is not None)
+    beyond = golden.BEYOND in [case.name for case in cases.cases]
+    encoding = data.encoding is not None
+    code = sources.render(trained.schema, models, minimum, encoding=encoding, beyond=beyond)
     return Package(version, download, code, minimum)

@@ -17,6 +17,7 @@ the model's class name. What they see:
     files       names of the model files in the bundle: model.tflite, model.mnn
     minimum     least version of each runtime: of ``tflite`` or ``litert``, and of ``mnn``
     encoding    whether the phone makes the inputs itself, of raw sessions as ``features.json`` says
+    beyond      whether the model has numbers beyond the declared ranges too, see `golden.BEYOND`
 
 and the filters ``quoted`` (a string literal of C, Objective-C and Swift), ``kotlin`` (one of
 Kotlin) and ``comment`` (text that cannot end the comment it stands in).
@@ -38,7 +39,11 @@ _INTEGERS = {"uint8": (0, 255), "int32": (-(2**31), 2**31 - 1), "int64": (-(2**6
 
 
 def render(
-    schema: Schema, files: Iterable[str], minimum: Mapping[str, str], encoding: bool = False
+    schema: Schema,
+    files: Iterable[str],
+    minimum: Mapping[str, str],
+    encoding: bool = False,
+    beyond: bool = True,
 ) -> dict[str, str]:
     """All sources of a bundle.
 
@@ -48,6 +53,7 @@ def render(
     minimum : least version of each runtime that opens them.
     encoding : whether ``features.json`` and ``sessions.json`` are in the bundle, and the inputs are
         int64 ``(n, 1)``.
+    beyond : whether the golden cases go beyond the declared ranges.
 
     Raises
     ------
@@ -99,6 +105,7 @@ def render(
     }
     values |= {"single": single, "batch": schema.batch}
     values |= {"files": files, "minimum": dict(minimum), "encoding": encoding}
+    values |= {"beyond": beyond}
     rendered = {
         template.replace("__name__", name): environment.get_template(template).render(values)
         for template in environment.list_templates()

@@ -22,30 +22,34 @@ Scorer = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 """Scores ``(n_rows,)`` or ``(n_rows, 1)`` of named inputs."""
 
 
-def last_liked(ratings: Ratings, rows: np.ndarray) -> np.ndarray:
+def last_liked(ratings: Ratings, rows: np.ndarray, most: int = 1000, seed: int = 0) -> np.ndarray:
     """The last rating of each user that is among some and liked; numbers ``(n_users,)``.
 
     Parameters
     ----------
     rows : ``(n_ratings,) bool``.
+    most : users; of more, so many by chance. A `Moment` holds what was known of all films.
     """
     order = ratings.order()
     order = order[rows[order] & (ratings.stars[order] >= LIKED)][::-1]
-    return order[np.unique(ratings.user[order], return_index=True)[1]]
+    last = order[np.unique(ratings.user[order], return_index=True)[1]]
+    return np.random.default_rng(seed).permutation(last)[:most]
 
 
-def unseen(moments: Sequence[Moment], count: np.ndarray) -> list[np.ndarray]:
-    """The films that each user had not seen, ``(n_films,)`` by moment.
+def unseen(moments: Sequence[Moment], count: np.ndarray, seed: int = 0) -> list[np.ndarray]:
+    """The films that each user had not seen, in an order of chance, ``(n_films,)`` by moment.
+
+    Their ids often tell which are known to everybody, and would then decide between equal scores.
 
     Parameters
     ----------
     count : ratings that are known of each film, by id; those without are left out.
     """
-    found = []
+    found, rng = [], np.random.default_rng(seed)
     for moment in moments:
         there = count > 0
         there[moment.record.seen] = False
-        found.append(np.flatnonzero(there))
+        found.append(rng.permutation(np.flatnonzero(there)))
     return found
 
 
@@ -66,6 +70,10 @@ def ranked(
     lists: dict[str, list[np.ndarray]] = {name: [] for name in scorers}
     for part in _blocks([len(listed) for listed in candidates]):
         pairs = list(zip(moments[part], candidates[part], strict=True))
+        if not any(len(listed) for _, listed in pairs):
+            for found in lists.values():
+                found.extend(listed for _, listed in pairs)
+            continue
         columns = [moment.columns(films, listed) for moment, listed in pairs]
         rows = inputs({name: np.concatenate([c[name] for c in columns]) for name in columns[0]})
         ends = np.cumsum([len(listed) for _, listed in pairs])[:-1]
@@ -79,9 +87,9 @@ def ranked(
 
 def _blocks(lengths: Sequence[int]) -> Iterator[slice]:
     """Moments of about `_BLOCK_ROWS` rows together."""
-    block = (np.cumsum(lengths) - 1) // _BLOCK_ROWS
+    block = np.maximum(np.cumsum(lengths) - 1, 0) // _BLOCK_ROWS
     ends = np.flatnonzero(np.diff(block, append=-1)) + 1
-    return (slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True))
+    return (slice(start, end) for start, end in zip(np.append(0, ends), ends, strict=False))
 
 
 def places(moments: Sequence[Moment], lists: Sequence[np.ndarray]) -> np.ndarray:
@@ -128,8 +136,8 @@ def figures(by: Mapping[str, np.ndarray], size: int = 10):
     for name, found in by.items():
         row = {}
         for figure, values in (("HR", hits(found, size)), ("NDCG", ndcg(found, size))):
-            low, high = intervals.mean_interval(values, np.arange(len(values)))
-            row |= {figure: values.mean(), f"{figure} low": max(low, 0.0), f"{figure} high": high}
+            low, high = intervals.share_interval(values, np.arange(len(values)))
+            row |= {figure: values.mean(), f"{figure} low": low, f"{figure} high": high}
         table[name] = row | {"median place": np.median(found)}
     return pd.DataFrame(table).T
 
@@ -142,9 +150,9 @@ def shown(
     Returns
     -------
     DataFrame by list: ``diversity`` (of two films' genres the share that only one has, Jaccard's
-    distance, mean over pairs and lists), ``ratings`` (of the films shown, median), ``most rated``
-    (share of the shown that are among the tenth of films with most ratings), ``coverage`` (share of
-    all rated films that anybody is shown).
+    distance, mean over pairs and lists; films without genres do not count), ``ratings`` (of the
+    films shown, median), ``most rated`` (share of the shown that are among the tenth of films with
+    most ratings), ``coverage`` (share of all rated films that anybody is shown).
     """
     import pandas as pd
 
@@ -153,26 +161,33 @@ def shown(
     table = {}
     for name, every in lists.items():
         first = [listed[:size] for listed in every]
-        together = np.concatenate(first)
+        together = np.concatenate([np.zeros(0, int), *first])
         table[name] = {
-            "diversity": _mean([_diversity(films.genres[f]) for f in first if len(f) > 1]),
-            "ratings": np.median(count[together]),
-            "most rated": np.mean([film in top for film in together.tolist()]),
-            "coverage": len(set(together.tolist())) / len(rated),
+            "diversity": _mean([_diversity(films.genres[listed]) for listed in first]),
+            "ratings": np.median(count[together]) if len(together) else np.nan,
+            "most rated": _mean([film in top for film in together.tolist()]),
+            "coverage": len(set(together.tolist())) / max(len(rated), 1),
         }
     return pd.DataFrame(table).T
 
 
 def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if len(values) else float("nan")
+    """Of those that are defined; NaN of none."""
+    defined = [value for value in values if not np.isnan(value)]
+    return float(np.mean(defined)) if defined else float("nan")
 
 
 def _diversity(genres: np.ndarray) -> float:
-    """Mean Jaccard's distance of the genres of two films of some ``(n, most)``."""
+    """Mean Jaccard's distance of the genres of two films of some ``(n, most)`` that have any; NaN
+    of fewer than two.
+    """
+    genres = genres[genres.any(axis=1)]
+    if len(genres) < 2:
+        return float("nan")
     has = np.zeros((len(genres), len(GENRES)), int)
     np.put_along_axis(has, genres.astype(int), 1, axis=1)
     has[:, 0] = 0
     both = has @ has.T
     either = has.sum(axis=1)[:, None] + has.sum(axis=1) - both
     pairs = np.triu_indices(len(genres), 1)
-    return float(np.mean(1 - both[pairs] / np.maximum(either[pairs], 1)))
+    return float(np.mean(1 - both[pairs] / either[pairs]))

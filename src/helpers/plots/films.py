@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -20,7 +21,8 @@ def long_tail(user: np.ndarray, film: np.ndarray) -> Figure:
         counts = np.sort(np.unique(ids, return_counts=True)[1])[::-1]
         ax.fill_between(np.arange(1, len(counts) + 1), counts, color=colour, alpha=0.8)
         tenth = counts[: -(-len(counts) // 10)].sum() / counts.sum()
-        ax.set_title(f"{len(counts):,} {name}s; a tenth of them has {tenth:.0%}", loc="left")
+        title = f"{len(counts):,} {name}s; a tenth of them has {tenth:.0%} of the ratings"
+        ax.set_title(title, loc="left")
         ax.set_xlabel(f"{name}s, the most ratings first")
         ax.set_ylim(0)
         ax.set_xlim(1)
@@ -49,7 +51,8 @@ def recall(places: Mapping[str, np.ndarray], most: int) -> Figure:
     """Recall of each way by the length of its list; `helpers.evaluation.lists.places` by way."""
     figure, axes = axes_of(size=(7, 3.6))
     ax, sizes = axes[0, 0], np.unique(np.geomspace(5, most, 60).astype(int))
-    for colour, (way, found) in zip((*COLOURS, "black"), places.items(), strict=False):
+    colours = itertools.cycle((*COLOURS, "black"))
+    for colour, (way, found) in zip(colours, places.items(), strict=False):
         wide = 2.4 if way == "together" else 1.3
         curve = [lists.hits(found, size).mean() for size in sizes]
         ax.plot(sizes, curve, color=colour, linewidth=wide, label=way)
@@ -59,40 +62,26 @@ def recall(places: Mapping[str, np.ndarray], most: int) -> Figure:
     ax.minorticks_off()
     ax.set_ylim(0)
     ax.set_xlabel("candidates")
-    ax.set_ylabel("users whose next film is among them")
+    ax.set_ylabel("share of users whose film is found")
     ax.legend()
     return figure
 
 
-def seen_and_liked(table, hit: str, liked: str) -> Figure:
-    """How often a list holds the film seen next, against how much of it would be liked.
+def hits_and_likes(table, hit: str, liked: str) -> Figure:
+    """How often each list holds the film that was liked last, with its 95 % interval, and how much
+    of it would be liked, where that is known.
 
-    `table` is a DataFrame by list with these two columns.
+    `table` is that of `helpers.evaluation.lists.figures`, with a column more.
     """
-    figure, axes = axes_of(size=(7.5, 4.2))
-    ax = axes[0, 0]
-    ax.plot(table[liked], table[hit], "o", color=COLOURS[0])
-    ax.set_xlabel("share of the list that would be liked, true")
-    ax.set_ylabel("lists with the film seen next")
-    ax.set_ylim(0, 1.15 * table[hit].max())
-    ax.set_xlim(table[liked].min() - 0.03, table[liked].max() + 0.15)
-    for (name, row), up in zip(table.iterrows(), _apart(ax, table, liked, hit), strict=True):
-        at = (row[liked], row[hit])
-        ax.annotate(name, at, (5, 3 + up), textcoords="offset points", fontsize=8)
+    figure, axes = axes_of(1, 2, size=(9, 0.3 * len(table) + 1.0), sharey=True)
+    place, (left, right) = np.arange(len(table)), axes[0]
+    ends = np.abs(table[[f"{hit} low", f"{hit} high"]].to_numpy(float).T - table[hit].to_numpy())
+    left.errorbar(table[hit], place, xerr=ends, fmt="o", color=COLOURS[0], capsize=3)
+    left.set_xlim(0)
+    left.set_yticks(place, list(table.index))
+    left.invert_yaxis()
+    left.set_title("lists with the film that was liked last", loc="left")
+    right.barh(place, table[liked], color=COLOURS[2], height=0.6)
+    right.set_xlim(0, 1)
+    right.set_title("share of the list that would be liked", loc="left")
     return figure
-
-
-def _apart(ax, table, x: str, y: str) -> list[int]:
-    """How far up the name of each point goes, in points, so that none lies on another."""
-    width, height = (72 * inches for inches in ax.figure.get_size_inches())
-    across = 0.85 * width / np.ptp(ax.get_xlim())
-    upwards = 0.85 * height / np.ptp(ax.get_ylim())
-    boxes: dict[str, tuple[float, float, float]] = {}
-    found = {}
-    for name, row in table.sort_values(y).iterrows():
-        left, low, up = across * row[x], upwards * row[y], 0
-        right = left + 4.6 * len(name)
-        while any(left < b and a < right and abs(low + up - c) < 9 for a, b, c in boxes.values()):
-            up += 1
-        boxes[name], found[name] = (left, right, low + up), up
-    return [found[name] for name in table.index]

@@ -8,7 +8,12 @@ from matplotlib.figure import Figure
 from helpers.plots import COLOURS, axes_of
 
 
-def reordered(delivered: list[str], order: np.ndarray, scores: np.ndarray) -> Figure:
+def reordered(
+    delivered: list[str],
+    order: np.ndarray,
+    scores: np.ndarray,
+    title: str = "as delivered, and by score",
+) -> Figure:
     """A list before and after: a line from each post's old place to its new one; `order` holds old
     places.
     """
@@ -22,7 +27,7 @@ def reordered(delivered: list[str], order: np.ndarray, scores: np.ndarray) -> Fi
     ax.set_xlim(-0.9, 1.4)
     ax.invert_yaxis()
     ax.set_axis_off()
-    ax.set_title("as delivered, and by score: blue rises, red falls", loc="center")
+    ax.set_title(f"{title}: blue rises, red falls", loc="center")
     return figure
 
 

@@ -1,7 +1,8 @@
 """What a service keeps of users and films after many ratings, all at once.
 
 The same as `FilmState` and `UserState` after each rating in turn, and in bytes: a film is three
-numbers, a user the last ratings and the ids of all films seen, however long ago. `before` goes back
+numbers, a user the last ratings, and all films seen with their stars, however long ago; a film that
+is rated again counts once, with its last stars. `before` goes back
 to the moments of some ratings; `columns` are those of `as_of` for a user and any films.
 """
 
@@ -31,16 +32,30 @@ _FILM = struct.Struct("<qqq")
 
 @dataclass
 class UserRecord:
-    """A user's last ratings, and ids of all films that the user has rated, ``(n,) int32``."""
+    """A user's last ratings, and all films that the user has rated: ids ``(n,) int32``, half stars
+    ``(n,) int8``.
+    """
 
     state: UserState = field(default_factory=UserState)
     seen: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    halves: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int8))
 
     def add(self, film: int, stars: float, residual: int) -> None:
-        """Add a rating, see `UserState.add`."""
+        """Add a rating of a film that was not seen yet, see `UserState.add`."""
         self.state.add(film, stars, residual)
-        if film not in self.seen:
-            self.seen = np.append(self.seen, np.int32(film))
+        self.seen = np.append(self.seen, np.int32(film))
+        self.halves = np.append(self.halves, np.int8(2 * stars))
+
+    def forget(self, film: int) -> float | None:
+        """Take a film's rating back; returns its stars, None if it was not rated."""
+        kept = self.seen != film
+        if kept.all():
+            return None
+        stars = int(self.halves[~kept][0]) / 2
+        self.seen, self.halves = self.seen[kept], self.halves[kept]
+        left = [rating for rating in self.state.last if rating[0] != film]
+        self.state.last = collections.deque(left, maxlen=WINDOW)
+        return stars
 
     def liked(self) -> list[int]:
         """Films liked among the last ratings, the newest first."""
@@ -49,7 +64,7 @@ class UserRecord:
 
     def to_bytes(self) -> bytes:
         last = np.array(self.state.last, "<i4")
-        return _user_bytes(last, self.seen)
+        return _user_bytes(last, self.seen, self.halves)
 
     @classmethod
     def from_bytes(cls, content: bytes | None) -> UserRecord:
@@ -58,13 +73,14 @@ class UserRecord:
             return cls()
         last, seen = _HEAD.unpack_from(content)
         numbers = np.frombuffer(content, "<i4", 3 * last + seen, _HEAD.size)
+        halves = np.frombuffer(content, "<i1", seen, _HEAD.size + numbers.nbytes)
         rows = map(tuple, numbers[: 3 * last].reshape(-1, 3).tolist())
-        return cls(UserState(collections.deque(rows, maxlen=WINDOW)), numbers[3 * last :])
+        return cls(UserState(collections.deque(rows, maxlen=WINDOW)), numbers[3 * last :], halves)
 
 
-def _user_bytes(last: np.ndarray, seen: np.ndarray) -> bytes:
+def _user_bytes(last: np.ndarray, seen: np.ndarray, halves: np.ndarray) -> bytes:
     head = _HEAD.pack(len(last), len(seen))
-    return head + last.astype("<i4").tobytes() + seen.astype("<i4").tobytes()
+    return head + last.astype("<i4").tobytes() + seen.astype("<i4").tobytes() + halves.tobytes()
 
 
 def film_bytes(film: FilmState) -> bytes:
@@ -155,8 +171,7 @@ def before(ratings: Ratings, films: Catalogue, rows: np.ndarray) -> Iterator[Mom
         last = own[-WINDOW:]
         kept = zip(ratings.film[last], halves[last], residuals[last], strict=True)
         state = UserState(collections.deque((tuple(map(int, k)) for k in kept), maxlen=WINDOW))
-        _, seen = np.unique(ratings.film[own], return_index=True)
-        record = UserRecord(state, ratings.film[own][np.sort(seen)].astype(np.int32))
+        record = UserRecord(state, *_seen(ratings.film[own], halves[own]))
         yield Moment(row, int(ratings.user[row]), int(ratings.film[row]), record, sums.copy())
 
 
@@ -179,6 +194,12 @@ def users_after(ratings: Ratings) -> Iterator[tuple[int, bytes]]:
     given = np.stack([film, halves[rows], statistics.residuals(ratings)[rows]], axis=1)
     starts = np.flatnonzero(np.concatenate([[True], user[1:] != user[:-1]])[: len(user)])
     for start, end in zip(starts, np.append(starts[1:], len(user)), strict=True):
-        _, first = np.unique(film[start:end], return_index=True)
-        seen = film[start:end][np.sort(first)]
-        yield int(user[start]), _user_bytes(given[max(start, end - WINDOW) : end], seen)
+        seen = _seen(film[start:end], given[start:end, 1])
+        yield int(user[start]), _user_bytes(given[max(start, end - WINDOW) : end], *seen)
+
+
+def _seen(film: np.ndarray, halves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Films of ratings in order of time, each once, and their last half stars."""
+    _, from_end = np.unique(film[::-1], return_index=True)
+    last = np.sort(len(film) - 1 - from_end)
+    return film[last].astype(np.int32), halves[last].astype(np.int8)

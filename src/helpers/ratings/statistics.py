@@ -368,6 +368,12 @@ class FilmState:
         self.count, self.total = self.count + 1, self.total + halves
         self.squares += halves * halves
 
+    def remove(self, stars: float) -> None:
+        """Take back a rating that was added."""
+        halves = int(2 * stars)
+        self.count, self.total = self.count - 1, self.total - halves
+        self.squares -= halves * halves
+
     def residual(self, stars: float) -> int:
         """How far stars are above what is known of the film, as `UserState.add` takes it."""
         return _residual(int(2 * stars), self.count, self.total)

@@ -88,10 +88,11 @@ class Result:
 def result(exposures: Path, ratings: Path, models: tuple[str, str], *, days: float = 7) -> Result:
     """Read what the second of two models changed, from the logs of a service.
 
-    A film that was shown counts as liked if the user gave it 3.5 stars or more within so many days
-    after it was shown first. A user is one unit, however many lists they saw (Welch's t over
-    users): lists of one user are alike, and would make an interval too narrow if they counted
-    alone.
+    Only lists count that were shown while these two were served side by side, to whom their hash
+    gave them, and not because somebody asked for a model by name. A film that was shown counts as
+    liked if the user gave it 3.5 stars or more within so many days after it was shown first. A user
+    is one unit, however many lists they saw (Welch's t over users): lists of one user are alike,
+    and would make an interval too narrow if they counted alone.
 
     Raises
     ------
@@ -99,6 +100,8 @@ def result(exposures: Path, ratings: Path, models: tuple[str, str], *, days: flo
     """
     shown: dict[int, dict[str, dict[int, float]]] = {}
     for line in lines(exposures):
+        if set(line.get("among", ())) != set(models):
+            continue
         of_model = shown.setdefault(line["user"], {}).setdefault(line["model"], {})
         for film in line["films"]:
             of_model.setdefault(film, line["time"])
@@ -119,7 +122,10 @@ def result(exposures: Path, ratings: Path, models: tuple[str, str], *, days: flo
             )
             of_users[seen[0]].append(good / len(films))
     if empty := [model for model, values in of_users.items() if not values]:
-        raise BadInput(f"no user saw lists of {empty[0]} alone in {exposures.name}")
+        raise BadInput(
+            f"no user saw lists of {empty[0]} alone while {' and '.join(models)} were served side "
+            f"by side, in {exposures.name}"
+        )
     counts = {model: len(values) for model, values in of_users.items()}
     rates = {model: float(np.mean(values)) for model, values in of_users.items()}
     first, second = (np.array(of_users[model]) for model in models)

@@ -57,7 +57,8 @@ class Features:
         return None if content is None else content.decode()
 
     def rate(self, user: int, film: int, stars: float) -> None:
-        """Add a rating to what is known of the user and of the film.
+        """Add a rating to what is known of the user and of the film; it takes the place of one that
+        the user gave the film before.
 
         Raises
         ------
@@ -73,6 +74,8 @@ class Features:
         def rated(contents: list[bytes | None]) -> dict[str, bytes]:
             of_user = states.UserRecord.from_bytes(contents[0])
             of_film = states.film_state(contents[1])
+            if (before := of_user.forget(film)) is not None:
+                of_film.remove(before)
             of_user.add(film, stars, of_film.residual(stars))
             of_film.add(stars)
             return dict(zip(keys, (of_user.to_bytes(), states.film_bytes(of_film)), strict=True))

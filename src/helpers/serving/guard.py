@@ -11,7 +11,9 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST_BYTES, MOST_BYTES_TOGETHER = 4 << 20, 64 << 20
-"""Largest body of a request that is read, and of all that are being read."""
+"""Largest body of a request that is read, and of all large ones that are held at a time."""
+LARGE_BYTES = 1 << 16
+"""A body is large from here on; small ones are served also while others hold all there is."""
 BODY_SECONDS, HEAD_SECONDS = 10.0, 10.0
 """How long a client may take to send a body, and to send the lines before it."""
 
@@ -29,7 +31,7 @@ class Guard:
     def __init__(self, app, *, token: str | None = None, hosts: tuple[str, ...] = ()):
         self._app, self._hosts = app, {host.encode() for host in hosts}
         self._token = None if token is None else f"Bearer {token}".encode()
-        self._held = 0  # bytes of bodies that are being read
+        self._held = 0  # bytes of large bodies, until they are answered
 
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] != "http":
@@ -48,34 +50,37 @@ class Guard:
     async def _bounded(self, scope, receive, send) -> None:
         """Read the whole body, if it is not too large or too slow, and pass it on."""
         length = dict(scope["headers"]).get(b"content-length", b"0")
-        body, more = bytearray(), True
+        body, more, counted, whole = bytearray(), True, 0, None
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 while more and len(body) <= MOST_BYTES and int(length) <= MOST_BYTES:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         return
-                    part = message.get("body", b"")
-                    body += part
-                    self._held += len(part)
+                    body += message.get("body", b"")
                     more = message.get("more_body", False)
-                    if self._held > MOST_BYTES_TOGETHER:
+                    if len(body) > LARGE_BYTES:
+                        self._held += len(body) - counted
+                        counted = len(body)
+                    if self._held > MOST_BYTES_TOGETHER and counted:
                         await _refuse(send, 503, "too many large bodies at once")
                         return
+            if more or len(body) > MOST_BYTES:
+                await _refuse(send, 413, f"a body has at most {MOST_BYTES:,} bytes")
+                return
+            whole = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+            del body
+
+            async def received():
+                return whole.pop() if whole else await receive()
+
+            await self._app(scope, received, send)
         except TimeoutError:
+            if whole is not None:
+                raise
             await _refuse(send, 408, f"the body did not come within {BODY_SECONDS:g} seconds")
-            return
         finally:
-            self._held -= len(body)
-        if more or len(body) > MOST_BYTES:
-            await _refuse(send, 413, f"a body has at most {MOST_BYTES:,} bytes")
-            return
-        whole = [{"type": "http.request", "body": bytes(body), "more_body": False}]
-
-        async def received():
-            return whole.pop() if whole else await receive()
-
-        await self._app(scope, received, send)
+            self._held -= counted
 
 
 def _name(host: bytes) -> bytes:
@@ -99,6 +104,9 @@ class Protocol(H11Protocol):
 
     def connection_made(self, transport) -> None:
         super().connection_made(transport)
+        if self.limit_concurrency and len(self.connections) >= self.limit_concurrency:
+            transport.abort()  # uvicorn lets it in, runs out of files, and serves nobody
+            return
         # asyncio leaves this out where a bound socket does not name its protocol; a body would
         # then wait 40 ms for the client's word that it has the head
         if (connection := transport.get_extra_info("socket")) is not None:

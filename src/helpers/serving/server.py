@@ -11,9 +11,10 @@ from helpers.bundle import rollout
 from helpers.errors import BadInput
 from helpers.runs import Run
 
-MOST_CONNECTIONS = 4096
-_OTHER_FILES = 128
-"""Files that a process has open besides its connections, at most."""
+MOST_CONNECTIONS, _LEAST_CONNECTIONS = 4096, 16
+_AT_ONCE, _OTHER_FILES = 256, 320
+"""Connections that are let in before any can be turned away; they and files that a process has open
+besides its connections, at most."""
 KEEP_SECONDS = 30
 """How long a connection without a request is kept."""
 
@@ -72,6 +73,7 @@ def listen(
         access_log=False,
         log_level="warning",
         limit_concurrency=_connections(),
+        backlog=_AT_ONCE,
         timeout_keep_alive=KEEP_SECONDS,
         timeout_graceful_shutdown=10,
         server_header=False,
@@ -87,6 +89,10 @@ def listen(
 def _connections() -> int:
     """How many connections the process may hold: as many as it may open files for, which most
     systems set lower than they must.
+
+    Raises
+    ------
+    BadInput : next to none.
     """
     import resource
 
@@ -95,6 +101,11 @@ def _connections() -> int:
     if allowed < wanted:
         allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+    if allowed < _LEAST_CONNECTIONS + _OTHER_FILES:
+        raise BadInput(
+            f"this process may open {allowed} files, the service needs "
+            f"{_LEAST_CONNECTIONS + _OTHER_FILES}: raise it with ulimit -n"
+        )
     return min(wanted, allowed) - _OTHER_FILES
 
 
@@ -131,13 +142,18 @@ def opened(
     return Service(known_data, versions, *logs)
 
 
-def weights(runs: Sequence[str]) -> dict[str, float]:
-    """``NAME`` or ``NAME=WEIGHT`` to weights by name; 1 where none is said."""
+def weights(study: str, runs: Sequence[str]) -> dict[str, float]:
+    """``NAME`` or ``NAME=WEIGHT`` to weights by name; 1 where none is said. A name may have an
+    equals sign of its own, as ``seed=3``, if there is such a run.
+    """
     found: dict[str, float] = {}
     for run in runs:
-        name, equals, weight = run.partition("=")
+        name, equals, weight = run.rpartition("=")
+        if not equals or Run(study, run).folder.is_dir():
+            found[run] = 1.0
+            continue
         try:
-            found[name] = float(weight) if equals else 1.0
+            found[name] = float(weight)
         except ValueError as error:
             raise BadInput(f"the weight of run {name!r} is a number, not {weight!r}") from error
     rollout.assign("", found)

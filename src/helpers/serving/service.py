@@ -97,7 +97,9 @@ class Service:
             {**self._described(int(films[i]), numbers), "way": ways[i], "score": float(scores[i])}
             for i, numbers in zip(best, sums, strict=True)
         ]
-        self.exposures.add(user=user, model=version.run, films=films[best].tolist())
+        by_chance = {"among": list(self._weights)} if model is None else {}
+        shown = films[best].tolist()
+        self.exposures.add(user=user, model=version.run, films=shown, **by_chance)
         return List(listed, version.run)
 
     def _scores(self, version: Version, rows: Mapping[str, np.ndarray]) -> np.ndarray:
