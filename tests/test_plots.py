@@ -323,3 +323,5 @@ def test_hits_and_likes_of_each_list_stand_side_by_side():
     (segments,) = left.containers[0].lines[2]
     assert np.allclose([s[:, 0] for s in segments.get_segments()], [[0.05, 0.2], [0.0, 0.04]])
     assert [bar.get_width() for bar in right.patches] == [0.4, 0.9]
+    table["liked"] = np.nan
+    assert len(film_plots.hits_and_likes(table, "HR", "liked").axes) == 1

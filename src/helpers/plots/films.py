@@ -73,15 +73,18 @@ def hits_and_likes(table, hit: str, liked: str) -> Figure:
 
     `table` is that of `helpers.evaluation.lists.figures`, with a column more.
     """
-    figure, axes = axes_of(1, 2, size=(9, 0.3 * len(table) + 1.0), sharey=True)
-    place, (left, right) = np.arange(len(table)), axes[0]
+    known = table[liked].notna().any()
+    figure, axes = axes_of(1, 1 + known, size=(5 + 4 * known, 0.3 * len(table) + 1.0), sharey=True)
+    place, left = np.arange(len(table)), axes[0, 0]
     ends = np.abs(table[[f"{hit} low", f"{hit} high"]].to_numpy(float).T - table[hit].to_numpy())
     left.errorbar(table[hit], place, xerr=ends, fmt="o", color=COLOURS[0], capsize=3)
     left.set_xlim(0)
     left.set_yticks(place, list(table.index))
     left.invert_yaxis()
     left.set_title("lists with the film that was liked last", loc="left")
-    right.barh(place, table[liked], color=COLOURS[2], height=0.6)
-    right.set_xlim(0, 1)
-    right.set_title("share of the list that would be liked", loc="left")
+    if known:
+        right = axes[0, 1]
+        right.barh(place, table[liked], color=COLOURS[2], height=0.6)
+        right.set_xlim(0, 1)
+        right.set_title("share of the list that would be liked", loc="left")
     return figure
