@@ -24,7 +24,7 @@ FLOORS = [
     {"convert", "plots"},
     {"frameworks", "learning"},
     {"results", "notebooks", "tracking", "bundle"},
-    {"report", "own", "serving"},
+    {"explain", "report", "own", "serving"},
     {"pipeline"},
     {"sweeps"},
     {"cli"},

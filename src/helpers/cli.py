@@ -336,6 +336,37 @@ def check(
 
 @main.command()
 @click.argument("study")
+@click.argument("variant")
+@click.option("--run", "run_name", default="default", show_default=True, help="Whose file.")
+@click.option("--rows", type=click.IntRange(2), default=256, show_default=True, help="Of the test.")
+def explain(study: str, variant: str, run_name: str, rows: int) -> None:
+    """Where does a file depart from the trained model? Layer by layer, and what each layer costs.
+
+    \b
+    workbench explain ranking "litert int8"
+    workbench explain movies "mnn weight_int4" --run mine
+
+    Of a reduced .tflite file, two more are made for each layer: with that layer alone reduced, and
+    with that layer left in float. A table and a figure are kept in the run's folder explain/.
+    """
+    from helpers import explain, files, registry
+    from helpers.plots import layers
+    from helpers.runs import Run
+
+    found = explain.explain(Run(registry.get(study).name, run_name), variant, rows=rows)
+    folder = Run(study, run_name).folder / "explain"
+    files.make_folder(folder)
+    place = folder / f"{variant.replace(' ', '_')}.csv"
+    found.layers.to_csv(place)
+    figure = layers.departures(found.layers, found.headline, found.trained, found.found)
+    figure.savefig(place.with_suffix(".png"))
+    click.echo(explain.readable(found.layers).to_string())
+    click.echo(f"\n{found.conclusion()}\n")
+    click.echo(f"table    {place}\nfigure   {place.with_suffix('.png')}")
+
+
+@main.command()
+@click.argument("study")
 @click.option(
     "--run",
     "runs",
