@@ -353,8 +353,9 @@ def explain(study: str, variant: str, run_name: str, rows: int) -> None:
     from helpers.plots import layers
     from helpers.runs import Run
 
-    found = explain.explain(Run(registry.get(study).name, run_name), variant, rows=rows)
-    folder = Run(study, run_name).folder / "explain"
+    run = Run(registry.get(study).name, run_name)
+    found = explain.explain(run, variant, rows=rows)
+    folder = run.folder / "explain"
     files.make_folder(folder)
     place = folder / f"{variant.replace(' ', '_')}.csv"
     found.layers.to_csv(place)

@@ -16,7 +16,7 @@ import numpy as np
 
 from helpers import child, datasets, runtimes, trained
 from helpers.convert import layers, recipes, tflite
-from helpers.errors import BadInput, ConversionFailed
+from helpers.errors import BadInput, ConversionFailed, DamagedFile
 from helpers.evaluation import parity
 from helpers.runs import Run
 from helpers.schema import Schema
@@ -105,10 +105,15 @@ def explain(run: Run, variant: str, *, rows: int = ROWS, progress: bool = True) 
     inputs, parts = parity.test_inputs(data, model.schema)
     kept = run.verified("02", parity.FILE, any_code=True)
     reference = parity.Reference.load(kept, model.task, inputs, parts)
+    if _FLOAT32 not in run.files(".tflite"):
+        raise BadInput(
+            f"run {run.name!r} has no float32 .tflite file, which layers are held to: of a model "
+            "that was brought as ONNX, or as integers, there is none"
+        )
     source, path = run.verified("03", _FLOAT32, any_code=True), _file(run, variant)
-    few = {name: array[:rows] for name, array in inputs.items()}
-    if model.schema.batch is not None:
-        few = {name: array[: model.schema.batch] for name, array in inputs.items()}
+    there = len(next(iter(inputs.values())))
+    places = np.arange(model.schema.batch or min(rows, there)) % there
+    few = {name: array[places] for name, array in inputs.items()}
     wanted = layers.values(source, few)
     table = _errors(wanted, layers.matched(wanted, layers.values(path, few)))
     calibration = run.verified("02", "model/calibration.npz", any_code=True)
@@ -136,24 +141,31 @@ def _file(run: Run, variant: str) -> Path:
 
 def _errors(wanted: list, found: list) -> list[dict]:
     """A row a layer: how far it is off, and how much of that is its own."""
-    errors: dict[str, float] = {}
+    errors: list[float] = []
     rows = []
     for layer, other in zip(wanted, found, strict=True):
-        before = max((errors[name] for name in layer.takes if name in errors), default=0.0)
+        before = max((errors[place] for place in layer.takes), default=0.0)
         error = float("nan") if other is None else _error(layer.values, other.values)
-        errors[layer.name] = before if other is None else error
+        errors.append(before if other is None else error)
         adds = error - before
         rows.append({"layer": layer.name, "operator": layer.operator, "error": error, "adds": adds})
     return rows
 
 
 def _error(wanted: np.ndarray, found: np.ndarray) -> float:
-    """Root mean square of the difference as a part of the values'; 1 where one is not finite."""
+    """Root mean square of the difference as a part of the values'; 1 where one is not finite and
+    not the same in both.
+    """
     wanted, found = (array.reshape(-1).astype(np.float64) for array in (wanted, found))
+    same = ~np.isfinite(wanted) & ((wanted == found) | (np.isnan(wanted) & np.isnan(found)))
+    if same.any():
+        wanted, found = wanted[~same], found[~same]
+    if not len(wanted):
+        return 0.0
+    if not (np.isfinite(wanted).all() and np.isfinite(found).all()):
+        return 1.0
     size = np.sqrt(np.mean(wanted**2))
     off = np.sqrt(np.mean((found - wanted) ** 2))
-    if not np.isfinite(off):
-        return 1.0
     return float(off / size) if size else float(off)
 
 
@@ -190,14 +202,14 @@ def _costs(
         given = {"calibration": calibration, "process": process}
         for i, layer in enumerate(tqdm(wanted, disable=not progress or None, **bar)):
             for column, entries in enumerate(
-                (layers.only(recipe, layer.name), layers.without(recipe, layer.name))
+                (layers.only(recipe, layer), layers.without(recipe, layer))
             ):
                 try:
                     tflite.quantise(source, schema, path, entries, **given)
-                except ConversionFailed:
-                    continue  # the quantizer has nothing to do of such an operator
-                with runtimes.open_model(path, schema) as opened:
-                    result[i, column] = _headline(reference, opened)
+                    with runtimes.open_model(path, schema) as opened:
+                        result[i, column] = _headline(reference, opened)
+                except (ConversionFailed, DamagedFile):
+                    continue  # nothing can be made of such an operator alone
     return result
 
 

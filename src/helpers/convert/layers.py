@@ -24,18 +24,31 @@ _ENDS = {"QUANTIZE", "DEQUANTIZE", "DELEGATE"}
 _HEAVY = ("CONV", "FULLY_CONNECTED", "MATMUL", "MATRIX")
 """What operators with weights are called, in part: a runtime that joins another operator with one
 of them calls both by a name of its own."""
+_JOINED = ("RELU", "RELU6", "RELU_N1_TO_1")
+"""Operators that a runtime may join with the one before, under whose name they then are."""
 _OF_MNN = re.compile(r"(__matmul_converted)?(_raster_\d+)?$")
 """What MNN adds to a name."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """An operator, the tensor that it makes, ``(n_rows, ...) float32``, and those that it takes."""
+    """An operator of a file.
 
-    name: str
+    Attributes
+    ----------
+    names : of the tensors that it makes; the first is what it is called by.
+    values : of the first of them, ``(n_rows, ...) float32``.
+    takes : places of the layers whose tensors it takes.
+    """
+
+    names: tuple[str, ...]
     operator: str
     values: np.ndarray
-    takes: tuple[str, ...] = ()
+    takes: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.names[0]
 
 
 def values(path: Path, inputs: Mapping[str, np.ndarray]) -> list[Layer]:
@@ -51,22 +64,29 @@ def values(path: Path, inputs: Mapping[str, np.ndarray]) -> list[Layer]:
         raise BadInput(f"{path.name}: layers are read of .tflite and .mnn files")
     with tempfile.TemporaryDirectory() as folder:
         given, found = Path(folder) / "inputs.npz", Path(folder) / "layers.npz"
-        np.savez(given, **inputs)
+        np.savez(given, *inputs.values())
         described = child.run(
             f"run {path.name}",
             f"{__name__}:{reader}",
             path=str(path),
+            names=list(inputs),
             inputs=str(given),
             target=str(found),
         )
         with np.load(found, allow_pickle=False) as arrays:
             return [
-                Layer(name, operator, arrays[str(i)], tuple(takes))
-                for i, (name, operator, takes) in enumerate(described)
+                Layer(tuple(names), operator, arrays[str(i)], tuple(takes))
+                for i, (names, operator, takes) in enumerate(described)
             ]
 
 
-def _litert_here(path: str, inputs: str, target: str) -> list:
+def _rows(names: list[str], inputs: str) -> dict[str, np.ndarray]:
+    """Named inputs as they were written for a child."""
+    with np.load(inputs, allow_pickle=False) as arrays:
+        return {name: arrays[f"arr_{i}"] for i, name in enumerate(names)}
+
+
+def _litert_here(path: str, names: list[str], inputs: str, target: str) -> list:
     """Run a file with all its tensors kept; runs in a child process."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -75,7 +95,7 @@ def _litert_here(path: str, inputs: str, target: str) -> list:
         interpreter = Interpreter(
             path, experimental_preserve_all_tensors=True, experimental_op_resolver_type=plain
         )
-        rows = dict(np.load(inputs, allow_pickle=False))
+        rows = _rows(names, inputs)
         places = {d["name"]: d["index"] for d in interpreter.get_input_details()}
         for name, array in rows.items():
             interpreter.resize_tensor_input(places[name], array.shape)
@@ -86,22 +106,20 @@ def _litert_here(path: str, inputs: str, target: str) -> list:
     except (ValueError, RuntimeError, KeyError) as error:
         raise DamagedFile(f"{Path(path).name} cannot be run: {error}") from error
     details = {d["index"]: d for d in interpreter.get_tensor_details()}
-    stands_for: dict[int, int] = {}  # what only changes how numbers are stored
+    maker: dict[int, int] = {}  # of each tensor, the place of the layer
     described, arrays = [], {}
     for operator in interpreter._get_ops_details():
-        made, taken = int(operator["outputs"][0]), [int(i) for i in operator["inputs"]]
-        if operator["op_name"] in _ENDS:
-            stands_for[made] = stands_for.get(taken[0], taken[0])
+        made, taken = ([int(i) for i in operator[end]] for end in ("outputs", "inputs"))
+        if operator["op_name"] in _ENDS:  # the same tensor, stored in another way
+            if taken[0] in maker:
+                maker[made[0]] = maker[taken[0]]
             continue
-        takes = [stands_for.get(i, i) for i in taken]
-        arrays[str(len(described))] = _widened(interpreter.get_tensor(made), details[made])
-        described.append((made, operator["op_name"], takes))
-    names = {made: details[made]["name"] for made, *_ in described}
+        takes = sorted({maker[i] for i in taken if i in maker})
+        arrays[str(len(described))] = _widened(interpreter.get_tensor(made[0]), details[made[0]])
+        maker |= dict.fromkeys(made, len(described))
+        described.append(([details[i]["name"] for i in made], operator["op_name"], takes))
     np.savez(target, **arrays)
-    return [
-        (names[made], kind, [names[i] for i in takes if i in names])
-        for made, kind, takes in described
-    ]
+    return described
 
 
 def _widened(array: np.ndarray, details: dict) -> np.ndarray:
@@ -115,13 +133,13 @@ def _widened(array: np.ndarray, details: dict) -> np.ndarray:
     return ((array.astype(np.float64) - zero) * scale).astype(np.float32)
 
 
-def _mnn_here(path: str, inputs: str, target: str) -> list:
+def _mnn_here(path: str, names: list[str], inputs: str, target: str) -> list:
     """Run a file with a call after every operator; runs in a child process."""
     import MNN
 
     interpreter = MNN.Interpreter(path)
     session = interpreter.createSession({"backend": "CPU", "numThread": 1})
-    rows = dict(np.load(inputs, allow_pickle=False))
+    rows = _rows(names, inputs)
     for name, array in rows.items():
         interpreter.resizeTensor(interpreter.getSessionInput(session, name), array.shape)
     interpreter.resizeSession(session)
@@ -135,7 +153,7 @@ def _mnn_here(path: str, inputs: str, target: str) -> list:
     found: dict[str, tuple[str, np.ndarray]] = {}
 
     def after(tensors, operator) -> bool:
-        if tensors:
+        if tensors and tensors[0].getDataType() == MNN.Halide_Type_Float:
             shape = tensors[0].getShape()
             empty = np.zeros(shape, np.float32)
             layout = MNN.Tensor_DimensionType_Tensorflow
@@ -148,7 +166,7 @@ def _mnn_here(path: str, inputs: str, target: str) -> list:
 
     interpreter.runSessionWithCallBackInfo(session, lambda tensors, operator: True, after)
     np.savez(target, **{str(i): array for i, (_, array) in enumerate(found.values())})
-    return [(name, kind, []) for name, (kind, _) in found.items()]
+    return [([name], kind, []) for name, (kind, _) in found.items()]
 
 
 def matched(reference: Sequence[Layer], found: Sequence[Layer]) -> list[Layer | None]:
@@ -168,13 +186,17 @@ def matched(reference: Sequence[Layer], found: Sequence[Layer]) -> list[Layer | 
     if len(heavy[0]) == len(heavy[1]):
         for i, j in zip(*heavy, strict=True):
             same[i] = same[i] or found[j]
+    for i, layer in enumerate(reference[1:], start=1):
+        # joined with what it takes, which then has its values
+        if same[i] is None and layer.takes == (i - 1,) and layer.operator in _JOINED:
+            same[i - 1], same[i] = None, same[i - 1]
     return [
         layer if layer is not None and layer.values.size == wanted.values.size else None
         for layer, wanted in zip(same, reference, strict=True)
     ]
 
 
-def only(recipe: Recipe, layer: str) -> tuple[dict, ...]:
+def only(recipe: Recipe, layer: Layer) -> tuple[dict, ...]:
     """What a LiteRT recipe tells the quantizer, of one layer alone."""
     return tuple(
         entry | {"regex": _of(layer)} if entry["operation"] == "*" else entry
@@ -182,11 +204,12 @@ def only(recipe: Recipe, layer: str) -> tuple[dict, ...]:
     )
 
 
-def without(recipe: Recipe, layer: str) -> tuple[dict, ...]:
+def without(recipe: Recipe, layer: Layer) -> tuple[dict, ...]:
     """The same of all layers but one, which stays float32."""
     spared = {"regex": _of(layer), "operation": "*", "algorithm_key": "no_quantize"}
     return (*recipe.options, spared)
 
 
-def _of(layer: str) -> str:
-    return f"^{re.escape(layer)};?$"
+def _of(layer: Layer) -> str:
+    """What the quantizer knows an operator by: all tensors that it makes."""
+    return f"^{';'.join(map(re.escape, layer.names))};?$"
