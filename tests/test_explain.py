@@ -211,5 +211,6 @@ def test_it_is_said_on_the_command_line(finished_copy, home):
     assert {f.name for f in folder.iterdir()} == {"mnn_weight_int8.csv", "mnn_weight_int8.png"}
     wrong = workbench("explain", "ranking", "mnn int3")
     assert wrong.returncode == 2 and "it has: litert fp32" in wrong.stderr
+    assert wrong.stderr.rstrip().endswith("mnn int8"), "files of the bundle are no variants"
     with pytest.raises(BadInput, match=".tflite and .mnn"):
         layers.values(home / "model.onnx", {})

@@ -130,7 +130,8 @@ def explain(run: Run, variant: str, *, rows: int = ROWS, progress: bool = True) 
 
 def _file(run: Run, variant: str) -> Path:
     """The file of a variant; BadInput lists those that layers can be read of."""
-    there = {" ".join(runtimes.variant_of(f)): f for f in run.files(".tflite", ".mnn")}
+    made = (*run.files(".tflite", stage="03"), *run.files(".mnn", stage="04"))
+    there = {" ".join(runtimes.variant_of(file)): file for file in made}
     if variant not in there:
         raise BadInput(
             f"run {run.name!r} has no file {variant!r}; it has: {', '.join(there) or 'none'}"
