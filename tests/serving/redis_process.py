@@ -1,6 +1,7 @@
 """A real Redis, in a process of the test's own."""
 
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,6 +20,16 @@ class Server:
     process: subprocess.Popen
 
 
+def _listens(path: Path) -> bool:
+    """Whether somebody answers: the file is there a little earlier."""
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
 @contextmanager
 def redis_server(folder: Path) -> Iterator[Server]:
     """Start a Redis that keeps nothing, in `folder`; skip the test where there is none."""
@@ -26,16 +37,16 @@ def redis_server(folder: Path) -> Iterator[Server]:
     if command is None:
         pytest.skip("no redis-server on the path (apt-get install redis-server)")
     pytest.importorskip("redis", reason="the Redis client is not installed")
-    socket = folder / "socket"
+    place = folder / "socket"
     process = subprocess.Popen(
-        [command, "--port", "0", "--unixsocket", socket, "--save", "", "--dir", folder],
+        [command, "--port", "0", "--unixsocket", place, "--save", "", "--dir", folder],
         stdout=subprocess.DEVNULL,
     )
     try:
-        while not socket.exists():
+        while not _listens(place):
             assert process.poll() is None
             time.sleep(0.01)
-        yield Server(socket, process)
+        yield Server(place, process)
     finally:
         process.kill()
         process.wait()

@@ -12,9 +12,10 @@ from helpers.errors import BadInput
 from helpers.runs import Run
 
 MOST_CONNECTIONS, _LEAST_CONNECTIONS = 4096, 16
-_AT_ONCE, _OTHER_FILES = 256, 320
-"""Connections that are let in before any can be turned away; they and files that a process has open
-besides its connections, at most."""
+_AT_ONCE, _QUEUE, _OTHER_FILES = 64, 1024, 320
+"""Connections that are let in at a time, of which four times as many may be open before any can be
+turned away; that wait to be let in; and those four times and files that a process has open besides
+its connections, at most."""
 KEEP_SECONDS = 30
 """How long a connection without a request is kept."""
 
@@ -83,7 +84,13 @@ def listen(
     models = ", ".join(version.run for version in service.versions)
     echo(f"serving {models} at http://{host}:{socket.getsockname()[1]}")
     echo(f"logs in {service.known.folder}")
-    uvicorn.Server(config).run(sockets=[socket])
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets=None):
+            await super().startup(sockets=sockets)
+            socket.listen(_QUEUE)  # it was told of those that are let in at a time
+
+    Server(config).run(sockets=[socket])
 
 
 def _connections() -> int:
