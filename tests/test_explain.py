@@ -130,6 +130,14 @@ def test_what_a_layer_adds_is_beyond_what_it_takes():
     assert explain._error(masked, np.float32([2, -np.inf, np.nan])) == 1
 
 
+def test_a_layer_that_is_joined_with_the_next_has_its_values():
+    """A runtime that computes a RELU with what comes before calls both by the first's name."""
+    wanted, joined = _layers(0.0, 0.0, 0.0)
+    wanted[1] = layers.Layer(("relu",), "RELU", wanted[1].values, (0,))
+    found = layers.matched(wanted, [joined[0], joined[2]])
+    assert found[0] is None and found[1] is joined[0] and found[2] is joined[2]
+
+
 def test_an_operator_of_several_tensors_is_known_by_all(tmp_path):
     """SPLIT: its second tensor goes on, and the quantizer is told of it as a whole."""
     import keras

@@ -153,6 +153,9 @@ def test_the_ratings_behind_a_data_set_are_those_it_was_made_of(movies, raw):
     (raw / "ratings.csv").write_text("\n".join(lines[:-5]) + "\n")
     with pytest.raises(BadInput, match="others than those that this data set was made of"):
         rated.behind(movies, data.manifest).split()
+    earlier = {name: value for name, value in data.manifest.items() if name != "ratings"}
+    with pytest.raises(BadInput, match="made by an earlier version: run notebook 01 again"):
+        rated.behind(movies, earlier)
     with pytest.raises(BadInput, match="the rows of ranking are no ratings"):
         ranking = registry.get("ranking")
         rated.behind(ranking, {"parameters": {"source": "simple"}})

@@ -225,7 +225,8 @@ def check(
     """Execute notebooks and compare with their stored outputs (nbval).
 
     Times are sanitised by ``notebooks/sanitize.cfg``; nothing else is. The notebooks run one after
-    the other in one home, because each needs what the one before recorded.
+    the other in one home, because each needs what the one before recorded. Where a kernel did not
+    start, which nbval does not try again, all of them are executed once more.
 
     Parameters
     ----------

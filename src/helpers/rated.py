@@ -186,12 +186,14 @@ def behind(study: Study, manifest: Mapping) -> Behind:
 
     Raises
     ------
-    BadInput : its rows are no ratings.
+    BadInput : its rows are no ratings, or an earlier version made it.
     """
     parameters = manifest["parameters"]
     source = study.source(parameters["source"])
     if not isinstance(source, Rated):
         raise BadInput(f"the rows of {study.name} are no ratings: there is nobody to recommend to")
+    if "ratings" not in manifest:
+        raise BadInput("this data set was made by an earlier version: run notebook 01 again")
     sizes = {s: parameters["rows" if s == SPLITS[0] else f"{s}_rows"] for s in SPLITS}
     known = (np.array(manifest["known"][kind], np.int64) for kind in ("user", "film"))
     return Behind(

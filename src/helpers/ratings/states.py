@@ -2,8 +2,8 @@
 
 The same as `FilmState` and `UserState` after each rating in turn, and in bytes: a film is three
 numbers, a user the last ratings, and all films seen with their stars, however long ago; a film that
-is rated again counts once, with its last stars. `before` goes back
-to the moments of some ratings; `columns` are those of `as_of` for a user and any films.
+is rated again counts once, with its last stars. `before` goes back to the moments of some ratings;
+`columns` are those of `as_of` for a user and any films.
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ def _user_bytes(last: np.ndarray, seen: np.ndarray, halves: np.ndarray) -> bytes
 
 
 def film_bytes(film: FilmState) -> bytes:
+    """What is kept of a film: three whole numbers of 64 bits."""
     return _FILM.pack(film.count, film.total, film.squares)
 
 

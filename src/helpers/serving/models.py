@@ -26,6 +26,8 @@ class ModelUnavailable(WorkbenchError):
 
 
 class Scorer(Protocol):
+    """What puts candidates in order."""
+
     def score(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Scores ``(n_rows, 1) float32`` of the model's named inputs."""
 
