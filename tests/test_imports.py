@@ -15,11 +15,21 @@ NOTEBOOKS = SOURCE.parents[1] / "notebooks"
 FLOORS = [
     {"errors", "layers", "quiet"},
     {"code", "files", "forks", "parameters", "schema", "strict_json"},
-    {"child", "environment", "features", "kernels", "metrics", "ratings", "records", "tables"},
+    {
+        "child",
+        "environment",
+        "features",
+        "kernels",
+        "metrics",
+        "pictures",
+        "ratings",
+        "records",
+        "tables",
+    },
     {"runs", "tasks"},
     {"studies", "runtimes", "trained"},
     {"simulation", "log_files", "evaluation", "overlap", "registry"},
-    {"leaks", "logs", "rated"},
+    {"leaks", "logs", "pictured", "rated"},
     {"datasets"},
     {"convert", "plots"},
     {"frameworks", "learning"},
@@ -88,6 +98,9 @@ def test_tensorflow_computes_without_onednn_whoever_imports_it():
         "learning.classification",
         "studies.feed",
         "studies.feed.split",
+        "studies.images",
+        "pictured",
+        "pictures",
         "bundle.client",
         "bundle.native",
         "convert.tflite",
@@ -103,7 +116,7 @@ def test_tensorflow_computes_without_onednn_whoever_imports_it():
     ],
 )
 def test_no_module_imports_tensorflow_or_mnn_when_imported(module):
-    heavy = ("tensorflow", "keras", "MNN", "_tools", "sklearn")
+    heavy = ("tensorflow", "keras", "MNN", "_tools", "sklearn", "torch", "PIL")
     code = f"import helpers.{module}, sys; print([m for m in {heavy} if m in sys.modules])"
     assert _python(code).strip() == "[]"
 

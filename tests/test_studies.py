@@ -7,12 +7,14 @@ from helpers import registry, simulation, studies
 from helpers.errors import BadInput
 from helpers.metrics import ranking as metrics
 
+THERE = "feed, images, images_224, images_digits, movies, ranking"
+
 
 def test_registry_finds_modules_and_names_them_when_asked_for_another():
     assert "ranking" in registry.names()
     with pytest.raises(
         BadInput,
-        match="no study 'rankin' .did you mean ranking..; there is: feed, movies, ranking, or",
+        match=f"no study 'rankin' .did you mean ranking..; there is: {THERE}, or",
     ):
         registry.get("rankin")
     with pytest.raises(BadInput, match="'hard'; it has: simple, personalised"):
@@ -89,7 +91,7 @@ def test_model_is_the_published_one(trained):
 def test_the_list_shows_what_each_study_uses(home):
     both, feed = workbench("studies"), workbench("studies", "feed")
     assert (
-        "  rows = 5000, 400000 in feed, 40000 in movies  " in both.stdout
+        "  rows = 5000, 400000 in feed, 4000 in images, " in both.stdout
         and "  seed = 42  " in both.stdout
     )
     assert "feed: Re-ranking" in feed.stdout and "ranking: " not in feed.stdout
@@ -103,5 +105,5 @@ def test_the_list_shows_what_each_study_uses(home):
     )
     nope = workbench("studies", "nope")
     assert nope.returncode == 2 and nope.stderr.startswith(
-        "workbench: there is no study 'nope'; there is: feed, movies, ranking, or "
+        f"workbench: there is no study 'nope'; there is: {THERE}, or "
     )

@@ -21,11 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import code, features, files, logs, rated, simulation, tables
+from helpers import code, features, files, logs, pictured, rated, simulation, tables
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
+from helpers.pictures import Preparation
 from helpers.schema import Schema
-from helpers.studies import Files, Rated, Simulated, Study
+from helpers.studies import Files, Pictures, Rated, Simulated, Study
 from helpers.tables import BAYES, CHUNK_ROWS, LABEL, REQUEST, SPLITS, USER
 from helpers.tasks import Truth
 
@@ -54,6 +55,12 @@ class Dataset:
         """
         described = self.manifest.get("encoding")
         return None if described is None else features.Encoding.from_json(described)
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """What turns a picture file into the model's input; None if rows are no pictures."""
+        described = self.manifest.get("preparation")
+        return None if described is None else Preparation.from_json(described)
 
     @property
     def raw_columns(self) -> list[str]:
@@ -316,7 +323,7 @@ class Stream:
         return self.data.chunks(SPLITS[0], schema=self.schema, seed=order, multiple=batch_size)
 
 
-_MAKERS = {Simulated: simulation, Files: logs, Rated: rated}
+_MAKERS = {Simulated: simulation, Files: logs, Rated: rated, Pictures: pictured}
 """What makes the rows of a source, by what kind of source it is."""
 
 

@@ -189,7 +189,10 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("- 1\n- 2", "a sweep file must be names with values"),
         ("", "a sweep file must be names with values"),
         ("study: nope\nlist: [{}]", "there is no study 'nope'"),
-        ("list: [{}]", "study must name one of feed, movies, ranking"),
+        (
+            "list: [{}]",
+            "study must name one of feed, images, images_224, images_digits, movies, ranking",
+        ),
         ("study: 3\nlist: [{}]", "study must name one of"),
         ("study: ranking", "nothing to sweep over: give grid, list or random"),
         (

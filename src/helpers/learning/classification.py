@@ -19,6 +19,9 @@ BEST = "best possible (Bayes)"
 FREQUENT = "most frequent class"
 _BASELINE_VALUES = 4 << 20
 """Values that the logistic regression learns from at most: of wide inputs fewer rows."""
+_WIDE, _PLACES = 1024, 8
+"""Values of a tensor of three axes above which the logistic regression sees means over pieces of
+its first two, and into how many pieces these are cut at most."""
 
 
 def baseline_scores(
@@ -28,7 +31,7 @@ def baseline_scores(
 
     ``most frequent class`` gives every row the shares of the training labels. ``logistic
     regression`` sees every value of the inputs, but no products of them; it learns from as many
-    rows as have `_BASELINE_VALUES` values.
+    rows as have `_BASELINE_VALUES` values. Of pictures it sees `_PLACES` by `_PLACES` means.
 
     Raises
     ------
@@ -37,6 +40,7 @@ def baseline_scores(
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     classes, labels = schema.output.size, training[1]
     if len(wrong := labels[(labels < 0) | (labels >= classes)]):
@@ -49,17 +53,32 @@ def baseline_scores(
         raise BadInput(f"all {len(labels)} training labels are {labels[0]}: give more rows")
 
     def columns(rows: Inputs, most: int | None = None) -> np.ndarray:
-        return np.hstack(
-            [rows[name][:most].reshape(len(rows[name][:most]), -1) for name in schema.input_names]
-        )
+        parts = [_coarse(rows[name][:most]) for name in schema.input_names]
+        return np.hstack([part.reshape(len(part), -1) for part in parts])
 
     wide = columns(inputs)
     most = max(20 * classes, _BASELINE_VALUES // wide.shape[1])
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    model.fit(columns(training[0], most), labels[:most])
     learned = np.zeros((len(wide), classes))
-    learned[:, model.classes_] = model.predict_proba(wide)
+    with threadpool_limits(
+        1
+    ):  # products this small are slower on several, on a busy machine by far
+        model.fit(columns(training[0], most), labels[:most])
+        learned[:, model.classes_] = model.predict_proba(wide)
     return {FREQUENT: np.tile(shares, (len(wide), 1)), "logistic regression": learned}
+
+
+def _coarse(values: np.ndarray) -> np.ndarray:
+    """Means over pieces of wide rows of three axes, ``(n_rows, pieces, pieces, depth)``; what is at
+    the far ends and fills no piece is left out. Other values are as they are.
+    """
+    if values.ndim != 4 or values[0].size <= _WIDE:
+        return values
+    rows, height, width, depth = values.shape
+    down, across = (-(-side // _PLACES) for side in (height, width))
+    whole = values[:, : height // down * down, : width // across * across]
+    pieces = whole.reshape(rows, height // down, down, width // across, across, depth)
+    return pieces.mean(axis=(2, 4), dtype=np.float32)
 
 
 def check_learnable(

@@ -7,14 +7,18 @@ fields. Nothing here knows files or runtimes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from helpers.errors import BadInput
 from helpers.schema import Schema
+
+if TYPE_CHECKING:  # a study of tables does not change with how pictures are prepared
+    from helpers.pictures import Preparation
 
 Inputs = Mapping[str, np.ndarray]
 
@@ -106,8 +110,7 @@ class Files:
     def __post_init__(self):
         if self.lone not in ("refuse", "drop", "keep"):
             raise BadInput(f"lone is refuse, drop or keep, not {self.lone!r}")
-        if min(self.shares) <= 0 or sum(self.shares) >= 1:
-            raise BadInput(f"shares {self.shares} of validation and test leave a split empty")
+        _check_shares(self.shares)
 
 
 @dataclass(frozen=True)
@@ -141,8 +144,56 @@ class Rated:
             raise BadInput(f"split is time, user or chance, not {self.split!r}")
 
 
-Source = Simulated | Files | Rated
-KINDS = {"ranking", "classification", "tensors", "labelled", "simulated", "files", "keras"}
+@dataclass(frozen=True)
+class Pictures:
+    """A source of picture files: each row is one, prepared for the model; its label is a class.
+
+    The files are drawn, or `given`, or those of a folder: one folder a class, named as the value of
+    the study's output is. The same picture is never in two splits.
+
+    Attributes
+    ----------
+    summary : one sentence for tables and help.
+    preparation : what is done with a file before the model takes it.
+    draw : ``(rng, label) -> `` the bytes of a picture file of this class, and the end of its name.
+    given : `` () -> `` bytes, name and label of every file, the same each time.
+    folder : of the classes' folders: absolute, beside the study's file, or below
+        ``data/<study>/raw``; default that.
+    shares : of pictures in the validation and the test split, where they are not drawn.
+    """
+
+    name: str
+    summary: str
+    preparation: Preparation
+    draw: Callable[[np.random.Generator, int], tuple[bytes, str]] | None = None
+    given: Callable[[], Sequence[tuple[bytes, str, int]]] | None = None
+    folder: str = ""
+    shares: tuple[float, float] = (0.1, 0.1)
+
+    def __post_init__(self):
+        if self.draw is not None and self.given is not None:
+            raise BadInput("pictures are drawn or given, not both")
+        _check_shares(self.shares)
+
+
+def _check_shares(shares: tuple[float, float]) -> None:
+    if min(shares) <= 0 or sum(shares) >= 1:
+        raise BadInput(f"shares {shares} of validation and test leave a split empty")
+
+
+Source = Simulated | Files | Rated | Pictures
+KINDS = {
+    "ranking",
+    "classification",
+    "tensors",
+    "labelled",
+    "simulated",
+    "files",
+    "pictures",
+    "table",
+    "keras",
+    "pytorch",
+}
 """Tags of notebook cells that are shown in some runs only, see `Study.kinds`."""
 
 
@@ -234,16 +285,18 @@ class Study:
 
     def kinds(self, source: str, model: str = "default") -> set[str]:
         """What cells of a notebook may be of, by their tags: the task, whether there are labels,
-        the source, and whether the model is Keras'.
+        the source, whether rows are pictures or of a table, and the framework of the model.
         """
         chosen = self.models[self.model_name(model)]
-        made_by = Path(chosen.file).suffix[1:] if chosen.file else chosen.framework
-        keras = {"keras"} & {made_by}
+        by_form = {".keras": "keras", ".pt2": "pytorch"}
+        made_by = by_form.get(Path(chosen.file).suffix) if chosen.file else chosen.framework
+        framework = {"keras", "pytorch"} & {made_by}
         labelled = {"labelled"} if self.task != "tensors" else set()
         return {
             self.task,
             *labelled,
-            *keras,
+            *framework,
+            "pictures" if isinstance(self.source(source), Pictures) else "table",
             "simulated" if self.is_simulated(self.source(source).name) else "files",
         }
 
