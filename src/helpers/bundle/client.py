@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers import child, features, files
-from helpers.bundle import archive, fetch, golden, installation, sessions
+from helpers.bundle import archive, fetch, golden, installation, pictures, sessions
 from helpers.bundle.installation import Installation
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
+from helpers.pictures import Preparation
+from helpers.pictures import load as load_preparation
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,7 @@ def _score_here(folder: str) -> dict:
         )
     _same_tolerance("golden cases", cases.tolerance, manifest)
     raw = _sessions(Path(folder), manifest)
+    prepared = _pictures(Path(folder), manifest)
     for file in cases.tolerance:
         model = open_model(Path(folder) / file, schema, trusted=True)  # this is the child process
         wrong = golden.failures(cases, file, model)
@@ -209,7 +212,14 @@ def _score_here(folder: str) -> dict:
                 f"{file} does not make of raw sessions what it should, {len(wrong)} times: "
                 f"{wrong[0]}"
             )
-    scored = len(cases.cases) + (0 if raw is None else len(raw[1].cases))
+        if prepared is not None:
+            wrong = pictures.failures(prepared[1], file, prepared[0], model.score)
+            if wrong:
+                raise DamagedFile(
+                    f"{file} does not make of pictures what it should, {len(wrong)} times of "
+                    f"{len(prepared[1].cases)}: {wrong[0]}"
+                )
+    scored = sum(len(kind.cases) for kind in (cases, *(raw or ())[1:], *(prepared or ())[1:]))
     return {
         "version": str(manifest.get("version", "")),
         "cases": dict.fromkeys(cases.tolerance, scored),
@@ -225,12 +235,12 @@ def _sessions(
 ) -> tuple[features.Encoding, sessions.Sessions] | None:
     """A bundle's encoding and its golden sessions; None if the app makes the model's inputs."""
     there = {archive.FEATURES, sessions.FILE} & set(manifest["sha256"])
-    if not there:
-        return None
+    if not there or {pictures.FILE, pictures.PIXELS} & set(manifest["sha256"]):
+        return None  # the features, if any, are a preparation of pictures
     if len(there) == 1:
         raise DamagedFile(
-            f"the bundle has {there.pop()} alone: {archive.FEATURES} and {sessions.FILE} belong "
-            "together"
+            f"the bundle has {there.pop()} alone: {archive.FEATURES} belongs to {sessions.FILE} or "
+            f"{pictures.FILE}"
         )
     encoding = features.load(folder / archive.FEATURES)
     cases = sessions.from_json((folder / sessions.FILE).read_bytes())
@@ -239,6 +249,34 @@ def _sessions(
         "sessions", {file: {output: value} for file, value in cases.tolerance.items()}, manifest
     )
     return encoding, cases
+
+
+def _pictures(folder: Path, manifest: Mapping) -> tuple[Preparation, pictures.Pictures] | None:
+    """A bundle's preparation and its golden pictures; None if the app makes the model's input."""
+    listed, parts = set(manifest["sha256"]), {archive.FEATURES, pictures.FILE, pictures.PIXELS}
+    if not {pictures.FILE, pictures.PIXELS} & listed:
+        return None
+    if missing := sorted(parts - listed):
+        raise DamagedFile(f"the bundle has golden pictures, and no {missing[0]}")
+    preparation = load_preparation(folder / archive.FEATURES)
+    schema = archive.schema(manifest)
+    size = preparation.size
+    if [(t.name, t.shape) for t in schema.inputs] != [(preparation.input, (size, size, 3))]:
+        taken = ", ".join(f"{t.name} {list(t.shape)}" for t in schema.inputs)
+        raise DamagedFile(
+            f"{archive.FEATURES} prepares {preparation.input} [{size}, {size}, 3], the model takes "
+            f"{taken}"
+        )
+    cases = pictures.read(folder, size)
+    labels = tuple(dimension.name for dimension in schema.output.dimensions)
+    if cases.labels != labels:
+        raise DamagedFile(
+            f"the golden pictures are of the labels {', '.join(cases.labels)}, {archive.MANIFEST} "
+            f"names {', '.join(labels)}"
+        )
+    stated = {file: {schema.output.name: value} for file, value in cases.tolerance.items()}
+    _same_tolerance("pictures", stated, manifest)
+    return preparation, cases
 
 
 def _same_tolerance(

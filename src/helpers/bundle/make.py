@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from helpers import features
-from helpers.bundle import archive, golden, sessions
+from helpers.bundle import archive, golden, pictures, sessions, sources
 from helpers.convert import recipes
 from helpers.errors import BadInput
+from helpers.pictures import Preparation
 from helpers.runtimes import PHONE, open_model, runtime_of, variant_of
 from helpers.schema import Schema
 from helpers.tasks import Task
@@ -219,6 +220,43 @@ def raw_contents(
     cases = sessions.make(encoding, texts, score, allowed)
     described = (json.dumps(encoding.to_json(), allow_nan=False) + "\n").encode()
     return {archive.FEATURES: described, sessions.FILE: sessions.to_json(cases).encode()}
+
+
+def picture_contents(
+    preparation: Preparation,
+    originals: Iterable[tuple[str, bytes, str]],
+    trained: Path,
+    models: Mapping[str, Path],
+    schema: Schema,
+    tolerance: Mapping[str, Mapping[str, float]],
+) -> dict[str, bytes]:
+    """What a phone needs besides if it makes the input of pictures: the preparation, and golden
+    pictures to prove it by.
+
+    Parameters
+    ----------
+    originals : name, content and a description of each picture file, see `pictures.make`.
+    trained : the trained model's file.
+    tolerance : by name in the bundle and output, as in the golden cases.
+
+    Raises
+    ------
+    BadInput : the model takes something else than what is prepared, or names no labels.
+    """
+    sources.check_pictures(schema)
+    name, shape = schema.inputs[0].name, schema.inputs[0].shape
+    if (name, shape) != (preparation.input, (preparation.size, preparation.size, 3)):
+        raise BadInput(
+            f"pictures are prepared as {preparation.input} of {preparation.size} x "
+            f"{preparation.size} pixels, the model takes {name} {list(shape)}"
+        )
+    score = {file: open_model(path, schema).score for file, path in models.items()}
+    allowed = {file: by_output[schema.output.name] for file, by_output in tolerance.items()}
+    labels = [dimension.name for dimension in schema.output.dimensions]
+    with open_model(trained, schema.as_given()) as model:
+        made = pictures.make(preparation, originals, model.score, score, allowed, labels)
+    described = (json.dumps(preparation.to_json(), allow_nan=False) + "\n").encode()
+    return {archive.FEATURES: described, **made}
 
 
 def version_of(content: Mapping[str, bytes]) -> str:

@@ -91,6 +91,15 @@ def build_rerank(sources: Path, into: Path) -> list[str]:
     return _build_tflite(sources / "rerank_tflite.c", into)
 
 
+def build_classify(sources: Path, into: Path) -> list[str]:
+    """Build the program that prepares golden pictures and classifies them; see `build`.
+
+    It is called with ``model.tflite``, ``features.json``, ``pictures.json``, ``pictures.bin`` and,
+    if the pixels are to be prepared too, a folder of decoded pictures.
+    """
+    return _build_tflite(sources / "classify_tflite.c", into)
+
+
 def _build_tflite(source: Path, into: Path) -> list[str]:
     include, library = _tflite()
     program = into / source.stem

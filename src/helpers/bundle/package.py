@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.bundle import archive, golden, make, sources
+from helpers import pictured, registry
+from helpers.bundle import archive, golden, make, pictures, sources
 from helpers.datasets import Dataset
 from helpers.runs import Stage
 from helpers.trained import Trained
@@ -19,6 +20,8 @@ SESSIONS = 10
 """Sessions of the test split that become golden ones, where the phone makes the model's inputs
 itself.
 """
+_SPLIT, _LOOKED_AT = "test", 48
+"""Where golden pictures are chosen from, see `pictures.choose`: its first files."""
 
 
 @dataclass(frozen=True)
@@ -98,14 +101,21 @@ def package(
     comparison : table of ``comparison.csv``.
     files, models : by name in the bundle, the file in the run and its path.
     data : the run's data set; where it has an encoding, the phone makes the model's inputs of raw
-        behaviour.
+        behaviour; where it has a preparation, of pictures.
     version : default follows from the content.
     """
     download = make.contents(models, cases)
     if data.encoding:
-        raws = data.sessions("test", SESSIONS)
+        raws = data.sessions(_SPLIT, SESSIONS)
         parts = (models, trained.schema, cases.tolerance)
         download |= make.raw_contents(data.encoding, raws, *parts, seed=seed)
+    if data.preparation:
+        study = registry.get(stage.run.study)
+        files_there = pictured.originals(study, data.manifest, _SPLIT, _LOOKED_AT)
+        chosen = pictures.choose((file.name, file.content) for file in files_there)
+        parts = (models, trained.schema, cases.tolerance)
+        file = stage.input("02", trained.file)
+        download |= make.picture_contents(data.preparation, chosen, file, *parts)
     version = version or make.version_of(download)
     minimum = make.minimum_versions(files)
     download[archive.MANIFEST] = make.manifest(
@@ -121,6 +131,12 @@ def package(
         packages=stage.run.record()["packages"],
     )
     beyond = golden.BEYOND in [case.name for case in cases.cases]
-    encoding = data.encoding is not None
-    code = sources.render(trained.schema, models, minimum, encoding=encoding, beyond=beyond)
+    code = sources.render(
+        trained.schema,
+        models,
+        minimum,
+        encoding=data.encoding is not None,
+        beyond=beyond,
+        pictures=data.preparation is not None,
+    )
     return Package(version, download, code, minimum)

@@ -18,6 +18,7 @@ the model's class name. What they see:
     minimum     least version of each runtime: of ``tflite`` or ``litert``, and of ``mnn``
     encoding    whether the phone makes the inputs itself, of raw sessions as ``features.json`` says
     beyond      whether the model has numbers beyond the declared ranges too, see `golden.BEYOND`
+    pictures    whether the phone makes the input itself, of pictures as ``features.json`` says
 
 and the filters ``quoted`` (a string literal of C, Objective-C and Swift), ``kotlin`` (one of
 Kotlin) and ``comment`` (text that cannot end the comment it stands in).
@@ -44,6 +45,7 @@ def render(
     minimum: Mapping[str, str],
     encoding: bool = False,
     beyond: bool = True,
+    pictures: bool = False,
 ) -> dict[str, str]:
     """All sources of a bundle.
 
@@ -54,12 +56,15 @@ def render(
     encoding : whether ``features.json`` and ``sessions.json`` are in the bundle, and the inputs are
         int64 ``(n, 1)``.
     beyond : whether the golden cases go beyond the declared ranges.
+    pictures : whether ``features.json`` and ``pictures.json`` are in the bundle, the only input is
+        a picture ``(n, size, size, 3) float32``, and the first output has a number for each label.
 
     Raises
     ------
     BadInput : ``model.mnn`` is in the bundle, and an input takes integers beyond 32 bits, which MNN
         does not have; the phone makes the inputs of any number of candidates, and the files take a
-        fixed number, or do not score.
+        fixed number, or do not score; it makes them of pictures, and the model takes none, or gives
+        no labels.
 
     Returns
     -------
@@ -93,6 +98,10 @@ def render(
             f"{schema.model_name} must give any number of candidates one float32 each to re-rank "
             "them"
         )
+    if pictures and encoding:
+        raise BadInput(f"{schema.model_name} takes either pictures or raw sessions, not both")
+    if pictures:
+        check_pictures(schema)
     inputs, outputs = (
         [_plain(tensor) for tensor in tensors] for tensors in (schema.inputs, schema.outputs)
     )
@@ -105,12 +114,35 @@ def render(
     }
     values |= {"single": single, "batch": schema.batch}
     values |= {"files": files, "minimum": dict(minimum), "encoding": encoding}
-    values |= {"beyond": beyond}
+    values |= {"beyond": beyond, "pictures": pictures}
     rendered = {
         template.replace("__name__", name): environment.get_template(template).render(values)
         for template in environment.list_templates()
     }
     return {path: text for path, text in rendered.items() if text.strip()}
+
+
+def check_pictures(schema: Schema) -> None:
+    """Refuse a model that does not classify pictures.
+
+    Raises
+    ------
+    BadInput : it has another input than one picture, or its first output names no labels.
+    """
+    picture, output = schema.inputs[0], schema.output
+    square = len(picture.shape) == 3 and picture.shape[0] == picture.shape[1]
+    if len(schema.inputs) > 1 or picture.dtype != "float32" or not square or picture.shape[2] != 3:
+        taken = ", ".join(f"{t.name} {t.dtype} {list(t.shape)}" for t in schema.inputs)
+        raise BadInput(
+            f"{schema.model_name} takes {taken}: a classifier of pictures takes one float32 input "
+            "[size, size, 3]"
+        )
+    if output.dtype != "float32" or len(output.dimensions) < 2:
+        raise BadInput(
+            f"{output.name} of {schema.model_name} is {output.dtype} with "
+            f"{len(output.dimensions)} named values: a classifier of pictures gives one float32 "
+            "for each label, the names of its dimensions"
+        )
 
 
 def _plain(tensor: Tensor) -> dict:

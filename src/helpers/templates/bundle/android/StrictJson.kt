@@ -1,4 +1,4 @@
-{% if encoding %}
+{% if encoding or pictures %}
 package {{ name | lower }}
 
 /**

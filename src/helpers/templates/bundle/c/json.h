@@ -1,4 +1,4 @@
-{% if encoding %}
+{% if encoding or pictures %}
 /* A strict reader of JSON (RFC 8259, UTF-8), which trusts nothing that it reads. C99, no dependencies.
  *
  * It refuses what parsers disagree about: a key twice in one object (escapes resolved), bytes that are no UTF-8, a byte
