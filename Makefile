@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 LAB ?=
 
-.PHONY: help run test test-slow lab notebooks bench movielens lock
+.PHONY: help run test test-slow lab notebooks bench movielens pytorch lock
 
 help:
 	@echo "make run        environment, then notebooks 01-06 headless; prints the comparison table"
@@ -18,6 +18,7 @@ help:
 	@echo "make notebooks  execute the notebooks in place and normalise their stored outputs"
 	@echo "make bench      benchmarks: ratios measured in one run"
 	@echo "make movielens  the ratings of MovieLens 100K, into data/movies/raw"
+	@echo "make pytorch    PyTorch and its converters (1.6 GB), for the study images and .pt2 models"
 	@echo "make lock       resolve requirements.lock anew from pyproject.toml"
 
 $(READY): requirements.lock pyproject.toml
@@ -76,9 +77,23 @@ movielens: $(READY)
 	    data/movies/raw/ml-100k/; \
 	  echo "ml-100k is in data/movies/raw/ml-100k"
 
+# PyTorch itself is outside the hashes: which build it is depends on the machine. On Linux PyPI has CUDA's; for the CPU's:
+#   make pytorch TORCH_FROM="--index-url https://download.pytorch.org/whl/cpu"
+TORCH := $(shell sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
+TORCH_FROM ?=
+pytorch: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-pytorch.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TORCH_FROM) $(TORCH)
+	@$(BIN)/python -c "import torch; print('PyTorch', torch.__version__, 'is there')"
+
 lock: $(READY)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --fork-strategy fewest --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --only-binary :all: --custom-compile-command "make lock" --upgrade -q -o requirements.lock
 	for platform in x86_64-manylinux_2_28 aarch64-apple-darwin; do for version in 3.11 3.12 3.13; do \
 	  $(BIN)/uv pip compile requirements.lock --no-deps --only-binary :all: --python-platform $$platform \
 	    --python-version $$version -q -o /dev/null && echo "wheels for $$platform, Python $$version" || exit 1; done; done
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	  grep -oE "^(typing-extensions|immutabledict)==[^ ]+" requirements.lock > "$$folder/overrides.txt"; \
+	  $(BIN)/uv pip compile --group pytorch --constraints requirements.lock --overrides "$$folder/overrides.txt" --universal \
+	    --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock" -q -o "$$folder/all.lock"; \
+	  $(BIN)/python .ci/only-new "$$folder/all.lock" requirements.lock > requirements-pytorch.lock

@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from support import workbench
 
-from helpers import datasets, explain, trained
-from helpers.convert import layers, mnn, recipes, tflite
-from helpers.errors import BadInput
+from helpers import child, datasets, explain, runs, tasks, trained
+from helpers.convert import layers, mnn, onnx, recipes, tflite
+from helpers.errors import BadInput, ConversionFailed
+from helpers.evaluation import parity
 from helpers.frameworks import keras as framework
 from helpers.metrics import ranking as metrics
 from helpers.plots import layers as layer_plots
@@ -20,6 +21,12 @@ SCHEMA = Schema(
     (Tensor("score", "", shape=(1,)),),
 )
 DENSE = 5
+PICTURES = Schema(
+    "pictures",
+    (Tensor("image", "", shape=(3, 8, 8), low=-3.0, high=3.0),),
+    (Tensor("probabilities", "", shape=(4,)),),
+)
+WEIGHTS = ("first_weights", "second_weights", "dense_weights")
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +43,48 @@ def made(tmp_path_factory):
     framework.export(keras.Model(given, score, name="five_layers"), SCHEMA, path)
     rows = np.random.default_rng(1).normal(0, 1, (64, 12)).astype(np.float32)
     return path, {"x": rows}
+
+
+@pytest.fixture(scope="module")
+def convolved(tmp_path_factory):
+    """Two convolutions and a dense layer as ``.onnx``, and rows for it; channels come second."""
+    import onnx as format
+    from onnx import helper, numpy_helper
+
+    rng = np.random.default_rng(5)
+    shapes = {"first": (6, 3, 3, 3), "second": (8, 6, 3, 3), "dense": (8, 4)}
+    held = {f"{name}_weights": rng.normal(0, 0.3, shape) for name, shape in shapes.items()}
+    held |= {
+        f"{name}_bias": rng.normal(0, 0.1, held[f"{name}_weights"].shape[0]) for name in shapes
+    }
+    held["dense_bias"] = rng.normal(0, 0.1, 4)
+    nodes = []
+    for kind, taken, made, options in (
+        ("Sub", ["image", "mean"], "centred", {}),
+        ("Conv", ["centred", "first_weights", "first_bias"], "first", {"pads": [1, 1, 1, 1]}),
+        ("Relu", ["first"], "first_relu", {}),
+        ("Conv", ["first_relu", "second_weights", "second_bias"], "second", {"strides": [2, 2]}),
+        ("Relu", ["second"], "second_relu", {}),
+        ("GlobalAveragePool", ["second_relu"], "pooled", {}),
+        ("Flatten", ["pooled"], "flat", {}),
+        ("Gemm", ["flat", "dense_weights", "dense_bias"], "dense", {}),
+        ("Softmax", ["dense"], "probabilities", {}),
+    ):
+        nodes.append(helper.make_node(kind, taken, [made], **options))  # without a name of its own
+    held["mean"] = np.full((1, 3, 1, 1), 0.2)
+    ends = [
+        [helper.make_tensor_value_info(name, format.TensorProto.FLOAT, ["rows", *shape])]
+        for name, shape in (("image", (3, 8, 8)), ("probabilities", (4,)))
+    ]
+    arrays = [numpy_helper.from_array(a.astype(np.float32), name) for name, a in held.items()]
+    graph = helper.make_graph(nodes, "pictures", *ends, arrays)
+    opset = [helper.make_opsetid("", 17)]
+    path = tmp_path_factory.mktemp("layers") / "onnx" / "fp32.onnx"
+    path.parent.mkdir()
+    format.save(helper.make_model(graph, opset_imports=opset, ir_version=9), path)
+    rows = {"image": rng.normal(0, 1, (32, 3, 8, 8)).astype(np.float32)}
+    np.savez(path.with_name("rows.npz"), **rows)
+    return path, rows
 
 
 def _dense(found) -> list[layers.Layer]:
@@ -220,5 +269,214 @@ def test_it_is_said_on_the_command_line(finished_copy, home):
     wrong = workbench("explain", "ranking", "mnn int3")
     assert wrong.returncode == 2 and "it has: litert fp32" in wrong.stderr
     assert wrong.stderr.rstrip().endswith("mnn int8"), "files of the bundle are no variants"
-    with pytest.raises(BadInput, match=".tflite and .mnn"):
-        layers.values(home / "model.onnx", {})
+    with pytest.raises(BadInput, match="of .tflite, .onnx, .mnn files"):
+        layers.values(home / "model.keras", {})
+
+
+def test_layers_of_onnx_are_those_that_loops_compute(convolved):
+    """The first convolution by hand; the last layer is the score."""
+    path, inputs = convolved
+    found = {layer.name: layer for layer in layers.values(path, inputs)}
+    import onnx as format
+
+    held = {t.name: format.numpy_helper.to_array(t) for t in format.load(path).graph.initializer}
+    padded = np.pad(inputs["image"] - held["mean"], ((0, 0), (0, 0), (1, 1), (1, 1)))
+    first = np.zeros((32, 6, 8, 8)) + held["first_bias"][:, None, None]
+    for row in range(3):
+        for column in range(3):
+            window = padded[:, :, row : row + 8, column : column + 8]
+            weights = held["first_weights"][:, :, row, column]
+            first += np.einsum("nchw,oc->nohw", window, weights)
+    np.testing.assert_allclose(found["first"].values, first, atol=1e-5)
+    np.testing.assert_allclose(found["first_relu"].values, np.maximum(first, 0), atol=1e-5)
+    assert found["first"].takes == (0,) and found["second"].operator == "Conv"
+    with open_model(path, PICTURES) as opened:
+        score = opened.predict(inputs)["probabilities"]
+    np.testing.assert_allclose(found["probabilities"].values, score, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".mnn"])
+@pytest.mark.parametrize("planted", WEIGHTS)
+def test_a_fault_in_one_layer_of_onnx_is_named(convolved, tmp_path, planted, suffix):
+    """MNN joins a convolution with the RELU that follows, so that this is then the first."""
+    import onnx as format
+
+    path, inputs = convolved
+    model = format.load(path)
+    (tensor,) = [t for t in model.graph.initializer if t.name == planted]
+    weights = format.numpy_helper.to_array(tensor).copy()
+    weights.reshape(-1)[np.abs(weights).argmax()] *= 1.05
+    tensor.CopyFrom(format.numpy_helper.from_array(weights, planted))
+    bad = tmp_path / "onnx" / "bad.onnx"
+    bad.parent.mkdir()
+    format.save(model, bad)
+    if suffix == ".mnn":
+        mnn.convert(bad, PICTURES, tmp_path / "bad.mnn", options=())
+        bad = tmp_path / "bad.mnn"
+    wanted = layers.values(path, inputs)
+    found = layers.matched(wanted, layers.values(bad, inputs))
+    departing = [row["layer"] for row in explain._errors(wanted, found) if row["error"] > 1e-5]
+    name = planted.removesuffix("_weights")
+    assert departing[0] == (f"{name}_relu" if suffix == ".mnn" and name != "dense" else name)
+
+
+def test_reduced_onnx_files_are_read_as_they_run(convolved, tmp_path):
+    """Of integers the last layer is what the file gives to the bit: nothing is computed otherwise
+    because it is looked at. Of static ones a convolution is joined with its RELU, and is not said
+    to be off by what that removes.
+    """
+    path, inputs = convolved
+    wanted = layers.values(path, inputs)
+    folder = tmp_path / "onnx"
+    folder.mkdir()
+    with child.Child("reduce") as process:
+        for form in ("int8", "dynamic_int8", "fp16"):
+            calibration = path.with_name("rows.npz")
+            onnx.reduce(path, folder / f"{form}.onnx", form, calibration, process=process)
+    for form in ("int8", "dynamic_int8", "fp16"):
+        found = layers.matched(wanted, layers.values(folder / f"{form}.onnx", inputs))
+        rows = {row["layer"]: row["error"] for row in explain._errors(wanted, found)}
+        missing = {name for name, error in rows.items() if np.isnan(error)}
+        assert missing == ({"first", "second"} if form == "int8" else set())
+        assert max(error for error in rows.values() if not np.isnan(error)) < 0.05
+        assert rows["probabilities"] > 1e-5
+        with open_model(folder / f"{form}.onnx", PICTURES) as opened:
+            score = opened.predict(inputs)["probabilities"]
+        # ONNX Runtime widens a chain of half floats; looked at, each is rounded to a half float
+        atol = 2 * 2**-11 if form == "fp16" else 0
+        np.testing.assert_allclose(found[-1].values, score, rtol=0, atol=atol)
+
+
+def test_a_layer_of_onnx_is_reduced_alone_or_spared(convolved, tmp_path):
+    """Costs are those of files made by hand, of ONNX Runtime's own arguments."""
+    import onnx as format
+    from onnxruntime import quantization
+
+    path, inputs = convolved
+    rows = path.with_name("rows.npz")
+    with open_model(path, PICTURES) as opened:
+        outputs = opened.predict(inputs)
+    reference = parity.Reference(tasks.get("tensors"), inputs, outputs)
+    wanted = [layer for layer in layers.values(path, inputs) if layer.name in ("centred", "second")]
+    costs = explain._costs("onnx int8", path, rows, PICTURES, wanted, reference, False)
+    assert np.isnan(costs[0]).all() and np.isfinite(costs[1]).all(), "of Sub there is no integer"
+
+    class Rows(quantization.CalibrationDataReader):
+        def __init__(self):
+            self.left = [{"image": row[None]} for row in inputs["image"]]
+
+        def get_next(self):
+            return self.left.pop(0) if self.left else None
+
+    kinds = {
+        "activation_type": quantization.QuantType.QUInt8,
+        "weight_type": quantization.QuantType.QInt8,
+        "per_channel": True,
+    }
+    for column, told in enumerate(("nodes_to_quantize", "nodes_to_exclude")):
+        other = tmp_path / str(column) / "onnx" / "other.onnx"
+        other.parent.mkdir(parents=True)
+        model = format.load(path)
+        for node in model.graph.node:
+            node.name = node.output[0]
+        quantization.quantize_static(model, other, Rows(), **kinds, **{told: ["second"]})
+        with open_model(other, PICTURES) as opened:
+            cosine = reference.judge(opened.predict(inputs)).figures["cosine"]
+        assert costs[1, column] == pytest.approx(cosine, abs=1e-9)
+    made = tmp_path / "onnx" / "part.onnx"
+    made.parent.mkdir()
+    with pytest.raises(ConversionFailed, match="reduces no Sub"):
+        onnx.reduce(path, made, "int8", rows, only=["centred"])
+    with pytest.raises(ConversionFailed, match="only int8 leaves"):
+        onnx.reduce(path, made, "dynamic_int8", rows, without=["second"])
+
+
+def test_layers_of_another_order_are_matched_by_name():
+    """Two branches of the same operators, which a tool has sorted otherwise."""
+    wanted, found = _layers(0.0, 0.25, 0.0, 0.0, takes=[(), (), (0,), (1,)])
+    mixed = [found[1], found[0], found[3], found[2]]
+    rows = explain._errors(wanted, layers.matched(wanted, mixed))
+    assert [round(row["error"], 6) for row in rows] == [0.0, 0.25, 0.0, 0.0]
+
+
+def _compared(*rows):
+    names = ["runtime", "precision", "file", "verdict", "auc", "auc_delta_low"]
+    return pd.DataFrame([("keras", "fp32", "m", "same", 0.8, 0.0), *rows], columns=names)
+
+
+PLAIN = ("litert", "fp32", "f", "same", 0.8, 0.0)
+FLOAT = ("onnx", "fp32", "n", "same", 0.8, 0.0)
+LOSING = ("litert", "int8", "i", "ships with loss", 0.79, -0.01)
+
+
+@pytest.mark.parametrize(
+    ("rows", "wanted"),
+    [
+        ([PLAIN], None),
+        ([PLAIN, LOSING], "litert int8"),
+        ([PLAIN, LOSING, ("mnn", "fp16", "h", "too few rows", 0.77, -0.03)], "mnn fp16"),
+        ([PLAIN, LOSING, ("mnn", "int8", "b", "broken", 0.795, -0.005)], "mnn int8"),
+        ([PLAIN, LOSING, ("mnn", "int8", "b", "broken", np.nan, np.nan)], "mnn int8"),
+        ([PLAIN, LOSING, ("mnn", "int8", None, "not made", np.nan, np.nan)], "litert int8"),
+        ([PLAIN, ("coreml", "fp16", "c", "not judged", np.nan, np.nan)], None),
+        ([LOSING], None),  # nothing to hold it to
+        ([PLAIN, ("mnn", "fp16_of_onnx", "o", "broken", 0.5, -0.3), LOSING], "litert int8"),
+        (
+            [("onnx", "fp32", "n", "same", 0.8, 0), ("onnx", "int8", "q", "broken", 0.5, -0.3)],
+            "onnx int8",
+        ),
+        ([("litert", "given", "g", "ships with loss", 0.7, -0.1)], None),
+    ],
+)
+def test_the_worst_file_is_looked_into(rows, wanted):
+    assert explain.worst(tasks.get("ranking"), _compared(*rows)) == wanted
+
+
+def test_what_cannot_be_read_is_told(made, tmp_path):
+    """A comparison's file that no runtime runs: the reason is in the place of its layers."""
+    path, inputs = made
+    files = {"litert fp32": path, "litert int8": tmp_path / "int8.tflite"}
+    files["litert int8"].write_bytes(path.read_bytes()[:200])
+    compared = _compared(PLAIN, ("litert", "int8", "i", "broken", np.nan, np.nan))
+    given = (tasks.get("ranking"), compared, files, SCHEMA, inputs)
+    found = explain.look(*given)
+    assert found.variant == "litert int8" and found.layers.empty and "int8.tflite" in found.reason
+    assert "AUC not known, of the trained model 0.8000. Its layers cannot" in found.conclusion()
+    _planted(path, files["litert int8"], 2)
+    found = explain.look(*given)
+    assert found.reason == "" and found.first == found.layers.index[2]
+    assert f"The first layer that departs is {found.first}, " in found.conclusion()
+    (axes,) = layer_plots.departures(found.layers, "AUC", found.trained, found.found).axes
+    assert len(axes.patches) == len(found.layers)
+    assert explain.look(tasks.get("ranking"), _compared(PLAIN), files, SCHEMA, inputs) is None
+
+
+def test_of_wide_inputs_fewer_rows_are_taken(made, monkeypatch):
+    path, inputs = made
+    monkeypatch.setattr(explain, "_INPUT_BYTES", 7 * SCHEMA.row_bytes)
+    wanted, _ = explain._held(path, path, SCHEMA, inputs)
+    assert len(wanted[0].values) == 7
+
+
+def test_what_can_be_explained_is_said_where_there_is_no_float32_tflite(home):
+    """As of a PyTorch model that litert-torch does not convert."""
+    stage = runs.Stage("03_tflite_conversion", study="ranking", run="default")
+    for file in ("onnx/fp32.onnx", "onnx/int8.onnx"):
+        with stage.output(file) as path:
+            path.write_bytes(b"-")
+    stage.finish()
+    stage = runs.Stage("04_mnn_conversion", study="ranking", run="default")
+    with stage.output("mnn/fp16.mnn") as path:
+        path.write_bytes(b"-")
+    stage.finish()
+    with pytest.raises(BadInput, match="no file 'litert fp32'.* of it: onnx int8$"):
+        explain._files(stage.run, "mnn fp16")
+
+
+def test_layers_are_told_without_digits_that_mean_nothing():
+    rows = [{"layer": "a", "operator": "ADD", "error": e, "adds": e} for e in (1e-8, 0.02)]
+    table = explain._table([*rows, {"layer": "c", "operator": "ADD"}])
+    shown = explain.readable(table)
+    assert shown["error"].tolist() == ["under 1e-05", "0.02", ""] and "spared" not in shown
+    table["spared"] = [0.0, 0.75, np.nan]
+    assert explain.readable(table)["spared"].tolist() == ["0.0000", "0.7500", ""]

@@ -260,7 +260,8 @@ def test_the_comparison_goes_on_without_what_could_not_be_made_or_scored(crashin
         "verdict",
     ]
     summary = pd.DataFrame(rows, columns=names).set_index(["variant", "batch", "mode", "threads"])
-    missing = pd.DataFrame({"reason": ["MNN does not have X"]}, index=["mnn fp16"])
+    row = {"file": [None], "bytes": [None], "reason": ["MNN does not have X"]}
+    missing = pd.DataFrame(row, index=["mnn fp16"])
     table = comparison.build(
         RANKING, files, judged, summary, pd.Series({"litert fp32": 5.0}), missing
     )

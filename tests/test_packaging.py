@@ -58,6 +58,18 @@ def test_this_environment_is_the_locked_one():
         )
 
 
+def test_pytorchs_lock_only_adds():
+    """It has what the other has not; torch is in neither: which build it is, the machine says."""
+    more = (PROJECT / "requirements-pytorch.lock").read_text()
+    entries = re.split(r"^(?=[A-Za-z0-9._-]+==)", more, flags=re.MULTILINE)[1:]
+    names = {canonicalize_name(entry.partition("==")[0]) for entry in entries}
+    assert not names & set(_locked()) and "torch" not in names
+    assert all("--hash=sha256:" in entry for entry in entries)
+    assert not re.search(r"https?:|file:|--(extra-)?index-url|--find-links|@ ", more)
+    wanted = {Requirement(line).name: line for line in PYPROJECT["dependency-groups"]["pytorch"]}
+    assert set(wanted) - {"torch"} <= names and wanted["torch"].startswith("torch==")
+
+
 def test_conda_installs_the_same_lock_for_the_same_pythons():
     (pip,) = [entry["pip"] for entry in ENVIRONMENT["dependencies"] if isinstance(entry, dict)]
     assert pip == ["--require-hashes", "-r requirements.lock"]

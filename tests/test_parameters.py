@@ -2,7 +2,7 @@ import subprocess
 
 import pytest
 
-from helpers import parameters
+from helpers import parameters, pipeline
 from helpers.errors import BadInput
 
 
@@ -78,3 +78,21 @@ def test_a_command_survives_the_shell():
     for name, value in values.items():
         words += ["-p", f"{name}={value}"]
     assert echo.stdout.splitlines() == words
+
+
+def test_defaults_are_known_of_every_way_to_come_by_a_model():
+    assert pipeline.default("images", "train") is True
+    assert pipeline.default("images", "weights") == ""
+    assert pipeline.default("images", "epochs") == 10
+    assert pipeline.default("ranking", "epochs") == 5
+
+
+def test_a_checkpoint_is_found_from_any_folder_or_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "best.pth").write_bytes(b"")
+    wanted = pipeline.requested("images", {"weights": "best.pth", "train": "false"})
+    assert wanted == {"weights": str(tmp_path / "best.pth"), "train": False}
+    with pytest.raises(BadInput, match="there is no checkpoint gone.pth"):
+        pipeline.requested("images", {"weights": "gone.pth"})
+    with pytest.raises(BadInput, match="there is no parameter 'weights'"):
+        pipeline.requested("ranking", {"weights": "best.pth"})

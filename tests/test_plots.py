@@ -297,7 +297,7 @@ def test_models_are_in_order_beside_what_needs_none():
     table = pd.DataFrame(
         {"mean": [0.8, 0.6], "low": [0.78, 0.5], "high": [0.82, 0.7]}, index=["good", "bad"]
     )
-    figure = film_plots.models(table, {"untrained": 0.7, "best possible": 0.9}, "AUC")
+    figure = plots.means(table, {"untrained": 0.7, "best possible": 0.9}, "AUC")
     (ax,) = figure.axes
     assert [text.get_text() for text in ax.get_yticklabels()] == ["bad", "good"]
     (segments,) = ax.containers[0].lines[2]

@@ -154,7 +154,7 @@ def test_a_truncated_file_is_an_error_and_not_a_crash(trained, ranking, tmp_path
 def test_a_missing_file_and_an_unknown_suffix(ranking, tmp_path):
     with pytest.raises(DamagedFile, match="there is no file"):
         runtimes.open_model(tmp_path / "none.mnn", ranking.schema)
-    with pytest.raises(BadInput, match="known: .keras, .zip, .onnx, .tflite, .mnn"):
+    with pytest.raises(BadInput, match="known: .keras, .zip, .onnx, .pt2, .tflite, .mnn"):
         runtimes.open_model(tmp_path / "model.pb", ranking.schema)
 
 

@@ -312,10 +312,10 @@ def check(
     workbench check mine.tflite                 without data: rows are drawn, which says less
     workbench check mine.onnx --data rows.parquet --shape image=3,224,224
 
-    MODEL is a .keras, .tflite or .onnx file, or the folder of a SavedModel. It is not trained: not
-    a weight moves. Without --label it is judged by its values alone. Columns are matched to inputs
-    by name; what was inferred is written to artifacts/NAME/schema.json, for you to correct.
-    docs/own-model.md goes through it.
+    MODEL is a .keras, .pt2 (PyTorch), .tflite or .onnx file, or the folder of a SavedModel. It is
+    not trained: not a weight moves. Without --label it is judged by its values alone. Columns are
+    matched to inputs by name; what was inferred is written to artifacts/NAME/schema.json, for you
+    to correct. docs/own-model.md goes through it.
     """
     from helpers import parameters
     from helpers.own import model as own
@@ -345,9 +345,11 @@ def explain(study: str, variant: str, run_name: str, rows: int) -> None:
     \b
     workbench explain ranking "litert int8"
     workbench explain movies "mnn weight_int4" --run mine
+    workbench explain images "onnx int8"
 
-    Of a reduced .tflite file, two more are made for each layer: with that layer alone reduced, and
-    with that layer left in float. A table and a figure are kept in the run's folder explain/.
+    Of a reduced .tflite file, and of onnx int8, two more are made for each layer: with that layer
+    alone reduced, and with that layer left in float. A table and a figure are kept in the run's
+    folder explain/.
     """
     from helpers import explain, files, registry
     from helpers.plots import layers

@@ -1,7 +1,8 @@
 """Where a model file departs from the trained model: layer by layer, and what each layer costs.
 
-A file is held to the run's float32 ``.tflite`` file, which computes as the trained model does, on
-the same rows. Of a reduced ``.tflite`` file two more are made for each layer: with that layer alone
+A file is held to the run's float32 ``.tflite`` file, or to its float32 ``.onnx`` file where it is
+made of that; they compute as the trained model does, on the same rows. Of a reduced ``.tflite``
+file, and of ONNX Runtime's ``int8``, two more are made for each layer: with that layer alone
 reduced, and with all but it. So a layer's cost is told in what the model is for, not in differences
 of numbers.
 """
@@ -9,22 +10,30 @@ of numbers.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from helpers import child, datasets, runtimes, trained
-from helpers.convert import layers, recipes, tflite
-from helpers.errors import BadInput, ConversionFailed, DamagedFile
+from helpers.convert import layers, onnx, recipes, tflite
+from helpers.errors import BadInput, ConversionFailed, DamagedFile, WorkbenchError
 from helpers.evaluation import parity
 from helpers.runs import Run
 from helpers.schema import Schema
-from helpers.tasks.judgement import SAME_ERROR
+from helpers.tasks import Task
+from helpers.tasks.judgement import BROKEN, LOSS, SAME_ERROR, TOO_FEW
 
 ROWS = 256
-"""Test rows that layers are run on."""
-_FLOAT32 = "tflite/fp32.tflite"
+"""Test rows that layers are run on, at most."""
+_INPUT_BYTES = 4 << 20
+"""Of wide inputs, as pictures, whose layers are many times as wide, fewer rows are taken."""
+_OF_TFLITE, _OF_ONNX = "litert fp32", "onnx fp32"
+"""What files are held to."""
+_STAGES = {".tflite": "03", ".onnx": "03", ".mnn": "04"}
+"""Files whose layers can be read, and who makes them."""
+_RUNTIMES = [runtimes.MODULES[suffix] for suffix in _STAGES]
 
 
 @dataclass(frozen=True)
@@ -37,10 +46,10 @@ class Explanation:
     trained, found : that figure of the trained model and of the file.
     layers : DataFrame by number of the layer, from 1 on: ``layer``, ``operator``; ``error``, how
         far its values are from the float32 file's, as a part of their size (root mean square);
-        ``adds``, how much that is more than of what it takes; of a reduced ``.tflite`` file
-        ``alone`` and ``spared``, the figure of files in which that layer alone is reduced, and all
-        but that one. NaN where the file has no such layer, or no such file can be made.
-    first : the first layer with an error above `SAME_ERROR`; None if there is none.
+        ``adds``, how much that is more than of what it takes; ``alone`` and ``spared``, the figure
+        of files in which that layer alone is reduced, and all but that one. NaN where the file has
+        no such layer, or no such file can be made. Empty where no layer could be read.
+    reason : why not.
     """
 
     variant: str
@@ -48,7 +57,13 @@ class Explanation:
     trained: float
     found: float
     layers: object
-    first: int | None
+    reason: str = ""
+
+    @property
+    def first(self) -> int | None:
+        """The first layer with an error above `SAME_ERROR`; None if there is none."""
+        departs = self.layers.index[self.layers["error"] > SAME_ERROR]
+        return int(departs[0]) if len(departs) else None
 
     @property
     def costly(self) -> int | None:
@@ -59,7 +74,11 @@ class Explanation:
 
     def conclusion(self) -> str:
         """What was found, in words."""
-        said = [f"{self.headline} {self.found:.4f}, of the trained model {self.trained:.4f}."]
+        figure = "not known" if np.isnan(self.found) else f"{self.found:.4f}"
+        said = [f"{self.headline} {figure}, of the trained model {self.trained:.4f}."]
+        if self.reason:
+            said.append(f"Its layers cannot be read: {self.reason}")
+            return " ".join(said)
         if self.first is None:
             said.append("No layer departs from the float32 file's by more than float32 rounding.")
             return " ".join(said)
@@ -85,59 +104,155 @@ class Explanation:
 
 
 def explain(run: Run, variant: str, *, rows: int = ROWS, progress: bool = True) -> Explanation:
-    """Hold a file of a run to its float32 ``.tflite`` file, layer by layer.
+    """Hold a file of a run to the float32 file of its kind, layer by layer, and tell what each
+    layer costs.
 
     Parameters
     ----------
     variant : runtime and precision, as ``litert int8``.
-    rows : of the test split, that layers are run on; costs are taken on all of it.
+    rows : of the test split, that layers are run on, at most; costs are taken on all of it.
     progress : show a bar while files are made.
 
     Raises
     ------
-    BadInput : the run has no such file.
-    MissingStage : it has no float32 ``.tflite`` file, or what it has does not count any more.
+    BadInput : the run has no such file, or none that it could be held to.
+    MissingStage : what it has does not count any more.
     """
-    import pandas as pd
-
     model = trained.Trained.load(run.verified("02", trained.CONFIG, any_code=True))
     data = datasets.load(run.verified("01", "data.json", any_code=True))
     inputs, parts = parity.test_inputs(data, model.schema)
     kept = run.verified("02", parity.FILE, any_code=True)
     reference = parity.Reference.load(kept, model.task, inputs, parts)
-    if _FLOAT32 not in run.files(".tflite"):
-        raise BadInput(
-            f"run {run.name!r} has no float32 .tflite file, which layers are held to: of a model "
-            "that was brought as ONNX, or as integers, there is none"
-        )
-    source, path = run.verified("03", _FLOAT32, any_code=True), _file(run, variant)
-    there = len(next(iter(inputs.values())))
-    places = np.arange(model.schema.batch or min(rows, there)) % there
-    few = {name: array[places] for name, array in inputs.items()}
-    wanted = layers.values(source, few)
-    table = _errors(wanted, layers.matched(wanted, layers.values(path, few)))
+    path, source = _files(run, variant)
     calibration = run.verified("02", "model/calibration.npz", any_code=True)
-    costs = _costs(variant, source, calibration, model.schema, wanted, reference, progress)
-    table = pd.DataFrame(table, index=pd.RangeIndex(1, len(table) + 1, name="layer number"))
-    table[["alone", "spared"]] = costs
+    wanted, table = _held(path, source, model.schema, inputs, rows)
+    table[["alone", "spared"]] = _costs(
+        variant, source, calibration, model.schema, wanted, reference, progress
+    )
     with runtimes.open_model(path, model.schema) as opened:
         found = _headline(reference, opened)
     own = reference.judge(reference.outputs).figures[model.task.headline]
-    departs = table.index[table["error"] > SAME_ERROR]
     heading = model.task.shown[model.task.headline].heading
-    return Explanation(variant, heading, own, found, table, *[*map(int, departs[:1]), None][:1])
+    return Explanation(variant, heading, own, found, table)
 
 
-def _file(run: Run, variant: str) -> Path:
-    """The file of a variant; BadInput lists those that layers can be read of."""
-    made = (*run.files(".tflite", stage="03"), *run.files(".mnn", stage="04"))
-    there = {" ".join(runtimes.variant_of(file)): file for file in made}
-    if variant not in there:
+def look(
+    task: Task, comparison, files: Mapping[str, Path], schema: Schema, inputs: parity.Inputs
+) -> Explanation | None:
+    """Hold the `worst` file of a comparison to the float32 file of its kind, layer by layer,
+    without what layers cost; None if there is none.
+
+    Where no layer can be read, the explanation is the reason.
+
+    Parameters
+    ----------
+    comparison : as `comparison.build` makes it; its first row is the trained model.
+    files : paths by variant.
+    inputs : rows to take some of.
+    """
+    variant = worst(task, comparison)
+    if variant is None:
+        return None
+    try:
+        _, table = _held(files[variant], files[source_of(variant)], schema, inputs)
+        reason = ""
+    except WorkbenchError as error:
+        table, reason = _table([]), str(error)
+    figures = comparison.set_index(_names(comparison))[task.headline].astype(float)
+    heading = task.shown[task.headline].heading
+    return Explanation(variant, heading, figures.iloc[0], figures[variant], table, reason)
+
+
+def worst(task: Task, comparison) -> str | None:
+    """The variant to look into: of the files that can be explained and do not score the same, the
+    one that loses most; of the broken ones, where there are any.
+    """
+    there = set(_names(comparison)[comparison["file"].notna()])
+    names = _names(comparison)
+    departing = comparison.set_index(names)[
+        comparison["verdict"].isin((LOSS, TOO_FEW, BROKEN)).to_numpy()
+        & np.array([name in explainable(there) for name in names], dtype=bool)
+    ]
+    if departing["verdict"].eq(BROKEN).any():
+        departing = departing[departing["verdict"] == BROKEN]
+    if departing.empty:
+        return None
+    lost = task.loss_sign * departing[task.loss].astype(float)
+    return str(lost.fillna(-np.inf).idxmax())
+
+
+def _names(comparison):
+    return comparison["runtime"] + " " + comparison["precision"]
+
+
+def source_of(variant: str) -> str:
+    """The variant whose file another is held to."""
+    runtime, _, precision = variant.partition(" ")
+    of_onnx = runtime == "mnn" and precision.endswith("_of_onnx")
+    return _OF_ONNX if runtime == "onnx" or of_onnx else _OF_TFLITE
+
+
+def explainable(variants: Collection[str]) -> list[str]:
+    """Those that are held to another of them."""
+    return [
+        name
+        for name in variants
+        if name.partition(" ")[0] in _RUNTIMES
+        and name != source_of(name)
+        and source_of(name) in variants
+    ]
+
+
+def _files(run: Run, variant: str) -> tuple[Path, Path]:
+    """The file of a variant, and the one that it is held to."""
+    made = {
+        " ".join(runtimes.variant_of(file)): (stage, file)
+        for suffix, stage in _STAGES.items()
+        for file in run.files(suffix, stage=stage)
+    }
+    if variant not in made:
         raise BadInput(
-            f"run {run.name!r} has no file {variant!r}; it has: {', '.join(there) or 'none'}"
+            f"run {run.name!r} has no file {variant!r}; it has: {', '.join(made) or 'none'}"
         )
-    stage = "03" if there[variant].endswith(".tflite") else "04"
-    return run.verified(stage, there[variant], any_code=True)
+    if (source := source_of(variant)) not in made:
+        rest = ", ".join(explainable(made)) or "nothing: it has no float32 file of ONNX either"
+        raise BadInput(
+            f"run {run.name!r} has no file {source!r}, which the layers of {variant!r} are held "
+            "to: of a model that was brought as ONNX, or as integers, there is none; what can be "
+            f"explained of it: {rest}"
+        )
+    path, held = (run.verified(*made[name], any_code=True) for name in (variant, source))
+    return path, held
+
+
+def _held(
+    path: Path, source: Path, schema: Schema, inputs: parity.Inputs, rows: int = ROWS
+) -> tuple[list[layers.Layer], object]:
+    """The layers of a float32 file on some rows, and how far another's are from them, as
+    `Explanation` has it without costs.
+
+    Raises
+    ------
+    DamagedFile : one of them cannot be run, or they have no layer in common.
+    """
+    there = len(next(iter(inputs.values())))
+    most = min(rows, there, max(2, _INPUT_BYTES // schema.row_bytes))
+    places = np.arange(schema.batch or most) % there
+    few = {name: array[places] for name, array in inputs.items()}
+    wanted = layers.values(source, few)
+    found = layers.matched(wanted, layers.values(path, few))
+    if not any(found):
+        raise DamagedFile(f"no layer of {path.name} has the name of one of {source.name}")
+    return wanted, _table(_errors(wanted, found))
+
+
+def _table(rows: list[dict]):
+    """Rows of `_errors` as `Explanation` has them, without costs."""
+    import pandas as pd
+
+    index = pd.RangeIndex(1, len(rows) + 1, name="layer number")
+    columns = ["layer", "operator", "error", "adds"]
+    return pd.DataFrame(rows, columns=columns, index=index).assign(alone=np.nan, spared=np.nan)
 
 
 def _errors(wanted: list, found: list) -> list[dict]:
@@ -190,23 +305,21 @@ def _costs(
     from tqdm import tqdm
 
     result = np.full((len(wanted), 2), np.nan)
-    runtime, precision = variant.split(" ", 1)
-    if runtime != "litert" or not recipes.get(runtime, precision).reduced:
+    parts = _parts(variant, source, calibration, schema)
+    if parts is None:
         return result
-    recipe = recipes.get(runtime, precision)
+    imports = "bare" if source.suffix == ".onnx" else "quantizer"
     bar = {"desc": "layers", "unit": " layers", "delay": 2, "leave": False}
     with (
         tempfile.TemporaryDirectory() as folder,
-        child.Child("quantise", imports="quantizer") as process,
+        child.Child("quantise", imports=imports) as process,
     ):
-        path = Path(folder) / "part.tflite"
-        given = {"calibration": calibration, "process": process}
+        path = Path(folder) / source.parent.name / f"part{source.suffix}"
+        path.parent.mkdir()
         for i, layer in enumerate(tqdm(wanted, disable=not progress or None, **bar)):
-            for column, entries in enumerate(
-                (layers.only(recipe, layer), layers.without(recipe, layer))
-            ):
+            for column, alone in enumerate((True, False)):
                 try:
-                    tflite.quantise(source, schema, path, entries, **given)
+                    parts(layer, alone, path, process)
                     with runtimes.open_model(path, schema) as opened:
                         result[i, column] = _headline(reference, opened)
                 except (ConversionFailed, DamagedFile):
@@ -214,16 +327,42 @@ def _costs(
     return result
 
 
+def _parts(
+    variant: str, source: Path, calibration: Path, schema: Schema
+) -> Callable[[layers.Layer, bool, Path, child.Child], None] | None:
+    """What writes a file with one layer alone reduced, or all but it; None where nothing can."""
+    runtime, precision = variant.split(" ", 1)
+
+    def of_tflite(layer: layers.Layer, alone: bool, path: Path, process: child.Child) -> None:
+        entries = (layers.only if alone else layers.without)(recipe, layer)
+        tflite.quantise(source, schema, path, entries, calibration=calibration, process=process)
+
+    def of_onnx(layer: layers.Layer, alone: bool, path: Path, process: child.Child) -> None:
+        told = {"only" if alone else "without": [layer.name]}
+        onnx.reduce(source, path, precision, calibration, process=process, **told)
+
+    if runtime == "onnx":
+        return of_onnx if precision == "int8" else None
+    recipe = recipes.get(runtime, precision)
+    return of_tflite if runtime == "litert" and recipe.reduced else None
+
+
 def readable(layers):
     """The layers of an explanation to read: DataFrame of text; columns without a figure are left
-    out.
+    out, and digits of errors that count as none.
     """
     import pandas as pd
 
     forms = {"error": "{:.2g}", "adds": "{:+.2g}", "alone": "{:.4f}", "spared": "{:.4f}"}
     shown = layers[["layer", "operator"]].copy()
+
+    def text(value: float, form: str, least: float) -> str:
+        if pd.isna(value):
+            return ""
+        return f"under {least:.0e}" if abs(value) < least else form.format(value)
+
     for name, form in forms.items():
         if layers[name].notna().any():
-            texts = ["" if pd.isna(value) else form.format(value) for value in layers[name]]
-            shown[name] = texts
+            least = SAME_ERROR if name in ("error", "adds") else 0.0
+            shown[name] = [text(value, form, least) for value in layers[name]]
     return shown.rename_axis(index=None)

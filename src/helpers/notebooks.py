@@ -120,6 +120,12 @@ def parameters(model_stage: str | None = None) -> dict[str, Declared]:
     return {name: d for name, d in every.items() if name not in ("study", "run")}
 
 
+def every_parameter() -> dict[str, Declared]:
+    """The same, whichever notebook comes by the model."""
+    ways = [key for key in numbered() if key.startswith(f"{MODEL_STAGE}_")]
+    return {name: d for way in [*ways, None] for name, d in parameters(way).items()}
+
+
 def stages_with(name: str, model_stage: str | None = None) -> list[str]:
     """The numbers of the stages that have a parameter."""
     there = stages(model_stage=model_stage)

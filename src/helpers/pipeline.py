@@ -55,6 +55,8 @@ def requested(study: str, parameters: Mapping[str, object]) -> dict[str, object]
             )
         read = _read(value, known[name].kind) if isinstance(value, str) else value
         result[name] = parameter_table.check(name, read, known[name])
+        if name == "weights" and value:
+            result[name] = _checkpoint(str(value))
     known_study = registry.get(study)
     source = known_study.source(str(result.get("source", default(study, "source"))))
     if known_study.is_drawn(source.name):
@@ -64,9 +66,17 @@ def requested(study: str, parameters: Mapping[str, object]) -> dict[str, object]
     return result
 
 
+def _checkpoint(name: str) -> str:
+    """Where a file of weights is, from any folder; BadInput if there is none."""
+    path = Path(name).expanduser().resolve()
+    if not path.is_file():
+        raise BadInput(f"there is no checkpoint {name}")
+    return str(path)
+
+
 def _check_defaults(study: str) -> None:
     """Refuse defaults of a study that no stage has."""
-    known = notebooks.parameters() | notebooks.parameters(notebooks.TRAINED)
+    known = notebooks.every_parameter()
     for name in registry.get(study).defaults:
         if name not in known:
             raise BadInput(
@@ -162,6 +172,10 @@ def run(
         files.clear_partial(work.folder)
         wanted = _settle(work, wanted, force, every_stage=chosen is None)
         todo = stages_of(study, wanted, chosen)
+        if max(todo) > "01" and _model_stage(study, wanted) == "02_pytorch_training":
+            from helpers.runtimes import pytorch
+
+            pytorch.require()
         for number, notebook in todo.items():
             every = effective(study, notebook, wanted)
             chosen_here = {*registry.get(study).defaults, *wanted}
@@ -214,9 +228,7 @@ def default(study: str, name: str) -> object:
     defaults = registry.get(study).defaults
     if name in defaults:
         return defaults[name]
-    known = notebooks.parameters()
-    if name not in known:
-        known = notebooks.parameters(notebooks.TRAINED)
+    known = notebooks.every_parameter()
     return known[name].default if name in known else None
 
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from support import PROJECT, QUICK, QUICKLY, STRACE, workbench
 
-from helpers import code, files, notebooks, pipeline, records, runs, tasks
+from helpers import code, files, notebooks, pipeline, records, runs, runtimes, tasks
 from helpers.convert import recipes
 from helpers.datasets import load
 from helpers.errors import DamagedFile
@@ -65,7 +65,11 @@ def test_a_finished_run_is_the_folder_of_the_contract(finished):
     assert list(table.columns) == comparison.columns(tasks.get("ranking"))
     variants = [
         ("keras", "fp32"),
-        *((recipe.runtime, recipe.precision) for recipe in recipes.RECIPES),
+        *(
+            (recipe.runtime, recipe.precision)
+            for runtime in runtimes.PHONE
+            for recipe in recipes.of(runtime)
+        ),
     ]
     assert list(table[["runtime", "precision"]].itertuples(index=False, name=None)) == variants
     plain = table["precision"].str.startswith("fp32")
@@ -177,7 +181,10 @@ def test_other_parameters_for_a_run_that_exists_are_refused(finished_copy, home)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nope"], "there is no study 'nope'; there is: feed, movies, ranking"),
+        (
+            ["nope"],
+            "there is no study 'nope'; there is: feed, images, ",
+        ),
         (
             ["ranking", "-p", "epoch=3"],
             "there is no parameter 'epoch' (did you mean epochs?); there is: seed, source, rows, ",

@@ -503,8 +503,8 @@ def test_without_data_rows_are_drawn_and_that_is_said_loudly(home, tmp_path):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("mine.pt2", "is PyTorch's, which is not installed here: export the model to ONNX"),
-        ("mine.h5", "is no model that is known: bring a .keras, .tflite or .onnx file"),
+        ("mine.pth", "torch.export.save"),
+        ("mine.h5", "is no model that is known: bring a .keras, .pt2, .tflite or .onnx file"),
         ("nowhere.onnx", "there is no model .*nowhere.onnx"),
         ("folder", "folder is no model that is known"),
     ],

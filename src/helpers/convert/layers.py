@@ -1,8 +1,8 @@
 """What each layer of a model file computes, and files of which one layer is reduced or spared.
 
-Layers are the operators of the float32 ``.tflite`` file in order; each is called by the tensor that
-it makes. Other files of the model have the same names: MNN's converter copies them, and
-ai-edge-quantizer keeps the operators.
+Layers are the operators of the float32 ``.tflite`` or ``.onnx`` file in order; each is called by
+the tensor that it makes. Other files of the model have the same names: MNN's converter copies them,
+ai-edge-quantizer keeps the operators, and ONNX Runtime's tools the tensors.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from helpers.convert.recipes import Recipe
 from helpers.errors import BadInput, DamagedFile
 
 _ENDS = {"QUANTIZE", "DEQUANTIZE", "DELEGATE"}
-"""Operators that change how numbers are stored, and nothing else."""
-_HEAVY = ("CONV", "FULLY_CONNECTED", "MATMUL", "MATRIX")
+"""Operators of LiteRT that change how numbers are stored, and nothing else."""
+_STORE = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast"}
+"""Those of ONNX."""
+_HEAVY = ("CONV", "FULLY_CONNECTED", "MATMUL", "MATRIX", "GEMM")
 """What operators with weights are called, in part: a runtime that joins another operator with one
 of them calls both by a name of its own."""
-_JOINED = ("RELU", "RELU6", "RELU_N1_TO_1")
+_JOINED = ("RELU", "RELU6", "RELU_N1_TO_1", "CLIP")
 """Operators that a runtime may join with the one before, under whose name they then are."""
 _OF_MNN = re.compile(r"(__matmul_converted)?(_raster_\d+)?$")
 """What MNN adds to a name."""
@@ -36,7 +38,8 @@ class Layer:
 
     Attributes
     ----------
-    names : of the tensors that it makes; the first is what it is called by.
+    names : of the tensors that it makes, and in ONNX of what they are where they are stored in
+        another way; the first is what it is called by.
     values : of the first of them, ``(n_rows, ...) float32``.
     takes : places of the layers whose tensors it takes.
     """
@@ -52,16 +55,16 @@ class Layer:
 
 
 def values(path: Path, inputs: Mapping[str, np.ndarray]) -> list[Layer]:
-    """What every layer of a ``.tflite`` or ``.mnn`` file gives for some rows, in order; integers
-    are widened by their scale. The file is opened in a process of its own.
+    """What every layer of a ``.tflite``, ``.onnx`` or ``.mnn`` file gives for some rows, in order;
+    integers are widened by their scale. The file is opened in a process of its own.
 
     Raises
     ------
     DamagedFile : it cannot be run.
     """
-    reader = {".tflite": "_litert_here", ".mnn": "_mnn_here"}.get(path.suffix)
+    reader = _READERS.get(path.suffix)
     if reader is None:
-        raise BadInput(f"{path.name}: layers are read of .tflite and .mnn files")
+        raise BadInput(f"{path.name}: layers are read of {', '.join(_READERS)} files")
     with tempfile.TemporaryDirectory() as folder:
         given, found = Path(folder) / "inputs.npz", Path(folder) / "layers.npz"
         np.savez(given, *inputs.values())
@@ -78,6 +81,9 @@ def values(path: Path, inputs: Mapping[str, np.ndarray]) -> list[Layer]:
                 Layer(tuple(names), operator, arrays[str(i)], tuple(takes))
                 for i, (names, operator, takes) in enumerate(described)
             ]
+
+
+_READERS = {".tflite": "_litert_here", ".onnx": "_onnx_here", ".mnn": "_mnn_here"}
 
 
 def _rows(names: list[str], inputs: str) -> dict[str, np.ndarray]:
@@ -133,6 +139,71 @@ def _widened(array: np.ndarray, details: dict) -> np.ndarray:
     return ((array.astype(np.float64) - zero) * scale).astype(np.float32)
 
 
+def _onnx_here(path: str, names: list[str], inputs: str, target: str) -> list:
+    """Run a copy of a file that gives every layer too; runs in a child process.
+
+    Of a layer that is quantised the integers are taken: if what goes into QuantizeLinear were asked
+    for, ONNX Runtime would compute it in float.
+    """
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    try:
+        graph = (model := onnx.load(path)).graph
+        made = {name: node for node in graph.node for name in node.output if name}
+        known = {node.output[0]: [*filter(None, node.output)] for node in _computing(graph)}
+        integers = {}  # of a layer, what it is as QuantizeLinear stores it
+        for node in graph.node:
+            if node.op_type in _STORE and (name := _before(made, node.output[0])) in known:
+                known[name].append(node.output[0])
+                if node.op_type == "QuantizeLinear":
+                    integers.setdefault(name, node)
+        read = {name: integers[name].output[0] if name in integers else name for name in known}
+        there = {output.name for output in graph.output}
+        wanted = [onnx.ValueInfoProto(name=name) for name in read.values() if name not in there]
+        graph.output.extend(wanted)
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        found = session.run(list(read.values()), _rows(names, inputs))
+    except Exception as error:  # what onnx and its runtime raise has no base class of its own
+        said = " ".join(str(error).split())
+        raise DamagedFile(f"{Path(path).name} cannot be run: {said}") from error
+    constants = {c.name: onnx.numpy_helper.to_array(c) for c in graph.initializer}
+    arrays = {}
+    for name, array in zip(read, found, strict=True):
+        if name in integers:
+            scale, zero = (constants[end] for end in integers[name].input[1:3])
+            array = (array.astype(np.float64) - zero) * scale
+        if array.dtype.kind == "f":  # integers are shapes and places
+            arrays[name] = array.astype(np.float32)
+    places = {name: i for i, name in enumerate(arrays)}
+    outputs = {other: places[name] for name in arrays for other in known[name]}
+    np.savez(target, **{str(i): array for i, array in enumerate(arrays.values())})
+    return [
+        (
+            known[name],
+            made[name].op_type,
+            sorted({outputs[n] for n in made[name].input if n in outputs}),
+        )
+        for name in arrays
+    ]
+
+
+def _computing(graph) -> list:
+    """The nodes of an ONNX graph that compute something."""
+    return [node for node in graph.node if node.op_type not in (*_STORE, "Constant")]
+
+
+def _before(made: Mapping[str, object], name: str) -> str:
+    """The tensor that a tensor of an ONNX graph is, before it was stored in another way."""
+    while name in made and made[name].op_type in _STORE:
+        name = made[name].input[0]
+    return name
+
+
 def _mnn_here(path: str, names: list[str], inputs: str, target: str) -> list:
     """Run a file with a call after every operator; runs in a child process."""
     import MNN
@@ -146,17 +217,15 @@ def _mnn_here(path: str, names: list[str], inputs: str, target: str) -> list:
     kinds = {"f": MNN.Halide_Type_Float, "i": MNN.Halide_Type_Int}
     for name, array in rows.items():
         narrow = np.ascontiguousarray(array, "float32" if array.dtype.kind == "f" else "int32")
-        host = MNN.Tensor(
-            array.shape, kinds[narrow.dtype.kind], narrow, MNN.Tensor_DimensionType_Tensorflow
-        )
-        interpreter.getSessionInput(session, name).copyFrom(host)
+        there = interpreter.getSessionInput(session, name)
+        layout = there.getDimensionType()  # channels are last in a file made of TFLite, else second
+        there.copyFrom(MNN.Tensor(array.shape, kinds[narrow.dtype.kind], narrow, layout))
     found: dict[str, tuple[str, np.ndarray]] = {}
 
     def after(tensors, operator) -> bool:
         if tensors and tensors[0].getDataType() == MNN.Halide_Type_Float:
             shape = tensors[0].getShape()
             empty = np.zeros(shape, np.float32)
-            layout = MNN.Tensor_DimensionType_Tensorflow
             host = MNN.Tensor(shape, MNN.Halide_Type_Float, empty, layout)
             tensors[0].copyToHostTensor(host)
             name = _OF_MNN.sub("", operator.getName())
@@ -172,24 +241,28 @@ def _mnn_here(path: str, names: list[str], inputs: str, target: str) -> list:
 def matched(reference: Sequence[Layer], found: Sequence[Layer]) -> list[Layer | None]:
     """The layer of another file that is each of a reference's; None where it has none.
 
-    Where the operators are the same, by place; else by name, and those with weights that are left
-    by their order.
+    By name where all are found; else, where the operators are the same, by place; else those that
+    have the name, and those with weights that are left by their order.
     """
-    if [layer.operator for layer in found] == [layer.operator for layer in reference]:
-        return list(found)
-    by_name = {layer.name: layer for layer in found}
+    by_name = {name: layer for layer in found for name in reversed(layer.names)}
     same = [by_name.get(layer.name) for layer in reference]
+    alike = [layer.operator for layer in found] == [layer.operator for layer in reference]
+    if alike and not (all(same) and len(by_name) >= len(reference)):
+        return list(found)
     heavy = [
         [i for i, layer in enumerate(each) if any(k in layer.operator.upper() for k in _HEAVY)]
         for each in (reference, found)
     ]
     if len(heavy[0]) == len(heavy[1]):
+        taken = {id(layer) for layer in same}
         for i, j in zip(*heavy, strict=True):
-            same[i] = same[i] or found[j]
-    for i, layer in enumerate(reference[1:], start=1):
+            if same[i] is None and id(found[j]) not in taken:
+                same[i] = found[j]
+    for i, layer in enumerate(reference):
         # joined with what it takes, which then has its values
-        if same[i] is None and layer.takes == (i - 1,) and layer.operator in _JOINED:
-            same[i - 1], same[i] = None, same[i - 1]
+        joined = layer.operator.upper() in _JOINED and len(layer.takes) == 1
+        if same[i] is None and joined:
+            same[layer.takes[0]], same[i] = None, same[layer.takes[0]]
     return [
         layer if layer is not None and layer.values.size == wanted.values.size else None
         for layer, wanted in zip(same, reference, strict=True)

@@ -1,10 +1,14 @@
-"""ONNX files: the schema's names on their inputs and outputs, for MNN to copy."""
+"""ONNX files: the schema's names on their inputs and outputs, and reduced forms of them.
+
+Reduced forms are made by ONNX Runtime's own tools, in a child process.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
+from helpers import child
 from helpers.errors import ConversionFailed
 from helpers.schema import Schema
 
@@ -47,3 +51,142 @@ def _rename_graph(graph, renamed: Callable[[str], str]) -> None:
             for inner in (attribute.g, *attribute.graphs):
                 if inner.ByteSize():
                     _rename_graph(inner, renamed)
+
+
+def tidy(model, names: Mapping[str, str]) -> None:
+    """Rename inputs and outputs of a model in place, and drop what no runtime reads: what the
+    exporter noted of each operator, and shapes between them, which need not be true.
+    """
+    _rename_graph(model.graph, lambda name: names.get(name, name))
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    del model.graph.value_info[:]
+    model.doc_string = model.graph.doc_string = ""
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+
+
+def reduce(
+    source: Path,
+    path: Path,
+    form: str,
+    calibration: Path | None = None,
+    *,
+    only: Collection[str] = (),
+    without: Collection[str] = (),
+    process=None,
+) -> None:
+    """Write a reduced form of a float32 ``.onnx`` file.
+
+    Parameters
+    ----------
+    form : ``fp16``, ``dynamic_int8`` or ``int8``, see `helpers.convert.recipes`.
+    calibration : ``.npz`` of inputs by name, for ``int8``.
+    only, without : of ``int8``, tensors whose nodes alone are reduced, or are left in float;
+        default all are reduced.
+    process : a `helpers.child.Child` to use, which saves its start; default a new one.
+
+    Raises
+    ------
+    ConversionFailed : what the tool refused, in its words, or one of these nodes is of a kind that
+        it does not reduce.
+    """
+    path.unlink(missing_ok=True)
+    request = {
+        "source": str(source),
+        "target": str(path),
+        "form": form,
+        "calibration": None if calibration is None else str(calibration),
+        "only": list(only),
+        "without": list(without),
+    }
+    try:
+        if process is None:
+            child.run(f"reduce {source.name}", f"{__name__}:_reduce_here", **request)
+        else:
+            process.call(f"{__name__}:_reduce_here", **request)
+    except child.ChildDied as error:
+        raise ConversionFailed(str(error)) from error
+
+
+def _reduce_here(
+    source: str,
+    target: str,
+    form: str,
+    calibration: str | None,
+    only: list[str],
+    without: list[str],
+) -> None:
+    """The reduction itself; runs in a child process."""
+    import numpy as np
+    import onnx
+    from onnxruntime import quantization
+    from onnxruntime.transformers import float16
+
+    class Rows(quantization.CalibrationDataReader):
+        """Calibration rows, one a call: ranges are those of all."""
+
+        def __init__(self, arrays: Mapping[str, np.ndarray]):
+            count = len(next(iter(arrays.values())))
+            self._parts = iter(
+                {name: a[i : i + 1] for name, a in arrays.items()} for i in range(count)
+            )
+
+        def get_next(self):
+            return next(self._parts, None)
+
+    try:
+        if (only or without) and form != "int8":
+            raise ConversionFailed(f"{form} is made of all nodes; only int8 leaves some in float")
+        if form == "fp16":
+            onnx.save(
+                float16.convert_float_to_float16(onnx.load(source), keep_io_types=True), target
+            )
+        elif form == "dynamic_int8":  # ONNX Runtime has no convolution of signed weights
+            weights = {"weight_type": quantization.QuantType.QUInt8, "per_channel": True}
+            quantization.quantize_dynamic(source, target, **weights)
+        elif form == "int8":
+            with np.load(calibration, allow_pickle=False) as file:
+                rows = Rows(dict(file))
+            model = onnx.load(source)
+            quantization.quantize_static(
+                model,
+                target,
+                rows,
+                quant_format=quantization.QuantFormat.QDQ,
+                calibrate_method=quantization.CalibrationMethod.MinMax,
+                per_channel=True,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                nodes_to_quantize=_nodes(model, only),
+                nodes_to_exclude=_nodes(model, without),
+            )
+            if only and all(n.op_type != "QuantizeLinear" for n in onnx.load(target).graph.node):
+                raise ConversionFailed(f"ONNX Runtime reduces {', '.join(only)} with others only")
+        else:
+            raise ConversionFailed(f"ONNX Runtime makes no form {form!r}")
+    except ConversionFailed:
+        raise
+    except Exception as error:  # whatever its tools raise is their reason
+        raise ConversionFailed(f"ONNX Runtime: {' '.join(str(error).split())}") from error
+
+
+def _nodes(model, tensors: list[str]) -> list[str]:
+    """Names of the nodes that make some tensors; a node that has no name is given one.
+
+    Raises
+    ------
+    ConversionFailed : ONNX Runtime has no integer form of such a node.
+    """
+    from onnxruntime.quantization import registry
+
+    kinds = {*registry.QDQRegistry, *registry.QLinearOpsRegistry}
+    names = []
+    for i, node in enumerate(model.graph.node):
+        if set(tensors) & set(node.output):
+            if node.op_type not in kinds:
+                raise ConversionFailed(f"ONNX Runtime reduces no {node.op_type}")
+            node.name = node.name or f"node_{i}_of_{node.output[0]}"
+            names.append(node.name)
+    return names

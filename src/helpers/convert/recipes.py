@@ -40,6 +40,8 @@ class Recipe:
         (mnn).
     calibration : None if the recipe needs no calibration rows; else what the calibrating tool is
         told besides.
+    of_onnx : whether an MNN file is made of the ``.onnx`` form of a PyTorch model; the others are
+        made of the ``.tflite`` file.
     """
 
     runtime: str
@@ -48,6 +50,7 @@ class Recipe:
     trade_off: str
     options: tuple = ()
     calibration: Mapping[str, str] | None = None
+    of_onnx: bool = False
 
     @property
     def reduced(self) -> bool:
@@ -224,6 +227,68 @@ RECIPES: tuple[Recipe, ...] = (
         _KEEP_MATMUL,
         {"feature_quantize_method": "KL", "weight_quantize_method": "MAX_ABS"},
     ),
+    Recipe(
+        "mnn",
+        "fp32_of_onnx",
+        "weights and arithmetic float32",
+        "The same model by another way: fewer transpositions, or more.",
+        of_onnx=True,
+    ),
+    Recipe(
+        "mnn",
+        "weight_int8_of_onnx",
+        "weights int8, symmetric, a scale for each output channel",
+        "A quarter of the weights' bytes; activations lose nothing.",
+        ("--weightQuantBits", "8"),
+        of_onnx=True,
+    ),
+    Recipe(
+        "mnn",
+        "weight_int4_of_onnx",
+        "weights int4, symmetric, a scale for each output channel",
+        "An eighth of the weights' bytes.",
+        ("--weightQuantBits", "4"),
+        of_onnx=True,
+    ),
+    Recipe(
+        "onnx",
+        "fp32",
+        "weights and arithmetic float32",
+        "Loses nothing; the other ONNX files are made of it, and an MNN file can be.",
+    ),
+    Recipe(
+        "onnx",
+        "fp16",
+        "weights and arithmetic float16, inputs and outputs float32",
+        "Half the bytes; a processor without half floats widens every layer and is slower.",
+    ),
+    Recipe(
+        "onnx",
+        "dynamic_int8",
+        "weights uint8, a scale for each output channel; activations uint8 as the model runs, with "
+        "one range for all rows of a call",
+        "A quarter of the bytes; a row's scores depend on the rows beside it.",
+    ),
+    Recipe(
+        "onnx",
+        "int8",
+        "weights int8, activations uint8, ranges from calibration; inputs and output float32",
+        "Integer arithmetic where the processor has it; new data can leave the ranges.",
+        (),
+        {},
+    ),
+    Recipe(
+        "coreml",
+        "fp32",
+        "weights and arithmetic float32",
+        "Runs on Apple's processors only, without the Neural Engine.",
+    ),
+    Recipe(
+        "coreml",
+        "fp16",
+        "weights and arithmetic float16",
+        "Core ML's default, which the Neural Engine needs.",
+    ),
 )
 
 
@@ -234,7 +299,7 @@ GIVEN = Recipe(
     "The file itself, which is quantised already: no other precision can be made of it.",
 )
 """What a finished file of integers is; nothing makes it."""
-_NAMES = {"tflite": "TensorFlow Lite", **runtimes.NAMES}
+_NAMES = {"tflite": "TensorFlow Lite", "coreml": "Core ML of iOS", **runtimes.NAMES}
 _OLDEST_TFLITE = {
     "fp32": ("tflite", "2.9.0"),
     "fp16": ("tflite", "2.9.0"),
@@ -249,6 +314,8 @@ _OLDEST_TFLITE = {
 
 _OLDEST_GIVEN = ("litert", "2.1.0")
 """Of files that somebody else made nothing older was seen."""
+_OLDEST_OF_PYTORCH = {"mnn": "3.6.1", "onnx": "1.23.2", "coreml": "16"}
+"""Nor of these; of Core ML's it is what the package asks for."""
 
 
 def oldest(runtime: str, precision: str) -> tuple[str, str]:
@@ -262,13 +329,14 @@ def oldest(runtime: str, precision: str) -> tuple[str, str]:
     """
     if (runtime, precision) == (GIVEN.runtime, GIVEN.precision):
         return _OLDEST_GIVEN
-    get(runtime, precision)
+    if get(runtime, precision).of_onnx or runtime in ("onnx", "coreml"):
+        return runtime, _OLDEST_OF_PYTORCH[runtime]
     return _OLDEST_TFLITE[precision] if runtime == "litert" else ("mnn", "3.1.0")
 
 
-def of(runtime: str) -> list[Recipe]:
-    """The recipes of a runtime, in the order of the table."""
-    return [recipe for recipe in RECIPES if recipe.runtime == runtime]
+def of(runtime: str, *, of_onnx: bool = False) -> list[Recipe]:
+    """The recipes of a runtime, in the order of the table; see `Recipe.of_onnx`."""
+    return [recipe for recipe in RECIPES if (recipe.runtime, recipe.of_onnx) == (runtime, of_onnx)]
 
 
 def reduced(runtime: str) -> list[Recipe]:
@@ -278,8 +346,8 @@ def reduced(runtime: str) -> list[Recipe]:
 
 def get(runtime: str, precision: str) -> Recipe:
     """One recipe; BadInput lists those there are."""
-    for recipe in of(runtime):
-        if recipe.precision == precision:
+    for recipe in RECIPES:
+        if (recipe.runtime, recipe.precision) == (runtime, precision):
             return recipe
     known = ", ".join(f"{recipe.runtime} {recipe.precision}" for recipe in RECIPES)
     raise BadInput(f"there is no recipe {runtime} {precision}; there is: {known}")
@@ -291,16 +359,20 @@ def oldest_text(recipe: Recipe) -> str:
     return f"{_NAMES[name]} {version.removesuffix('.0')}"
 
 
-def table(runtime: str):
-    """The recipes of a runtime to read: DataFrame of text by precision."""
+def table(runtime: str, made_of: str = "", *, of_onnx: bool = False):
+    """The recipes of a runtime to read: DataFrame of text by precision; with what they are made of,
+    if it is given.
+    """
     import pandas as pd
 
+    said = {"made of": made_of} if made_of else {}
     rows = {
         recipe.precision: {
             "stored and computed": recipe.decoded,
+            **said,
             "trade-off": recipe.trade_off,
             "oldest runtime": oldest_text(recipe),
         }
-        for recipe in of(runtime)
+        for recipe in of(runtime, of_onnx=of_onnx)
     }
     return pd.DataFrame(rows).T

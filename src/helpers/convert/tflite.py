@@ -8,6 +8,7 @@ a child process.
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -160,17 +161,21 @@ def _signature(schema: Schema, inputs: Sequence[int], outputs: Sequence[int]):
     return signature
 
 
-def named(content: bytes, schema: Schema, *, restore_batch: bool = False) -> bytes:
+def named(
+    content: bytes, schema: Schema, *, restore_batch: bool = False, made_for: int | None = None
+) -> bytes:
     """The same TFLite model with tensors named and inputs ordered as the schema declares; signature
     kept.
 
     `restore_batch` declares the outputs' batch free again, where the schema's is: ai-edge-quantizer
-    forgets it on the tensors that it adds. Whether the file then answers every row, opening it
-    shows.
+    forgets it on the tensors that it adds. `made_for` is the number of rows that a file was made
+    for, which is freed in it, see `_free_batch`.
     """
 
     model = _read(content)
     graph = model.subgraphs[0]
+    if made_for is not None:
+        _free_batch(model, made_for)
     signature = next(
         (s for s in model.signatureDefs or [] if s.signatureKey == SIGNATURE.encode()), None
     )
@@ -214,6 +219,167 @@ def named(content: bytes, schema: Schema, *, restore_batch: bool = False) -> byt
     graph.outputs = [entry.tensorIndex for entry in signature.outputs]
     _drop_unread(model)
     return _packed(model)
+
+
+def _free_batch(model, rows: int) -> None:
+    """Declare any number of rows where the file was made for so many: in shapes, where RESHAPE,
+    SLICE and their like have it written down, and in constants that are the same for every row.
+
+    A prime that divides no other length of the model cannot be mistaken for one.
+
+    Raises
+    ------
+    ConversionFailed : an operator takes the number in a way that cannot be freed.
+    """
+    import numpy as np
+    from ai_edge_litert import schema_py_generated as flat
+
+    graph, codes = model.subgraphs[0], flat.BuiltinOperator
+    says_shape = {getattr(codes, name): at for name, at in _SAYS_SHAPE.items()}
+    slices = (codes.SLICE, codes.STRIDED_SLICE)
+    if len(model.subgraphs) > 1:
+        raise ConversionFailed(f"it has {len(model.subgraphs)} graphs, {FIX}")
+    uses = Counter(int(place) for operator in graph.operators for place in operator.inputs)
+    computed = _Computed(model, rows)
+    for operator in list(graph.operators):
+        code = model.operatorCodes[operator.opcodeIndex].builtinCode
+        if code not in says_shape:
+            continue
+        at = says_shape[code]
+        operator.inputs = [int(place) for place in operator.inputs]
+        place = int(operator.inputs[at]) if at < len(operator.inputs) else -1
+        said = None if place < 0 else _numbers(model, place)
+        if said is None or not (found := np.flatnonzero((said > 0) & (said % rows == 0))).size:
+            continue
+        starts = _numbers(model, int(operator.inputs[1])) if code in slices else 0 * said
+        if code in (codes.RESHAPE, *slices):
+            one = len(found) == 1 and -1 not in said
+            if starts is None or starts[found].any() or (code == codes.RESHAPE and not one):
+                raise ConversionFailed(f"an operator makes the shape {said.tolist()}, {FIX}")
+        if code == codes.STRIDED_SLICE:
+            operator.builtinOptions.endMask |= sum(1 << int(i) for i in found)
+        elif code in (codes.RESHAPE, codes.SLICE):
+            said[found] = -1
+            if uses[place] > 1:  # others may want it as it is
+                uses[place] -= 1
+                operator.inputs[at] = _add_numbers(model, said)
+            else:
+                _set(model, place, said)
+            if code == codes.RESHAPE:
+                operator.builtinOptions = None
+                operator.builtinOptionsType = flat.BuiltinOptions.NONE
+        elif found.tolist() == [0] and said[0] == rows:
+            operator.inputs[at] = computed.shape(operator, said)
+        else:
+            raise ConversionFailed(f"an operator makes the shape {said.tolist()}, {FIX}")
+    for place, tensor in enumerate(graph.tensors):
+        shape = np.array([] if tensor.shape is None else tensor.shape, np.int32)
+        free = (shape > 0) & (shape % rows == 0)
+        if not free.any():
+            continue
+        if model.buffers[tensor.buffer].data is None:
+            tensor.shapeSignature = np.where(free, -1, shape)
+            tensor.shape = np.where(free, shape // rows, shape)
+        elif tensor.type == flat.TensorType.FLOAT32:
+            values = np.frombuffer(bytes(bytearray(model.buffers[tensor.buffer].data)), "<f4")
+            axis = int(np.flatnonzero(free)[0])
+            one = values.reshape(shape).take([0], axis)
+            if shape[axis] == rows and (values.reshape(shape) == one).all():
+                tensor.shape = np.array(one.shape, np.int32)
+                _set(model, place, one)
+
+
+FIX = (
+    "so that its batch cannot be made free: fix it in the schema (the first number of each shape, "
+    "as in [1, 3, 224, 224])"
+)
+_SAYS_SHAPE = {
+    **{"RESHAPE": 1, "SLICE": 2, "STRIDED_SLICE": 2, "BROADCAST_TO": 1, "TILE": 1},
+    **{"FILL": 0, "TRANSPOSE_CONV": 0},
+}
+"""By operator, which of its inputs says a shape."""
+
+
+class _Computed:
+    """Shapes that are computed from the first input's, in front of the operators that take them."""
+
+    def __init__(self, model, rows: int):
+        self._model, self._rows = model, rows
+        self._batch: int | None = None
+
+    def shape(self, operator, said) -> int:
+        """Number of a tensor that holds a shape with the batch in front."""
+        from ai_edge_litert import schema_py_generated as flat
+
+        graph = self._model.subgraphs[0]
+        if self._batch is None:
+            rank = len(graph.tensors[graph.inputs[0]].shape)
+            whole = self._add(0, flat.BuiltinOperator.SHAPE, [graph.inputs[0]], rank)
+            ends = [_add_numbers(self._model, [0]), _add_numbers(self._model, [1])]
+            self._batch = self._add(1, flat.BuiltinOperator.SLICE, [whole, *ends], 1)
+        if len(said) == 1:
+            return self._batch
+        parts = [self._batch, _add_numbers(self._model, said[1:])]
+        where = next(i for i, other in enumerate(graph.operators) if other is operator)
+        return self._add(where, flat.BuiltinOperator.CONCATENATION, parts, len(said))
+
+    def _add(self, where: int, code: int, inputs: list[int], length: int) -> int:
+        from ai_edge_litert import schema_py_generated as flat
+
+        graph, kind = self._model.subgraphs[0], flat.OperatorCodeT()
+        kind.builtinCode = kind.deprecatedBuiltinCode = code
+        kind.version = 1
+        self._model.operatorCodes.append(kind)
+        operator = flat.OperatorT()
+        operator.opcodeIndex = len(self._model.operatorCodes) - 1
+        operator.inputs = [int(place) for place in inputs]
+        operator.outputs = [_add_numbers(self._model, None, length)]
+        if code == flat.BuiltinOperator.SHAPE:
+            operator.builtinOptionsType = flat.BuiltinOptions.ShapeOptions
+            operator.builtinOptions = flat.ShapeOptionsT()
+            operator.builtinOptions.outType = flat.TensorType.INT32
+        elif code == flat.BuiltinOperator.CONCATENATION:
+            operator.builtinOptionsType = flat.BuiltinOptions.ConcatenationOptions
+            operator.builtinOptions = flat.ConcatenationOptionsT()
+        graph.operators.insert(where, operator)
+        return operator.outputs[0]
+
+
+def _numbers(model, place: int):
+    """What a constant of whole numbers holds; None if it is another tensor."""
+    import numpy as np
+    from ai_edge_litert import schema_py_generated as flat
+
+    tensor = model.subgraphs[0].tensors[place]
+    data = model.buffers[tensor.buffer].data
+    if data is None or tensor.type != flat.TensorType.INT32:
+        return None
+    return np.frombuffer(bytes(bytearray(data)), "<i4").copy()
+
+
+def _set(model, place: int, values) -> None:
+    """Give a constant other values, in a buffer of its own."""
+    import numpy as np
+    from ai_edge_litert import schema_py_generated as flat
+
+    model.buffers.append(flat.BufferT())  # others may share the one that it had
+    model.buffers[-1].data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
+    model.subgraphs[0].tensors[place].buffer = len(model.buffers) - 1
+
+
+def _add_numbers(model, values, length: int | None = None) -> int:
+    """Add a tensor of whole numbers, a constant unless `values` is None; its number."""
+    import numpy as np
+    from ai_edge_litert import schema_py_generated as flat
+
+    graph, tensor = model.subgraphs[0], flat.TensorT()
+    tensor.name, tensor.type = f"shape_{len(graph.tensors)}".encode(), flat.TensorType.INT32
+    tensor.shape = np.array([len(values) if length is None else length], np.int32)
+    tensor.buffer = 0
+    graph.tensors.append(tensor)
+    if values is not None:
+        _set(model, len(graph.tensors) - 1, np.array(values, "<i4"))
+    return len(graph.tensors) - 1
 
 
 def _drop_unread(model) -> None:

@@ -14,7 +14,7 @@ from types import ModuleType
 import numpy as np
 
 from helpers import child, files
-from helpers.convert import mnn, recipes, tflite
+from helpers.convert import mnn, onnx, pytorch, recipes, tflite
 from helpers.convert.recipes import GIVEN, Recipe
 from helpers.errors import ConversionFailed, DamagedFile, ParityError
 from helpers.evaluation import parity
@@ -25,8 +25,17 @@ from helpers.tasks.judgement import SAME, Judgement, error_text
 
 PLAIN = recipes.get("litert", "fp32")
 """What every other ``.tflite`` file is made of."""
-SUFFIXES = {"litert": ("tflite", ".tflite"), "mnn": ("mnn", ".mnn")}
+SUFFIXES = {
+    "litert": ("tflite", ".tflite"),
+    "mnn": ("mnn", ".mnn"),
+    "onnx": ("onnx", ".onnx"),
+    "coreml": ("coreml", pytorch.PACKAGE),
+}
 """Runtime to folder of the run and suffix."""
+NOT_JUDGED = "Core ML runs on Apple's systems only; its inputs and outputs were read back"
+_SMALLER = 0.9
+"""A reduced file whose scores are all the float32 model's, and which is no smaller than this part
+of its file, is not reduced. Half floats may move no score of a model with small weights."""
 CALIBRATION_WIDTH = 3.0
 """How many times wider or narrower a feature's 5th to 95th percentile may be in the calibration
 rows than in the test split: a hundred rows can be off by a factor of two, and units that were mixed
@@ -110,10 +119,12 @@ def make(
     process=None,
     examine: Callable[[Runtime], None] | None = None,
 ) -> None:
-    """Write one recipe's file from the float32 ``.tflite`` file `source`, which must be trusted.
+    """Write one recipe's file from a file that must be trusted.
 
     Parameters
     ----------
+    source : the float32 ``.tflite`` file, or ``.onnx`` for MNN; for ONNX Runtime the float32
+        ``.onnx`` file, and for that itself the ``.pt2`` program.
     calibration : ``.npz`` of training rows by input name; needed by recipes that calibrate.
     process : child process for the quantizer, see `tflite.quantise`.
     examine : called with the file, open in a process of its own.
@@ -131,9 +142,10 @@ def make(
         tflite.quantise(
             source, schema, path, recipe.options, calibration=calibration, process=process
         )
-        if examine is not None:
-            with open_model(path, schema) as model:
-                examine(model)
+    elif recipe.runtime == "onnx" and not recipe.reduced:
+        pytorch.to_onnx(source, schema, path)
+    elif recipe.runtime == "onnx":
+        onnx.reduce(source, path, recipe.precision, calibration)
     elif recipe.calibration is None:
         mnn.convert(source, schema, path, options=recipe.options, trusted=True, examine=examine)
     else:
@@ -141,6 +153,39 @@ def make(
             plain = Path(folder) / "fp32.mnn"
             mnn.convert(source, schema, plain, options=recipe.options, trusted=True)
             mnn.quantise(plain, schema, path, calibration, recipe.calibration, examine=examine)
+    if examine is not None and recipe.runtime != "mnn":
+        with open_model(path, schema) as model:
+            examine(model)
+
+
+def make_onnx(
+    stage: Stage, source: Path, schema: Schema, reference: parity.Reference, calibration: Path
+) -> list[Outcome]:
+    """Make the ``.onnx`` form of a ``.pt2`` program and what is reduced of it, see `make_all`."""
+    given = {"schema": schema, "reference": reference, "calibration": calibration}
+    plain = make_all(stage, [r for r in recipes.of("onnx") if not r.reduced], source, **given)
+    made = plain[0].file and stage.run.folder / plain[0].file
+    without = "there is no onnx/fp32.onnx to make it of"
+    return plain + make_all(stage, recipes.reduced("onnx"), made, **given, without=without)
+
+
+def make_packages(stage: Stage, source: Path, schema: Schema) -> list[Outcome]:
+    """Make the Core ML packages of a ``.pt2`` program; they are read back, and cannot be judged."""
+    outcomes = []
+    with child.Child("export PyTorch to Core ML") as process:
+        for recipe in recipes.of("coreml"):
+            folder, suffix = SUFFIXES["coreml"]
+            name = f"{folder}/{recipe.precision}{suffix}"
+            try:
+                with stage.output(name) as path:
+                    given = {"half": recipe.reduced, "process": process}
+                    pytorch.to_coreml(source, schema, path, **given)
+                    size = path.stat().st_size
+                outcomes.append(Outcome(recipe, name, size, None, NOT_JUDGED))
+            except ConversionFailed as error:
+                stage.discard(name)
+                outcomes.append(Outcome(recipe, None, None, None, str(error)))
+    return outcomes
 
 
 def plain_recipe(trained: Path) -> Recipe:
@@ -240,8 +285,8 @@ def make_all(
                     given = {"calibration": calibration, "process": process}
                     make(recipe, source, schema, path, **given, examine=examine)
                     result, scores = found.pop()
-                    _check(recipe, result, reference)
                     size = path.stat().st_size
+                    _check(recipe, result, reference, size / source.stat().st_size)
                 outcomes.append(Outcome(recipe, name, size, result, "", scores))
             except (ConversionFailed, DamagedFile) as error:
                 stage.discard(name)
@@ -252,11 +297,14 @@ def make_all(
     return outcomes
 
 
-def _check(recipe: Recipe, result: Judgement, reference: parity.Reference) -> None:
-    """Refuse a float32 file that is not the model, and a reduced one that is nothing else."""
-    if not recipe.reduced and not parity.is_near(result, reference):
+def _check(recipe: Recipe, result: Judgement, reference: parity.Reference, share: float) -> None:
+    """Refuse a float32 file that is not the model, and a reduced one that is nothing else, `share`
+    of the float32 file's bytes.
+    """
+    error = parity.WINOGRAD_ERROR if recipe.runtime == "mnn" else parity.FLOAT_ERROR
+    if not recipe.reduced and not parity.is_near(result, reference, error):
         raise ParityError(f"it does not score as the trained model: {result.reason}")
-    if recipe.reduced and result.verdict == SAME:
+    if recipe.reduced and result.verdict == SAME and share > _SMALLER:
         raise ParityError(
             "the tool reported success and reduced nothing: every score is the float32 model's"
         )
@@ -270,11 +318,13 @@ def table(outcomes: Iterable[Outcome]):
 
     rows = {}
     for outcome in outcomes:
-        judged = outcome.parity
+        judged, there = outcome.parity, outcome.file is not None
+        without = "not judged" if there else "not made"
+        without = "not judged" if there else "not made"
         rows[outcome.recipe.precision] = {
-            "bytes": "" if judged is None else f"{outcome.bytes:,}",
+            "bytes": f"{outcome.bytes:,}" if there else "",
             "largest difference": "" if judged is None else error_text(judged.max_abs_error),
-            "verdict": "not made" if judged is None else judged.verdict,
+            "verdict": without if judged is None else judged.verdict,
             "why": outcome.reason.splitlines()[0] if judged is None else judged.reason,
         }
     return pd.DataFrame(rows).T
@@ -290,18 +340,17 @@ def plain_figures(outcomes: Iterable[Outcome]) -> dict[str, float]:
     return {}
 
 
-def not_made(records: Iterable[Path]):
-    """From files that `record` wrote, the recipes that could not be made: DataFrame of the tool's
-    reason by variant.
+def not_judged(records: Iterable[Path]):
+    """From files that `record` wrote, what has no verdict: DataFrame by variant of ``file`` and
+    ``bytes``, NaN where nothing could be made, and ``reason``, the tool's or why nobody could judge
+    it.
     """
     import pandas as pd
 
     tried = pd.concat([pd.read_csv(path) for path in records])
-    missing = tried[tried["file"].isna()]
-    return pd.DataFrame(
-        {"reason": missing["reason"].to_numpy()},
-        index=missing["runtime"] + " " + missing["precision"],
-    )
+    tried.index = tried["runtime"] + " " + tried["precision"]
+    missing = tried["file"].isna() | (tried["runtime"] == "coreml")
+    return tried.loc[missing, ["file", "bytes", "reason"]]
 
 
 def record(stage: Stage, folder: str, outcomes: Iterable[Outcome]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from helpers.errors import BadInput
 from helpers.evaluation import latency
-from helpers.evaluation.comparison import NOT_MADE, latency_label
+from helpers.evaluation.comparison import NOT_JUDGED, NOT_MADE, latency_label
 from helpers.runtimes import PHONE
 from helpers.tasks import Task
 from helpers.tasks.judgement import SHIPS, TOO_FEW
@@ -215,7 +215,9 @@ def _order(row, prefer: str) -> tuple:
 
 def _warning(task: Task, comparison) -> str:
     """What no conversion can mend: a trained model that decides no better than chance."""
-    trained = comparison[~comparison["runtime"].isin(PHONE)]
+    made = comparison[~comparison["verdict"].isin([NOT_MADE, NOT_JUDGED])]
+    brought = (made["runtime"] == "onnx") & made["file"].astype(str).str.startswith("model/")
+    trained = made[~made["runtime"].isin([*PHONE, "onnx"]) | brought]
     chance = task.chance(trained.iloc[0]) if len(trained) else ""
     return f" But the trained model itself {chance}: train it again." if chance else ""
 

@@ -28,8 +28,9 @@ LATENCY_REFERENCES = {
 }
 """What latency ratios are taken to, the first that there is: a plain file that an app would ship,
 before the training framework. With what it is called."""
-NOT_MADE = "not made"
-"""Verdict of a recipe that the tools could not make a file of; the reason is theirs."""
+NOT_MADE, NOT_JUDGED = "not made", "not judged"
+"""Verdicts of a recipe that the tools could not make a file of, and of a file that runs elsewhere
+only; the reason says more."""
 
 
 def name_of(file: str) -> str:
@@ -77,8 +78,8 @@ def build(
     latency : table of `latency.summarise`; the smallest batch with the copy in and
         out and the fewest threads is taken. A file that could not be timed is not in it.
     memory : MB by variant name, of `latency.measure`.
-    missing : recipes without a file, a DataFrame with the tool's ``reason`` by variant name; each
-        is a row of its own.
+    missing : what has no verdict, of `helpers.convert.variants.not_judged`; each is a row of its
+        own.
     """
     import pandas as pd
 
@@ -106,11 +107,10 @@ def build(
             row |= {"latency_us": time["microseconds"], "open_ms": opened["microseconds"] / 1000}
             row["memory_mb"] = memory[name]
         rows.append(row)
-    for name, reason in ({} if missing is None else missing["reason"]).items():
+    for name, row in () if missing is None else missing.iterrows():
         runtime, _, precision = name.partition(" ")
-        rows.append(
-            {"runtime": runtime, "precision": precision, "verdict": NOT_MADE, "reason": reason}
-        )
+        verdict = NOT_MADE if pd.isna(row["file"]) else NOT_JUDGED
+        rows.append({"runtime": runtime, "precision": precision, **row, "verdict": verdict})
     table = pd.DataFrame(rows, columns=columns(task))
     whole = [name for name in ("bytes", "distinct_scores") if name in table]
     return table.astype({name: "Int64" if table[name].isna().any() else "int64" for name in whole})

@@ -33,8 +33,10 @@ from helpers.tasks.judgement import (
 )
 from helpers.trained import Trained
 
-FLOAT_ERROR = 1e-4
-"""How far a float32 file may be from the trained model, in parts of the largest value."""
+FLOAT_ERROR, WINOGRAD_ERROR = 1e-4, 1e-3
+"""How far a float32 file may be from the trained model, in parts of the largest value; the second
+of MNN's, which computes 3x3 convolutions by Winograd's transform: one of stride 1 was 2e-4 of its
+largest value away, where one of stride 2, without the transform, was 2e-7."""
 Inputs = Mapping[str, np.ndarray]
 FILE = "model/reference.npz"
 """Where a run keeps its `Reference`."""
@@ -339,14 +341,13 @@ def require_same(
     return result, scores
 
 
-def is_near(found: Judgement, reference: Reference) -> bool:
+def is_near(found: Judgement, reference: Reference, error: float = FLOAT_ERROR) -> bool:
     """Whether a float32 file is the trained model.
 
-    A runtime that computes convolutions another way than the trained model's moves values by some
-    1e-5 of the largest: such a file is kept, and its verdict says so.
+    A runtime that computes convolutions another way than the trained model's moves values: such a
+    file is kept, and its verdict says so.
     """
-    allowed = FLOAT_ERROR * scale_of(reference.scores)
-    return found.verdict in SHIPS and found.max_abs_error <= allowed
+    return found.verdict in SHIPS and found.max_abs_error <= error * scale_of(reference.scores)
 
 
 def swapped(inputs: Inputs, pair: tuple[str, str]) -> dict[str, np.ndarray]:

@@ -22,21 +22,17 @@ import numpy as np
 from helpers.convert import tflite
 from helpers.datasets import Stream
 from helpers.errors import BadInput, ConversionFailed
+from helpers.frameworks import CHECKED_ROWS, scored
 from helpers.quiet import native_output, tensorflow
-from helpers.runtimes import scale_of
 from helpers.runtimes.keras import call, load, named_outputs, schema_outputs, structured
 from helpers.schema import Schema
 from helpers.studies import Inputs
 from helpers.tasks import Task
-from helpers.tasks.judgement import SAME_ERROR
 
 __all__ = ["SUFFIX", "describe", "export", "load", "plain", "predict", "save", "train"]
 
 SUFFIX = ".keras"
 HISTORY = ["accuracy", "loss", "val_accuracy", "val_loss"]
-_SCORE_ROWS, _SCORE_VALUES = 65_536, 8 << 20
-"""Most rows and most values that the model is called with."""
-_CHECKED_ROWS = 4096
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 _UNKNOWN_OPERATORS = re.compile(r"^\s*tf\.(\w+)\(.*\) -> ", re.MULTILINE)
 """The converter ends with a list of them: name, types of what they take, types of what they give.
@@ -90,7 +86,7 @@ def train(
 
     keras.utils.set_random_seed(seed)
     model = built(build, schema, hidden_units)
-    predict(model, schema, {name: array[:_CHECKED_ROWS] for name, array in validation[0].items()})
+    predict(model, schema, {name: array[:CHECKED_ROWS] for name, array in validation[0].items()})
     if task.training_loss is None:
         return model, pd.DataFrame(
             columns=HISTORY, index=pd.RangeIndex(0, name="epoch"), dtype=float
@@ -199,40 +195,12 @@ def describe(model) -> dict:
 
 
 def predict(model, schema: Schema, inputs: Inputs) -> dict[str, np.ndarray]:
-    """All outputs of the model by the schema's names, ``(n_rows, *shape)``: the reference for every
-    converted file.
+    """All outputs of the model, see `helpers.frameworks.scored`."""
 
-    Raises
-    ------
-    BadInput : rows score differently the second time, among fewer others: nothing could be held
-        against such scores.
-    """
-    rows = len(next(iter(inputs.values())))
-    step = max(
-        1, min(_SCORE_ROWS, _SCORE_VALUES * rows // sum(array.size for array in inputs.values()))
-    )
-    again = np.arange(max(1, min(rows, step, _CHECKED_ROWS) // 2))
-    if schema.batch is not None:
-        step, again = schema.batch, (np.arange(schema.batch) + 1) % rows
+    def outputs(part: Inputs) -> dict[str, np.ndarray]:
+        return {name: np.asarray(value) for name, value in call(model, part, schema).items()}
 
-    def part(places: np.ndarray) -> dict[str, np.ndarray]:
-        result = call(model, {name: array[places] for name, array in inputs.items()}, schema)
-        return {name: np.asarray(value) for name, value in result.items()}
-
-    ends = [rows if schema.batch is None else first + step for first in range(0, rows, step)]
-    parts = [
-        part(np.arange(i * step, min((i + 1) * step, end)) % rows) for i, end in enumerate(ends)
-    ]
-    outputs = {name: np.concatenate([each[name] for each in parts])[:rows] for name in parts[0]}
-    for name, values in part(again).items():
-        first = outputs[name][again]
-        if (difference := np.abs(values - first).max()) > SAME_ERROR * scale_of(first):
-            raise BadInput(
-                f"the model gives two different scores for the same rows (up to {difference:.2g} "
-                "apart): a layer such as dropout or batch normalisation is active outside "
-                "training: build it without training=True"
-            )
-    return outputs
+    return scored(outputs, schema, inputs)
 
 
 def save(model, path: Path) -> None:

@@ -61,7 +61,7 @@ def bring(
 
     Parameters
     ----------
-    model : a ``.keras``, ``.tflite`` or ``.onnx`` file, or the folder of a SavedModel.
+    model : a ``.keras``, ``.pt2``, ``.tflite`` or ``.onnx`` file, or the folder of a SavedModel.
     data : tables, ``.csv`` or ``.parquet``; without one, rows are drawn within the schema's ranges.
     name : of the study; default the file's.
     schema_file : JSON of the schema. Default ``artifacts/<study>/schema.json``, which is inferred

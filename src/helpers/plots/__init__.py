@@ -16,7 +16,13 @@ from matplotlib.figure import Figure
 from helpers.schema import Schema
 
 COLOURS = ("#33658a", "#d1603d", "#5b8c5a", "#8e6c8a", "#c2a13e", "#5f6b73")
-RUNTIME_COLOURS = {"keras": COLOURS[5], "litert": COLOURS[0], "mnn": COLOURS[1]}
+RUNTIME_COLOURS = {
+    "keras": COLOURS[5],
+    "pytorch": COLOURS[5],
+    "litert": COLOURS[0],
+    "mnn": COLOURS[1],
+    "onnx": COLOURS[2],
+}
 MOST_POINTS = 2000
 MOST_ROUNDS = 12
 _STYLE = {
@@ -50,6 +56,23 @@ def _nothing(reason: str) -> Figure:
     figure, axes = axes_of(size=(4, 0.6))
     axes[0, 0].annotate(reason, (0.5, 0.5), ha="center", va="center")
     axes[0, 0].set_axis_off()
+    return figure
+
+
+def means(spread, lines: Mapping[str, float], xlabel: str) -> Figure:
+    """Mean of each row with its 95 % interval, the largest first, beside figures that are lines;
+    `spread` has the columns ``mean``, ``low`` and ``high``, as `helpers.results.spread`'s.
+    """
+    spread = spread.sort_values("mean")
+    figure, axes = axes_of(size=(7.5, 0.34 * len(spread) + 1.2))
+    ax, place = axes[0, 0], np.arange(len(spread))
+    ends = np.abs(spread[["low", "high"]].to_numpy(float).T - spread["mean"].to_numpy(float))
+    ax.errorbar(spread["mean"], place, xerr=ends, fmt="o", color=COLOURS[0], capsize=3)
+    ax.set_yticks(place, list(spread.index))
+    for colour, (name, value) in zip(COLOURS[1:], lines.items(), strict=False):
+        ax.axvline(value, color=colour, linestyle="--", linewidth=1.3, label=name)
+    ax.set_xlabel(xlabel)
+    figure.legend(loc="outside upper right", ncols=len(lines))
     return figure
 
 

@@ -30,23 +30,6 @@ def long_tail(user: np.ndarray, film: np.ndarray) -> Figure:
     return figure
 
 
-def models(spread, lines: Mapping[str, float], xlabel: str) -> Figure:
-    """Mean of each model with its 95 % interval, beside figures that need no model, as lines;
-    `helpers.results.spread`'s table.
-    """
-    spread = spread.sort_values("mean")
-    figure, axes = axes_of(size=(7.5, 0.34 * len(spread) + 1.2))
-    ax, place = axes[0, 0], np.arange(len(spread))
-    ends = np.abs(spread[["low", "high"]].to_numpy(float).T - spread["mean"].to_numpy(float))
-    ax.errorbar(spread["mean"], place, xerr=ends, fmt="o", color=COLOURS[0], capsize=3)
-    ax.set_yticks(place, list(spread.index))
-    for colour, (name, value) in zip(COLOURS[1:], lines.items(), strict=False):
-        ax.axvline(value, color=colour, linestyle="--", linewidth=1.3, label=name)
-    ax.set_xlabel(xlabel)
-    figure.legend(loc="outside upper right", ncols=len(lines))
-    return figure
-
-
 def recall(places: Mapping[str, np.ndarray], most: int) -> Figure:
     """Recall of each way by the length of its list; `helpers.evaluation.lists.places` by way."""
     figure, axes = axes_of(size=(7, 3.6))

@@ -34,17 +34,19 @@ MODULES = {
     ".keras": "keras",
     ".zip": "savedmodel",
     ".onnx": "onnx",
+    ".pt2": "pytorch",
     ".tflite": "litert",
     ".mnn": "mnn",
 }
 """File suffix to runtime: the name of a module here, whose ``Model(path, schema, threads)`` is a
 `Runtime`, and ``interface(path)`` tells what a file takes and gives."""
 PHONE = ("litert", "mnn")
-"""Runtimes of files that a phone gets; the others are of trained models."""
+"""Runtimes of files that a bundle takes to a phone."""
 NAMES = {
     "keras": "Keras",
     "savedmodel": "SavedModel",
     "onnx": "ONNX Runtime",
+    "pytorch": "PyTorch",
     "litert": "LiteRT",
     "mnn": "MNN",
 }
@@ -66,8 +68,15 @@ def variant_of(file: str) -> tuple[str, str]:
     """Runtime and precision of a file of a run: ``mnn/fp32.mnn`` is ``("mnn", "fp32")``; a trained
     model is fp32.
     """
+    return runtime_of(file), Path(file).stem if is_converted(file) else "fp32"
+
+
+def is_converted(file: Path | str) -> bool:
+    """Whether a file is made of a trained model, by its path: those of ONNX Runtime, which may be
+    trained models too, are in a folder of its name.
+    """
     runtime = runtime_of(file)
-    return runtime, Path(file).stem if runtime in PHONE else "fp32"
+    return runtime in PHONE or (runtime == "onnx" and Path(file).parent.name == runtime)
 
 
 def imports(path: Path) -> str:
@@ -90,7 +99,7 @@ def interface(path: Path) -> list[dict[str, tuple[list[int], str]]]:
 
 
 def open_model(path: Path, schema: Schema, *, threads: int = 1, trusted: bool = False) -> Runtime:
-    """Open a model file; a trained one, of a runtime that is not a phone's, by its own names.
+    """Open a model file; a trained one, see `is_converted`, by its own names.
 
     Parameters
     ----------
@@ -109,7 +118,7 @@ def open_model(path: Path, schema: Schema, *, threads: int = 1, trusted: bool = 
     path, name = Path(path), runtime_of(path)
     if not path.is_file():
         raise DamagedFile(f"there is no file {path}")
-    if name not in PHONE:
+    if not is_converted(path):
         schema = schema.as_given()
     if not trusted:
         return guarded.Guarded(path, schema, threads, imports(path))
