@@ -5,6 +5,7 @@ true.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import os
 import re
@@ -22,6 +23,9 @@ from helpers.parameters import Declared, declared
 
 LAST_STAGE = "06"
 """Notebooks 01 to 06 are the stages of a run; later numbers are read and run on their own."""
+OF_PYTORCH = ("10_pytorch_to_phone", "02_pytorch_training")
+"""Notebooks that need PyTorch, in the order of their execution: the first makes a data set that the
+second learns from."""
 MODEL_STAGE, TRAINED = "02", "02_trained_model"
 """The stage that has a notebook for every way to come by a model, and the one of a trained file."""
 KERNEL = {
@@ -167,6 +171,9 @@ def refresh(chosen: str | None = None, echo: Callable[[str], None] = print) -> N
 
     with tempfile.TemporaryDirectory() as home, environment(WORKBENCH_HOME=home, TQDM_DISABLE="1"):
         for notebook in (numbered() if chosen is None else stages(chosen)).values():
+            if notebook.stem in OF_PYTORCH and importlib.util.find_spec("torch") is None:
+                echo(f"{notebook.stem}  left as it was: it needs PyTorch (make pytorch)")
+                continue
             started = time.monotonic()
             content = nbformat.read(notebook, as_version=4)
             sources = [cell.source for cell in content.cells]

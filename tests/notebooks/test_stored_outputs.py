@@ -12,7 +12,6 @@ from helpers import notebooks, runtimes
 from helpers.convert import mnn, recipes
 
 THREADS = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-OF_PYTORCH = ("10_pytorch_to_phone", "02_pytorch_training")
 OTHER_PROCESSOR = {
     "NPY_DISABLE_CPU_FEATURES": (
         "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR AVX2 FMA3"
@@ -128,7 +127,7 @@ def test_a_quantised_file_in_place_of_fp32_is_noticed(finished_copy, home, tmp_p
 def test_executing_the_other_notebooks_gives_their_stored_outputs():
     stages = notebooks.stages().values()
     others = [path for path in notebooks.numbered().values() if path not in stages]
-    done = notebooks.check([path for path in others if path.stem not in OF_PYTORCH])
+    done = notebooks.check([path for path in others if path.stem not in notebooks.OF_PYTORCH])
     assert done.returncode == 0, done.stdout[-5000:]
 
 
@@ -137,7 +136,7 @@ def test_executing_the_notebooks_of_pytorch_gives_their_stored_outputs():
     """The second trains on the data set that the first has made."""
     pytest.importorskip("torch", reason="needs PyTorch: make pytorch")
     there = {path.stem: path for path in notebooks.numbered().values()}
-    done = notebooks.check([there[name] for name in OF_PYTORCH])
+    done = notebooks.check([there[name] for name in notebooks.OF_PYTORCH])
     assert done.returncode == 0, done.stdout[-5000:]
 
 
