@@ -218,3 +218,13 @@ def test_cells_with_times_have_one_width():
     assert {len(latency.interval_text(value, value, value)) for value in values} == {24}
     assert latency.interval_text(185.64, 174.46, 196.75).strip() == "186x (174-197x)"
     assert latency.interval_text(0.9951, 0.98, 1.02).strip() == "1.00x (0.98-1.02x)"
+
+
+def test_pictures_of_a_bundle_are_no_figures(home):
+    stage = runs.Stage("06_device_bundle", study="ranking", run="r")
+    for file in ("figures/latency.png", "bundle/picture-01.png"):
+        with stage.output(file) as path:
+            path.write_bytes(file.encode())
+    stage.finish()
+    page = report.render(stage.run)
+    assert page.count("<figure>") == 1 and "latency" in page and "picture-01" not in page
