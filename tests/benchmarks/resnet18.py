@@ -1,0 +1,97 @@
+"""ResNet18 at 224 x 224 pixels, as it was published, in the forms that matter: bytes, what they
+decide, and time.
+
+    workbench run images_224 --stages 01-02
+    python tests/benchmarks/resnet18.py artifacts/images_224/default [--pictures 200]
+
+All six stages make every form and judge it on the whole test split, which takes an hour and more;
+this takes some minutes. Files are timed in turns, one picture a call, so that a drift of the
+machine cancels in the ratios.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from helpers import datasets, runtimes
+from helpers.convert import mnn, onnx, pytorch, recipes, tflite
+from helpers.frameworks import pytorch as framework
+from helpers.tasks import classification
+from helpers.trained import Trained
+
+LITERT = ("fp16", "dynamic_int8", "int8", "weight_int8")
+ONNX = ("int8",)
+MNN = ("fp32_of_onnx", "weight_int8_of_onnx")
+CALIBRATION = 100
+ROUNDS = 15
+
+
+def make(run: Path, trained: Trained, folder: Path) -> dict[str, Path]:
+    """The files of a run's program, by name."""
+    program, schema = run / trained.file, trained.schema
+    (folder / "onnx").mkdir()
+    files = {"PyTorch": program, "litert fp32": folder / "fp32.tflite"}
+    framework.export(program, schema, files["litert fp32"])
+    with np.load(run / "model/calibration.npz", allow_pickle=False) as file:
+        rows = {name: file[name][:CALIBRATION] for name in schema.input_names}
+    np.savez(calibration := folder / "calibration.npz", **rows)
+    for precision in LITERT:
+        path = files[f"litert {precision}"] = folder / f"{precision}.tflite"
+        entries = recipes.get("litert", precision).options
+        tflite.quantise(files["litert fp32"], schema, path, entries, calibration=calibration)
+    plain = files["onnx fp32"] = folder / "onnx" / "fp32.onnx"
+    pytorch.to_onnx(program, schema, plain)
+    for precision in ONNX:
+        path = files[f"onnx {precision}"] = folder / "onnx" / f"{precision}.onnx"
+        onnx.reduce(plain, path, precision, calibration)
+    for precision in MNN:
+        path = files[f"mnn {precision}"] = folder / f"{precision}.mnn"
+        mnn.convert(plain, schema, path, options=recipes.get("mnn", precision).options)
+    return files
+
+
+def milliseconds(files: dict[str, Path], trained: Trained, row: dict, threads: int) -> dict:
+    """Of one picture a call, ``(ROUNDS,)`` by file, in turns."""
+    steps = {}
+    for name, path in files.items():
+        opened = runtimes.open_model(path, trained.schema, threads=threads, trusted=True)
+        steps[name] = (opened, opened.steps(row).copy_and_run)
+    found = {name: [] for name in files}
+    for _ in range(ROUNDS):
+        for name, (_, call) in steps.items():
+            found[name].append(1000 * call.timeit(1))
+    return {name: np.array(each) for name, each in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="folder of a run of images_224, stages 01 and 02")
+    parser.add_argument("--pictures", type=int, default=200, help="of the test split")
+    chosen = parser.parse_args()
+    trained = Trained.load(chosen.run / "model/config.json")
+    inputs, labels, _ = datasets.load(chosen.run / "data.json").arrays("test", chosen.pictures)
+    with tempfile.TemporaryDirectory() as folder:
+        files = make(chosen.run, trained, Path(folder))
+        scores = {}
+        for name, path in files.items():
+            with runtimes.open_model(path, trained.schema) as opened:
+                scores[name] = opened.score(inputs)
+        right = scores["PyTorch"]
+        judged = {n: classification.compare(s, right, labels) for n, s in scores.items()}
+        row = {name: array[:1].copy() for name, array in inputs.items()}
+        table = classification.agreement_table(judged).drop(columns=["top-3 accuracy"])
+        table.insert(0, "bytes", [f"{path.stat().st_size:,}" for path in files.values()])
+        for threads in (1, 2):
+            took = milliseconds(files, trained, row, threads)
+            ratios = {n: np.median(ms / took["litert fp32"]) for n, ms in took.items()}
+            ms = {n: f"{np.median(took[n]):.1f} ({ratios[n]:.2f}x)" for n in took}
+            table[f"ms, {threads} thread{'s' * (threads > 1)}"] = pd.Series(ms)
+    with pd.option_context("display.width", 250, "display.max_columns", None):
+        print(table.to_string())
+
+
+if __name__ == "__main__":
+    main()
