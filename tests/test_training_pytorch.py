@@ -205,7 +205,7 @@ def test_checkpoints_of_another_model_are_told(trained, tmp_path):
         "numbers": {"0.weight": 3},
     }
     said = {
-        "renamed": "it lacks 0.weight.* and 4 more and has x0.weight",
+        "renamed": "it lacks 0.weight, .* and 5 more and has x0.weight, .* and 5 more besides",
         "more": "has fc.weight besides",
         "wider": r"0.weight has the shape \[8, 3, 3, 3\] in it, and \[4, 3, 3, 3\] here",
         "numbers": "holds no state_dict",
