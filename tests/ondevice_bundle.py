@@ -1,0 +1,75 @@
+"""A tiny net, its rows, and a training bundle of it."""
+
+import numpy as np
+
+from helpers.ondevice import bundle, optimisers
+from helpers.ondevice.program import Program
+from helpers.schema import Dimension, Schema, Tensor
+
+CLASSES = 3
+SCHEMA = Schema(
+    "tiny_model",
+    (Tensor("image", shape=(8, 8, 1), meaning="a picture"),),
+    (Tensor("probabilities", "", tuple(Dimension(f"kind {k}", "p") for k in range(CLASSES))),),
+)
+RATE = 0.01
+
+
+def net():
+    """A convolution of four maps, pooling and Dense; 151 weights."""
+    from helpers.quiet import tensorflow
+
+    tensorflow()
+    import keras
+
+    keras.utils.set_random_seed(3)
+    image = keras.Input((8, 8, 1), name="image")
+    x = keras.layers.Conv2D(4, 3, activation="relu", name="maps")(image)
+    x = keras.layers.Flatten(name="flat")(keras.layers.MaxPooling2D(2, name="pool")(x))
+    x = keras.layers.Dense(CLASSES, activation="softmax", name="probabilities")(x)
+    return keras.Model(image, x, name="tiny")
+
+
+def rows(count: int, seed: int = 0):
+    """Pictures of noise, brighter in the third of their rows that their label says."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, CLASSES, count).astype(np.int32)
+    image = rng.uniform(0, 0.5, (count, 8, 8, 1)).astype(np.float32)
+    for picture, label in zip(image, labels, strict=True):
+        picture[3 * label : 3 * label + 2] += 0.5
+    return {"image": image}, labels
+
+
+def made(place, optimiser=None, **changed):
+    """A bundle of the net at `place`."""
+    program = Program(net(), SCHEMA, optimiser or optimisers.Adam())
+    settings = {
+        "rehearsal": rows(40, 1),
+        "batches": [rows(6, 2), rows(6, 3), rows(4, 4)],
+        "learning_rate": RATE,
+        "batch_size": 6,
+        "limits": {"steps": 8, "seconds": 30},
+        "margin": 0.05,
+    }
+    return bundle.make(program, place, **{**settings, **changed})
+
+
+_FOLDERS: dict = {}
+
+
+def shared(tmp_path_factory):
+    """The folder of a bundle, made once for all tests of a process, which must not change it."""
+    if not _FOLDERS:
+        _FOLDERS["adam"] = made(tmp_path_factory.mktemp("bundle") / "made")
+    return _FOLDERS["adam"]
+
+
+def state_of(folder, steps: int, path):
+    """Save, as Python does, the state after some steps on other rows; returns the open trainer."""
+    from helpers.ondevice.trainer import Trainer
+
+    trainer = Trainer(folder / bundle.TRAINING)
+    for seed in range(steps):
+        trainer.train(*rows(6, 50 + seed), RATE)
+    trainer.keep(path)
+    return trainer
