@@ -77,11 +77,7 @@ def schemas(ranking) -> dict[str, Schema]:
 
 def _render(schema: Schema, files=FILES) -> dict[str, str]:
     rendered = sources.render(schema, files, MINIMUM)
-    return {
-        path.removeprefix("android/"): text
-        for path, text in rendered.items()
-        if path.startswith("android/")
-    }
+    return {Path(path).name: text for path, text in rendered.items() if path.startswith("android/")}
 
 
 def _kotlinc(*arguments) -> subprocess.CompletedProcess:
@@ -221,7 +217,7 @@ def test_the_classes_do_what_they_promise(compiled, stubs, schemas, tmp_path, wh
     _assets(schemas[which], tmp_path / "assets")
     lines = _run(schemas[which], tmp_path / "assets", [classes, stubs])
     instrumented = [line for line in lines if "GoldenTest." in line]
-    assert len(lines) - len(instrumented) == 16
+    assert len(lines) - len(instrumented) == 19
     assert len(instrumented) == {"ranking": 8, "fields": 8, "mixed": 10}[which]
 
 
@@ -277,6 +273,24 @@ def test_tensors_of_any_shape_go_in_and_out(compiled, stubs, tmp_path, which):
 
 
 @pytest.mark.slow
+def test_two_bundles_live_side_by_side_in_one_process(compiled, stubs, tmp_path):
+    """Their classes on one class path, their files in one folder of assets."""
+    names = [sources.class_name(which) for which in SHAPED]
+    calls = [f"{name.lower()}.InstrumentedKt.main(said);" for name in names]
+    main = f"class Both {{ public static void main(String[] said) {{ {' '.join(calls)} }} }}"
+    (tmp_path / "Both.java").write_text(main)
+    path = [tmp_path, compiled[0], stubs, KOTLIN / "lib" / "kotlin-stdlib.jar"]
+    words = ["-cp", ":".join(map(str, path)), f"-Dassets={tmp_path}"]
+    for schema in SHAPED.values():
+        _assets(schema, tmp_path)
+    subprocess.run(["javac", *words[:2], "-d", tmp_path, tmp_path / "Both.java"], check=True)
+    ran = subprocess.run(["java", *words, "Both"], capture_output=True, text=True)
+    lines = ran.stdout.splitlines()
+    assert ran.returncode == 0 and all(line.startswith("ok ") for line in lines), ran.stdout
+    assert {line.split()[1].split(".")[0] for line in lines} >= {f"{n}GoldenTest" for n in names}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("which", SHAPED)
 def test_tensorflow_lite_itself_gives_every_output(compiled, stubs, shaped, tmp_path, which):
     built, classes = natives(stubs, tmp_path)
@@ -316,8 +330,11 @@ def test_a_runtime_without_its_file_gets_no_sources(file, schemas):
     name = "UltraSimpleRankingModel"
     own = name if file == "model.tflite" else f"{name}Mnn"
     kotlin = {f"{own}.kt", f"{own}GoldenTest.kt", f"{name}Inputs.kt", "GoldenCases.kt"}
-    rules = {"mnn-rules.pro"} if file == "model.mnn" else set()
-    assert set(rendered) == {*kotlin, *rules, "build.gradle.kts"}
+    kotlin |= {"Scorer.kt"}
+    kotlin |= {"ModelDelivery.kt", "Download.kt", "Bundle.kt", "StrictJson.kt"}
+    rules = {"consumer-rules.pro"} if file == "model.mnn" else set()
+    module = {"build.gradle.kts", "settings.gradle.kts", "gradle.properties", "AndroidManifest.xml"}
+    assert set(rendered) == {*kotlin, *rules, *module}
     other = "com.taobao" if file == "model.tflite" else "litert:litert"
     assert other not in "".join(rendered.values())
 
@@ -332,27 +349,4 @@ def test_the_table_says_what_every_dimension_is(schemas):
     assert (
         " * | user_features | float32 | 4 | brand_preference | 0 prefers value, 1 prefers brands | "
         "0.0 to 1.0 |" in _render(schemas["ranking"])["UltraSimpleRankingModelInputs.kt"]
-    )
-
-
-def test_the_build_names_the_minimum_of_each_runtime(schemas):
-    build = _render(schemas["ranking"])["build.gradle.kts"]
-    assert all(version in build for version in MINIMUM.values())
-    assert (
-        'noCompress += listOf("tflite", "mnn")' in build and '"arm64-v8a", "armeabi-v7a"' in build
-    )
-    assert 'debug {\n            ndk { abiFilters += "x86_64" }' in build, "emulators"
-    recipe = " ".join(line.strip("/ ") for line in build.splitlines())
-    assert (
-        "-DANDROID_PLATFORM=android-21 -DANDROID_SUPPORT_FLEXIBLE_PAGE_SIZES=ON" in recipe
-        and "minSdk = 21" in build
-    )
-
-
-def test_what_mnn_finds_by_name_is_kept(schemas):
-    rendered = _render(schemas["ranking"])
-    assert "-keep class com.taobao.android.mnn.** { *; }" in rendered["mnn-rules.pro"]
-    assert "mnn-rules.pro" in rendered["build.gradle.kts"]
-    assert "mnn-rules.pro" not in "".join(
-        _render(schemas["ranking"], ["model.tflite"])["build.gradle.kts"]
     )

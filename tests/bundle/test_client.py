@@ -82,7 +82,7 @@ def test_a_second_install_of_the_same_fetches_only_the_descriptor(published, ser
 def test_an_interrupted_download_goes_on_where_it_stopped(published, server, tmp_path):
     size = published.with_suffix(".zip").stat().st_size
     server.cut = size // 3
-    with pytest.raises((DamagedFile, BadInput)):
+    with pytest.raises(BadInput, match="the connection was cut after"):
         client.install(server.url, tmp_path / "phone")
     assert client.current(tmp_path / "phone") is None
     server.cut = None
@@ -187,7 +187,7 @@ def test_downloads_that_were_given_up_do_not_pile_up(
     for number, version in enumerate(("v2", "v3"), start=1):
         shutil.rmtree(tmp_path / "server")
         _another(unpacked, tmp_path, ranking, version).parent.rename(tmp_path / "server")
-        with pytest.raises(DamagedFile):
+        with pytest.raises(BadInput, match="the connection was cut after 1,000 of"):
             client.install(server.url, into)
         assert [path.stat().st_size for path in (into / "downloads").iterdir()] == [
             1000
@@ -298,7 +298,7 @@ _CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
             _raw(b"HTTP/1.1 302 Found\r\nLocation: ftp://127.0.0.1/x\r\n\r\n"),
             "neither http nor https",
         ),
-        (_raw(b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n\r\n"), "not allowed"),
+        (_raw(b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n\r\n"), "neither http"),
         (_raw(b"HTTP/1.1 302 Found\r\nLocation: http://a b/\r\n\r\n"), "control characters"),
         (_slowly(b"x" * 4000), "too slowly"),
     ],
@@ -351,9 +351,7 @@ def test_a_descriptor_from_the_net_with_an_odd_address_is_refused(
     hostile.answers = {
         ".json": _whole(json.dumps(json.loads(published.read_text()) | {"modelUrl": url}).encode())
     }
-    with pytest.raises(
-        (DamagedFile, BadInput), match="names a file of this machine|is no URL|nonnumeric port"
-    ):
+    with pytest.raises((DamagedFile, BadInput), match="names a file of this machine|is no URL"):
         client.install(hostile.url, tmp_path / "phone")
 
 
@@ -366,7 +364,7 @@ def test_a_descriptor_from_the_net_with_an_odd_address_is_refused(
         (".", "there is no file"),
         ("ftp://x/bundle.json", "neither http, https, a file nor a path"),
         ("http://[::1/bundle.json", "is no URL"),
-        ("http://127.0.0.1:x/bundle.json", "nonnumeric port"),
+        ("http://127.0.0.1:x/bundle.json", "is no URL"),
         ("http://127.0.0.1:1/a b.json", "refused"),
     ],
 )
@@ -587,7 +585,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_version_in_use(unpacked, tmp_path, 
 
 
 @pytest.mark.slow
-def test_a_thousand_damaged_bundles(installed, unpacked, published, tmp_path, ranking):
+def test_three_hundred_damaged_bundles(installed, unpacked, published, tmp_path, ranking):
     """Bit flips, cuts, swaps and hostile names in zips, descriptors, golden cases and models;
     hashes are right.
     """
@@ -604,7 +602,7 @@ def test_a_thousand_damaged_bundles(installed, unpacked, published, tmp_path, ra
     def cut(content: bytes) -> bytes:
         return content[: rng.integers(0, len(content))]
 
-    for i in range(1000):
+    for i in range(300):
         published.with_suffix(".zip").write_bytes(good_zip)
         published.write_text(good_descriptor)
         kind = i % 5
@@ -641,5 +639,5 @@ def test_a_thousand_damaged_bundles(installed, unpacked, published, tmp_path, ra
         except (DamagedFile, BadInput):
             outcomes["refused"] += 1
             assert client.current(into) is None
-    assert outcomes["refused"] > 900 and _version(installed) == "v1"
+    assert outcomes["refused"] > 260 and _version(installed) == "v1"
     client.verify(client.current(installed))

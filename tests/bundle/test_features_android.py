@@ -32,7 +32,7 @@ def compiled(stubs, tmp_path_factory) -> Path:  # noqa: F811
     )
     for path, text in rendered.items():
         if path.startswith("android/") and path.endswith(".kt"):
-            (folder / path.removeprefix("android/")).write_text(text)
+            (folder / Path(path).name).write_text(text)
     exercise = (android.STUBS / "ExerciseFeatures.kt").read_text()
     (folder / "Exercise.kt").write_text(
         exercise.replace("NAME", "FeedModel").replace("PACKAGE", "feedmodel")

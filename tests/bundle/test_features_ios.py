@@ -10,7 +10,8 @@ from test_ios import _wrong_swift
 
 from helpers.bundle import sources
 
-PATHS = ("ios/FeedModelFeatures.swift", "ios/FeedModelSessionsTests.swift")
+KOTLIN = "android/src/main/kotlin/feedmodel"
+PATHS = ("ios/Sources/FeedModelFeatures.swift", "ios/Tests/FeedModelSessionsTests.swift")
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +44,8 @@ def _numbers(text: str, name: str) -> set[int]:
     [("most_?depth", 64), ("most_?digits", 4300), ("most_?bytes", 28), ("most_?raw", 26)],
 )
 def test_limits_are_the_same_everywhere(rendered, what, value):
-    kotlin = rendered["android/Features.kt"] + rendered["android/StrictJson.kt"]
-    assert (
-        _numbers(rendered["ios/FeedModelFeatures.swift"], what) == {value} == _numbers(kotlin, what)
-    )
+    kotlin = rendered[f"{KOTLIN}/Features.kt"] + rendered[f"{KOTLIN}/StrictJson.kt"]
+    assert _numbers(rendered[PATHS[0]], what) == {value} == _numbers(kotlin, what)
     c = rendered["c/encoding.h"] + rendered["c/json.h"]
     assert re.search(rf"{what}\D+?(\(\(size_t\)1 << )?{value}\b", c, re.IGNORECASE)
 
@@ -56,12 +55,12 @@ def test_without_an_encoding_there_are_no_sources_for_it():
     own = {
         "c/encoding.h",
         "c/json.h",
+        "c/rerank.h",
         "c/rerank_tflite.c",
-        "android/Features.kt",
-        "android/StrictJson.kt",
+        f"{KOTLIN}/Features.kt",
         *PATHS,
     }
-    own |= {"android/FeedModelSessionsTest.kt"}
+    own |= {"android/src/androidTest/kotlin/feedmodel/FeedModelSessionsTest.kt"}
     made = sources.render(feed_schema(["f1"]), ["model.tflite"], {"tflite": "2.17"}, encoding=True)
     assert set(made) - set(plain) == own
     assert "rerank" not in plain["c/CMakeLists.txt"] and "features.json" not in plain["README.md"]

@@ -34,7 +34,7 @@ def c(tmp_path_factory) -> Path:
     for name, text in sources.render(
         schema, ["model.tflite"], {"tflite": "2.9.0"}, encoding=True
     ).items():
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     return folder / "c"
 

@@ -16,21 +16,11 @@ import time
 import urllib.error
 
 import pytest
+from delivering import DRIPS, OK
 
 from helpers.bundle import archive, fetch
 from helpers.errors import BadInput
 
-OK = b"HTTP/1.1 200 OK\r\n"
-DRIPS = {
-    "status line": (b"", b"H"),
-    "headers": (OK, b"X"),
-    "1xx answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
-    "chunk sizes": (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"0"),
-    "chunks": (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
-    "trailers": (OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n"),
-    "body": (OK + b"Content-Length: 1000\r\n\r\n", b"x"),
-    "body without a length": (OK + b"\r\n", b"x"),
-}
 LONG, SOON = 8.0, 4.0
 """Seconds that a server goes on, and that it may take until it is given up; the deadline is half a
 second.

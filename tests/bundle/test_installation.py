@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -228,6 +229,23 @@ def test_an_older_version_may_follow_a_newer_one(published, unpacked, tmp_path, 
         done.returncode == 0
         and f"before  version v1: `workbench bundle rollback {into}` goes back" in done.stdout
     )
+
+
+@pytest.mark.parametrize("runtime, package", [("litert", "ai-edge-litert"), ("mnn", "MNN")])
+def test_a_bundle_that_needs_later_runtimes_is_refused_in_one_line(
+    installed, published, runtime, package
+):
+    said = json.loads(published.read_text())
+    there = metadata.version(package)
+    for least, status in ((there, 0), (f"{int(there.split('.')[0]) + 1}.0", 2)):
+        published.write_text(json.dumps(said | {"minimum": {runtime: least}}))
+        done = workbench("bundle", "install", str(published), "--into", str(installed))
+        assert done.returncode == status, done.stderr
+    assert done.stderr == (
+        f"workbench: the bundle needs {runtime} {least} or later, there is {runtime} {there}: "
+        "update the app first (for `workbench bundle install`, this environment)\n"
+    )
+    assert _version(installed) == "v1"
 
 
 def test_going_back_after_the_first_install_fails_in_one_line(published, tmp_path):

@@ -53,7 +53,7 @@ def _wrong_swift(text: str) -> list[str]:
 
 def test_swift_is_understood_and_a_missing_brace_is_not(rendered):
     texts = {path: text for path, text in rendered.items() if path.endswith(".swift")}
-    assert len(texts) == 2
+    assert len(texts) == 9
     for text in texts.values():
         assert _wrong_swift(text) == []
         places = [match.start() for match in re.finditer(r"^ *}$", text, re.MULTILINE)]
@@ -73,7 +73,7 @@ def test_every_input_is_in_the_sources_with_its_type(ranking):
                 f'Input(name: "{tensor.name}", dataType: .{tensor.dtype}, ranges: [\n{ranges}      '
                 "  ]),"
             )
-            assert wanted in texts[f"ios/{name}.swift"]
+            assert wanted in texts[f"ios/Sources/{name}.swift"]
             assert (
                 f'{{"{tensor.name}", {tensor.size}, INPUT_{tensor.dtype.upper()}, '
                 in texts[f"c/{name}Inputs.h"]
@@ -81,7 +81,7 @@ def test_every_input_is_in_the_sources_with_its_type(ranking):
             for number, dimension in enumerate(tensor.dimensions):
                 assert (
                     f"{number} `{dimension.name}` | {dimension.meaning} | "
-                    in texts[f"ios/{name}.swift"]
+                    in texts[f"ios/Sources/{name}.swift"]
                 )
 
 
@@ -90,19 +90,6 @@ def test_nothing_beyond_the_ranges_is_asked_of_a_model_that_has_no_number_there(
         texts = sources.render(ranking.schema, FILES, MINIMUM, beyond=beyond)
         (text,) = (text for path, text in texts.items() if path.endswith("MnnTests.mm"))
         assert f"i], {mirrored});" in text
-
-
-def test_the_podfile_asks_for_the_runtimes_of_the_files(ranking):
-    both = sources.render(ranking.schema, FILES, MINIMUM)["ios/Podfile"]
-    pods = [line.strip() for line in both.splitlines() if line.strip().startswith("pod ")]
-    assert pods == [
-        "pod 'TensorFlowLiteSwift', '>= 2.17'",
-        "pod 'MNN', '>= 3.4'",
-    ], "accelerators are for whoever asks"
-    assert ":podspec" not in both, "MNN's podspec says 2.2.0 and installs it"
-    assert (
-        "pod 'MNN'" not in sources.render(ranking.schema, ["model.tflite"], MINIMUM)["ios/Podfile"]
-    )
 
 
 def test_lines_are_short_enough_to_read(rendered):
@@ -178,7 +165,7 @@ def test_objective_c_compiles_without_a_warning(compiler, rendered, tmp_path):
     folder = _written(rendered, tmp_path)
     (folder / "XCTest").mkdir()
     (folder / "XCTest" / "XCTest.h").write_text(XCTEST)
-    for path in sorted((folder / "ios").glob("*.mm")):
+    for path in sorted((folder / "ios" / "MnnTests").glob("*.mm")):
         command = [
             *compiler,
             "-I",
@@ -265,7 +252,11 @@ def nan(tmp_path_factory) -> Path:
 
 
 def _runner(compiler, folder: Path):
-    files = [str(path) for path in (folder / "ios").glob("*.mm") if "XCTests" not in path.name]
+    files = [
+        str(path)
+        for path in (folder / "ios" / "MnnTests").glob("*.mm")
+        if "XCTests" not in path.name
+    ]
     library = folder / "tests.so"
     build = [
         *compiler,
@@ -345,6 +336,7 @@ def test_files_that_cannot_be_used_fail(run, unpacked, tmp_path):
     assert run("only one").returncode == 2
 
 
+@pytest.mark.slow
 def test_twenty_ids_are_narrowed_to_what_mnn_takes(run_many, many):
     done = run_many(many / "model.mnn", many / "golden.bin")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -386,6 +378,7 @@ def test_a_model_with_other_inputs_fails(run_many, unpacked, many):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPED)
 def test_tensors_of_any_shape_go_in_and_out(compiler, shaped, tmp_path, name):
     run = _runner(

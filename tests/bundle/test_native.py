@@ -23,7 +23,7 @@ def _rendered(schema, folder: Path, **options) -> Path:
     for name, text in sources.render(
         schema, MODELS, {"tflite": "2.9.0", "mnn": "3.1.0"}, **options
     ).items():
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     return folder / "c"
 

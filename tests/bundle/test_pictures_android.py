@@ -37,7 +37,7 @@ def compiled(stubs, tmp_path_factory) -> Path:  # noqa: F811
         (folder / name).mkdir()
         for path, text in rendered.items():
             if path.startswith("android/") and path.endswith(".kt"):
-                (folder / name / path.removeprefix("android/")).write_text(text)
+                (folder / name / Path(path).name).write_text(text)
         exercise = (android.STUBS / "ExercisePictures.kt").read_text()
         (folder / name / "Exercise.kt").write_text(
             exercise.replace("NAME", name).replace("PACKAGE", name.lower())

@@ -25,7 +25,7 @@ NAME, OTHER, FILE = "PictureKinds", "OtherKinds", "model.tflite"
 
 def _rendered(schema) -> dict[str, str]:
     rendered = sources.render(schema, [FILE], {"tflite": "2.9.0"}, pictures=True)
-    return {Path(path).name: text for path, text in rendered.items() if path.endswith(".swift")}
+    return {Path(path).name: text for path, text in rendered.items() if path.startswith("ios/")}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def files(swift):  # noqa: F811
         done = swift("swiftc", *module, *_PLACES, f"{name}.swift", "-o", f"lib{name}.so", *link)
         assert done.returncode == 0, done.stderr
     texts = _rendered(c.picture_schema()) | _rendered(FIXED)
-    assert len(texts) == 2 * 5
+    assert len(texts) == 2 * 10
     texts["frames.swift"] = (STUBS / "frames.swift").read_text().replace("NAME", NAME)
     tests = _main(texts.values())
     start = (

@@ -148,7 +148,7 @@ def model(tmp_path_factory):
     folder, encoding = tmp_path_factory.mktemp("feed"), _encoding()
     schema = feed_schema(encoding.names, encoding.sizes)
     for name, text in sources.render(schema, [FILE], {"tflite": "2.9.0"}, encoding=True).items():
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     try:
         command = native.build_rerank(folder / "c", folder)
@@ -223,6 +223,62 @@ def test_the_runner_reproduces_every_session(model):
         seconds=0.01,
     )
     assert timed.status == 0 and timed.microseconds["typical, 20 candidates"] > 0
+
+
+@pytest.fixture(scope="module")
+def on_mnn(model, tmp_path_factory):
+    """The same model for MNN: a folder with ``model.mnn``, ``features.json`` and ``sessions.json``,
+    and the runner's command.
+    """
+    from helpers.convert import mnn
+
+    folder, file = tmp_path_factory.mktemp("mnn"), "model.mnn"
+    both = sources.render(
+        model.schema, [FILE, file], {"tflite": "2.9.0", "mnn": "3.1.0"}, encoding=True
+    )
+    for name, text in both.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    try:
+        command = native.build_rerank(folder / "c", folder, file)
+    except native.NotHere as reason:
+        pytest.skip(str(reason))
+    narrow = replace(
+        model.schema, inputs=tuple(replace(t, dtype="int32") for t in model.schema.inputs)
+    )
+    mnn.convert(model.folder / FILE, narrow, folder / file, trusted=True)
+    model.encoding.save(folder / "features.json")
+    raws = {case.name: case.raw for case in model.made.cases}
+    made = sessions.make(model.encoding, raws, {file: model.opened.score}, {file: 1e-5})
+    (folder / "sessions.json").write_text(sessions.to_json(made))
+    return SimpleNamespace(folder=folder, command=command, made=made, file=file)
+
+
+def test_sessions_are_reranked_by_mnn_too(on_mnn):
+    """Held against TensorFlow Lite's scores: 1e-5 apart at most."""
+    names = (on_mnn.file, "features.json", "sessions.json")
+    outcome = native.run(on_mnn.command, *(on_mnn.folder / name for name in names), seconds=0.01)
+    assert outcome.status == 0, outcome.lines
+    assert len([line for line in outcome.lines if line.startswith("ok ")]) == len(on_mnn.made.cases)
+    assert "sessions reproduced by MNN " in outcome.lines[-1]
+    assert outcome.microseconds["typical, 20 candidates"] > 0
+
+
+def test_mnn_fails_a_model_with_one_weight_changed(on_mnn, model, tmp_path):
+    content = bytearray((on_mnn.folder / on_mnn.file).read_bytes())
+    row = np.ascontiguousarray(model.weights.T)[0].astype("<f4").tobytes()
+    place = content.find(row)
+    assert place > 0
+    content[place : place + 4] = np.float32(model.weights[0, 0] + 0.5).tobytes()
+    (tmp_path / on_mnn.file).write_bytes(content)
+    paths = (on_mnn.folder / "features.json", on_mnn.folder / "sessions.json")
+    outcome = native.run(on_mnn.command, tmp_path / on_mnn.file, *paths)
+    assert outcome.status == 1 and any(
+        line.startswith("FAIL") and "scores" in line for line in outcome.lines
+    )
+    (tmp_path / on_mnn.file).write_bytes(b"no model")
+    outcome = native.run(on_mnn.command, tmp_path / on_mnn.file, *paths)
+    assert outcome.status == 2 and "the model cannot be used" in outcome.lines[-1]
 
 
 def test_the_runner_fails_a_model_with_one_weight_changed(model, tmp_path):

@@ -386,7 +386,7 @@ def commands(tmp_path_factory) -> dict[tuple[str, str], list[str] | str]:
         for path, text in sources.render(
             schema, FILES, {"tflite": "2.9.0", "mnn": "3.1.0"}
         ).items():
-            (folder / path).parent.mkdir(exist_ok=True)
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text)
         for file in FILES:
             try:

@@ -14,7 +14,8 @@ import re
 import stat
 import struct
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -34,8 +35,11 @@ MOST_RATIO = 200.0
 """Content by its compressed size: weights do not compress, JSON does ten times; thousands are a
 bomb.
 """
+_BLOCK = 1 << 16
 _DATE = (1980, 1, 1, 0, 0, 0)
 _ENTRY = b"PK\x01\x02"
+_ENCRYPTED = 0x61
+"""Flags of an entry: encrypted, a patch of another file, strongly encrypted."""
 _LOCAL, _END = struct.Struct("<4s5H3I2H"), struct.Struct("<4s4H2IH")
 """The header before an entry's content, and the record at the end of a zip (APPNOTE.TXT, 4.3.7 and
 4.3.16).
@@ -49,6 +53,8 @@ _DEVICES = {
 }
 _URL = r".{1,2048}"
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_RELEASE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}")
+"""Of a runtime, in a descriptor's minimum."""
 FORMAT = 2
 """Of a descriptor and of ``model.json``; a descriptor without one is of the first."""
 
@@ -105,7 +111,7 @@ class Descriptor:
                 )
         minimum = content.get("minimum", {})
         if not isinstance(minimum, dict) or not all(
-            isinstance(value, str) for value in minimum.values()
+            isinstance(value, str) and _RELEASE.fullmatch(value) for value in minimum.values()
         ):
             raise DamagedFile("the descriptor's minimum does not map runtimes to versions")
         _check_format(content, DESCRIPTOR)
@@ -172,6 +178,35 @@ def describe(
     )
 
 
+def check_runtimes(minimum: Mapping[str, str], runtimes: Mapping[str, str]) -> None:
+    """Refuse a bundle that needs a later runtime than there is.
+
+    Parameters
+    ----------
+    minimum : of a descriptor.
+    runtimes : versions that there are, by ``litert`` or ``tflite``, and ``mnn``; another runtime's
+        least version is not looked at.
+
+    Raises
+    ------
+    BadInput : a runtime is too old. LiteRT is TensorFlow Lite's later name: it meets every least
+        version of ``tflite``, which meets none of ``litert``.
+    """
+
+    def numbers(version: str) -> list[int]:
+        return [*map(int, version.split(".")), 0, 0, 0][:4]
+
+    for runtime, least in minimum.items():
+        there = runtimes.get(runtime)
+        earlier = runtimes.get("tflite") if runtime == "litert" and there is None else None
+        if earlier is not None or (there is not None and numbers(there) < numbers(least)):
+            raise BadInput(
+                f"the bundle needs {runtime} {least} or later, there is "
+                f"{f'{runtime} {there}' if there else f'tflite {earlier}'}: update the app first "
+                "(for `workbench bundle install`, this environment)"
+            )
+
+
 def check_bytes(zipped: Path, descriptor: Descriptor) -> None:
     """Refuse a file that is not the one that was described."""
     size = zipped.stat().st_size
@@ -208,26 +243,56 @@ def unpack(zipped: Path, folder: Path) -> None:
             entries = archive.infolist()
             _check_entries(entries, len(content))
             _check_layout(content, entries)
-            del content
             folder.mkdir(parents=True)
             for entry in entries:
                 path = folder / entry.filename
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(entry) as source, open(path, "xb") as target:
-                    left = entry.file_size
-                    while part := source.read(min(1 << 20, left + 1)):
-                        left -= len(part)
-                        if left < 0:
-                            raise DamagedFile(f"{entry.filename} is larger than its header says")
+                with open(path, "xb") as target:
+                    for part in _parts(content, entry):
                         target.write(part)
-                    if left:
-                        raise DamagedFile(f"{entry.filename} is smaller than its header says")
     except WorkbenchError:
         raise
     except (
         Exception
     ) as error:  # zipfile, zlib and the file system raise what comes when bytes are damaged
         raise DamagedFile(f"the zip is damaged: {type(error).__name__}: {error}") from error
+
+
+def _parts(content: bytes, entry: zipfile.ZipInfo) -> Iterator[bytes]:
+    """What an entry unfolds to: exactly what its headers say, from all of its bytes.
+
+    `zipfile` passes over what comes after the end of a compressed entry, and cuts one off that is
+    larger than its header says.
+    """
+    name = entry.filename
+    start = entry.header_offset + _LOCAL.size + len(name)
+    packed, left, checksum = memoryview(content)[start : start + entry.compress_size], 0, 0
+    stored = entry.compress_type == zipfile.ZIP_STORED
+    for part in [packed] if stored else _inflated(packed, name):
+        left += len(part)
+        if left > entry.file_size:
+            raise DamagedFile(f"{name} is larger than its header says")
+        checksum = zlib.crc32(part, checksum)
+        yield part
+    if left < entry.file_size:
+        raise DamagedFile(f"{name} is smaller than its header says")
+    if checksum != entry.CRC:
+        raise DamagedFile(f"the zip is damaged: {name} has another checksum")
+
+
+def _inflated(packed: memoryview, name: str) -> Iterator[bytes]:
+    inflater, place, given = zlib.decompressobj(-zlib.MAX_WBITS), 0, b""
+    while not inflater.eof:
+        if not given:
+            given, place = packed[place : place + _BLOCK], place + _BLOCK
+        ended = not given
+        part = inflater.decompress(given, _BLOCK)
+        given = inflater.unconsumed_tail
+        if ended and not part and not inflater.eof:
+            raise DamagedFile(f"the zip is damaged: {name} ends too soon")
+        yield part
+    if inflater.unused_data or place < len(packed):
+        raise DamagedFile(f"{name} has bytes in the zip after its end")
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
@@ -254,7 +319,7 @@ def _check_entries(entries: list[zipfile.ZipInfo], size: int) -> None:
             raise DamagedFile(f"the zip holds {name} twice")
         spelled[name.lower()] = name
         kind = stat.S_IFMT(entry.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG) or entry.flag_bits & 0x1:
+        if kind not in (0, stat.S_IFREG) or entry.flag_bits & _ENCRYPTED:
             raise DamagedFile(
                 f"{name} in the zip is a link, a device or encrypted, not a plain file"
             )
@@ -337,26 +402,27 @@ def _check_layout(content: bytes, entries: list[zipfile.ZipInfo]) -> None:
         raise DamagedFile("the zip has bytes after its last file that belong to nothing")
 
 
-def check_files(folder: Path, *, exact: bool = True) -> None:
+def check_files(folder: Path, *, exact: bool = True, listing: str = MANIFEST) -> None:
     """Compare every file of an unpacked bundle with its manifest.
 
     Parameters
     ----------
     exact : refuse files that are not listed. The folder of a run has some, the sources.
+    listing : name of the manifest.
 
     Raises
     ------
     DamagedFile : no manifest or a damaged one, a file that is missing, not listed, or not the bytes
         that are listed.
     """
-    listed = manifest(folder)["sha256"]
+    listed = manifest(folder, listing)["sha256"]
     there = {
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()
-    } - {MANIFEST}
+    } - {listing}
     for name in sorted(there ^ set(listed) if exact else set(listed) - there):
         raise DamagedFile(
             f"{name} is {'not listed in' if name in there else 'missing, although it is listed in'}"
-            f" {MANIFEST}"
+            f" {listing}"
         )
     for name, digest in listed.items():
         try:
@@ -366,18 +432,18 @@ def check_files(folder: Path, *, exact: bool = True) -> None:
         except OSError as error:
             raise DamagedFile(f"{name} cannot be read: {error.strerror}") from error
         if not same:
-            raise DamagedFile(f"{name} is not the file that {MANIFEST} lists (its SHA-256 differs)")
+            raise DamagedFile(f"{name} is not the file that {listing} lists (its SHA-256 differs)")
 
 
-def manifest(folder: Path) -> dict:
+def manifest(folder: Path, name: str = MANIFEST) -> dict:
     """``model.json`` of an unpacked bundle: its files with their SHA-256, the model files with
-    their tolerances.
+    their tolerances. Or another listing of that form.
 
     Raises
     ------
     DamagedFile : there is none, it is not of that form, or of another `FORMAT`.
     """
-    path = folder / MANIFEST
+    path = folder / name
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             raise ValueError("it is no plain file")
@@ -386,13 +452,13 @@ def manifest(folder: Path) -> dict:
         text = all(isinstance(word, str) for pair in content["sha256"].items() for word in pair)
         models = content["files"]
         if text and isinstance(models, dict) and models and set(models) <= set(content["sha256"]):
-            _check_format(content, MANIFEST)
+            _check_format(content, name)
             return content
     except FileNotFoundError:
-        raise DamagedFile(f"the bundle has no {MANIFEST}") from None
+        raise DamagedFile(f"the bundle has no {name}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedFile(f"{MANIFEST} is damaged: {type(error).__name__}: {error}") from error
-    raise DamagedFile(f"{MANIFEST} is damaged: it does not list files with their SHA-256")
+        raise DamagedFile(f"{name} is damaged: {type(error).__name__}: {error}") from error
+    raise DamagedFile(f"{name} is damaged: it does not list files with their SHA-256")
 
 
 def schema(manifest: Mapping) -> Schema:

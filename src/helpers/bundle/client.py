@@ -40,6 +40,7 @@ def install(
     source: str,
     into: Path,
     *,
+    runtimes: Mapping[str, str] | None = None,
     switch: Callable[[Path], None] | None = None,
     echo: Callable[[str], None] = print,
 ) -> Checked:
@@ -51,6 +52,8 @@ def install(
     source : path or URL (http, https, file) of the descriptor, or of a zip whose descriptor stands
         beside it with the suffix ``.json``.
     into : folder of the installation; made if it is not there.
+    runtimes : versions of an app's runtimes, see `archive.check_runtimes`. This package scores with
+        its own.
     switch : called with the new version's folder after it has become current, for an app's own
         check; if it raises, the version before is current again.
     echo : is told when this has to wait for another process that changes the same installation.
@@ -58,12 +61,13 @@ def install(
     Raises
     ------
     BadInput : the descriptor or the zip cannot be fetched; `into` is neither empty nor an
-        installation.
+        installation; a runtime is older than the bundle needs.
     DamagedFile : the bundle is not what was announced, is not safe to unpack, or does not score as
         it should. What was installed before is untouched.
     """
     place = fetch.descriptor_place(source)
     descriptor = archive.Descriptor.from_json(fetch.small(place))
+    archive.check_runtimes(descriptor.minimum, runtimes or {})
     with installation.opened(_real(into), echo) as installed:
         bundle = installation.name(descriptor)
         version, checked = _place(installed, bundle)

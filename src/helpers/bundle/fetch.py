@@ -11,6 +11,7 @@ from __future__ import annotations
 import http.client
 import os
 import queue
+import string
 import threading
 import time
 import urllib.error
@@ -39,6 +40,7 @@ _BLOCK = 1 << 16
 _MOST_DESCRIPTOR = 1 << 16
 _SCHEMES = ("http", "https", "file")
 _PARTIAL_CONTENT, _NO_SUCH_RANGE = 206, 416
+_REDIRECTED, _MOST_REDIRECTIONS = (301, 302, 303, 307, 308), 10
 _PLAIN = "%/:=&?~#+!$,;'@()*[]"
 """What a URL may hold besides letters, digits and ``_.-``; blanks and the like are quoted."""
 
@@ -72,7 +74,9 @@ def zip_place(place: str, descriptor: archive.Descriptor) -> str:
 
 def _scheme(url: str, error: type[WorkbenchError]) -> str:
     try:
-        return urllib.parse.urlsplit(url).scheme
+        parts = urllib.parse.urlsplit(url)
+        _ = parts.port  # which is looked at only then
+        return parts.scheme
     except ValueError as reason:
         raise error(f"{url!r} is no URL: {reason}") from reason
 
@@ -145,12 +149,18 @@ class _Answer:
     def _fetch(self, most: int, headers: dict[str, str]) -> None:
         try:
             with _opened(self._url, headers) as answer:
+                announced, left = getattr(answer, "length", None), most
                 self._hand_over(getattr(answer, "status", None))
-                while most and not self._given_up.is_set():
+                while left and not self._given_up.is_set():
                     with _fetching(self._url):
-                        part = answer.read1(min(_BLOCK, most))
+                        part = answer.read1(min(_BLOCK, left))
+                        left -= len(part)
+                        if not part and announced is not None and most - left < announced:
+                            raise http.client.HTTPException(
+                                f"the connection was cut after {most - left:,} of {announced:,} "
+                                "bytes: try again, a zip goes on there"
+                            )
                     self._hand_over(part)
-                    most -= len(part)
                     if not part:
                         return
                 self._hand_over(b"")
@@ -163,27 +173,57 @@ class _Answer:
                 return self._parts.put(part, timeout=1.0)
 
 
-class _Redirected(urllib.request.HTTPRedirectHandler):
-    """Follows redirections to http and https only, and from https to https."""
+class _Unfollowed(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection: the library's own reads all of what comes with one, be it endless."""
 
-    def redirect_request(self, request, answer, code, message, headers, url):
-        scheme = urllib.parse.urlsplit(url).scheme
-        if scheme not in ("http", "https"):
-            raise urllib.error.URLError(f"it redirects to {url}, which is neither http nor https")
-        if request.type == "https" and scheme != "https":
-            raise urllib.error.URLError(
-                f"it redirects from https to {url}, where anybody on the way can change it"
-            )
-        return super().redirect_request(request, answer, code, message, headers, url)
+    def http_error_302(self, *_) -> None:
+        return None
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 @contextmanager
 def _opened(url: str, headers: dict[str, str]) -> Iterator:
+    """The answer at the end of all redirections."""
     with _fetching(url):
-        request = urllib.request.Request(urllib.parse.quote(url, safe=_PLAIN), headers=headers)
-        answer = urllib.request.build_opener(_Redirected).open(request, timeout=TIMEOUT_SECONDS)
+        answer = _final(url, {"Accept-Encoding": "identity", **headers})
+        encoding = answer.headers.get("Content-Encoding", "identity").lower()
+        if encoding != "identity":
+            answer.close()
+            raise http.client.HTTPException(
+                f"the server sends it compressed ({encoding}), which was not asked for"
+            )
     with answer:
         yield answer
+
+
+def _final(url: str, headers: dict[str, str]):
+    opener, place = urllib.request.build_opener(_Unfollowed), urllib.parse.quote(url, safe=_PLAIN)
+    for _ in range(_MOST_REDIRECTIONS + 1):
+        request = urllib.request.Request(place, headers=headers)
+        try:
+            return opener.open(request, timeout=TIMEOUT_SECONDS)
+        except urllib.error.HTTPError as answer:
+            target = answer.headers.get("Location")
+            if answer.code not in _REDIRECTED or target is None:
+                raise
+            answer.close()
+            place = _redirected(place, target)
+    raise urllib.error.URLError(f"more than {_MOST_REDIRECTIONS} redirections")
+
+
+def _redirected(place: str, target: str) -> str:
+    """Where a redirection leads: to http and https only, and from https to https."""
+    quoted = urllib.parse.quote(target, encoding="latin-1", safe=string.punctuation)
+    url = urllib.parse.urljoin(place, quoted)
+    scheme = urllib.parse.urlsplit(url).scheme
+    if scheme not in ("http", "https"):
+        raise urllib.error.URLError(f"it redirects to {target}, which is neither http nor https")
+    if urllib.parse.urlsplit(place).scheme == "https" and scheme != "https":
+        raise urllib.error.URLError(
+            f"it redirects from https to {target}, where anybody on the way can change it"
+        )
+    return url
 
 
 @contextmanager

@@ -227,16 +227,9 @@ def to_bytes(golden: Golden) -> bytes:
 def _parts(golden: Golden) -> Iterator[bytes | np.ndarray]:
     """The binary form in pieces: bytes, and each array as it is written."""
 
-    def written(array: np.ndarray, tensor: Described) -> np.ndarray:
-        return np.ascontiguousarray(array, np.dtype(tensor.dtype).newbyteorder("<"))
-
     yield MAGIC
-    for tensors in (golden.inputs, golden.outputs):
-        yield _count(len(tensors))
-        for name, shape, dtype in tensors:
-            yield _text(name) + b"".join(
-                map(_count, (schemas.DTYPES.index(dtype), len(shape), *shape))
-            )
+    yield tensors_to_bytes(golden.inputs)
+    yield tensors_to_bytes(golden.outputs)
     yield _count(len(golden.tolerance))
     for file, allowed in golden.tolerance.items():
         yield _text(file) + b"".join(
@@ -245,9 +238,27 @@ def _parts(golden: Golden) -> Iterator[bytes | np.ndarray]:
     yield _count(len(golden.cases))
     for case in golden.cases:
         yield _text(case.name) + _count(case.rows)
-        yield from (written(case.inputs[tensor.name], tensor) for tensor in golden.inputs)
+        yield from (_written(case.inputs[tensor.name], tensor) for tensor in golden.inputs)
         for outputs in (case.trained, *(case.expected[file] for file in golden.tolerance)):
-            yield from (written(outputs[tensor.name], tensor) for tensor in golden.outputs)
+            yield from (_written(outputs[tensor.name], tensor) for tensor in golden.outputs)
+
+
+def tensors_to_bytes(tensors: Iterable[Described]) -> bytes:
+    """Inputs or outputs in the binary form: their number, and of each name, dtype and axes."""
+    tensors = tuple(tensors)
+    parts = [_count(len(tensors))]
+    for name, shape, dtype in tensors:
+        parts += [_text(name), *map(_count, (schemas.DTYPES.index(dtype), len(shape), *shape))]
+    return b"".join(parts)
+
+
+def arrays_to_bytes(tensors: Iterable[Described], arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The values of inputs or outputs in the binary form, each row by row."""
+    return b"".join(_written(arrays[tensor.name], tensor).tobytes() for tensor in tensors)
+
+
+def _written(array: np.ndarray, tensor: Described) -> np.ndarray:
+    return np.ascontiguousarray(array, np.dtype(tensor.dtype).newbyteorder("<"))
 
 
 def _places(golden: Golden) -> Iterator[int]:
@@ -306,7 +317,7 @@ def from_bytes(content: bytes) -> Golden:
     ------
     DamagedFile : cut short, too long, or not of that form; nothing in it is believed.
     """
-    reader = _Reader(content)
+    reader = Reader(content)
     if (magic := reader.take(len(MAGIC))) != MAGIC:
         if magic == _EARLIER:
             raise archive.earlier("the golden cases were")
@@ -370,15 +381,13 @@ def _spread(golden: Golden, file: str, output: str) -> float:
     return float((high.max(axis=0) - low.min(axis=0)).max())
 
 
-class _Reader:
-    """Reads from bytes that may be damaged."""
+class Reader:
+    """Reads the binary form from bytes that may be damaged; `what` they are is said in errors."""
 
-    def __init__(self, content: bytes):
-        self._content, self._place = content, 0
-        if len(content) > MOST_BYTES:
-            raise DamagedFile(
-                f"the golden cases have {len(content):,} bytes, at most {MOST_BYTES:,} are read"
-            )
+    def __init__(self, content: bytes, what: str = "the golden cases", most: int = MOST_BYTES):
+        self._content, self._place, self._what = content, 0, what
+        if len(content) > most:
+            raise DamagedFile(f"{what} have {len(content):,} bytes, at most {most:,} are read")
 
     @property
     def left(self) -> int:
@@ -387,7 +396,7 @@ class _Reader:
     def take(self, size: int) -> bytes:
         if size > self.left:
             raise DamagedFile(
-                f"the golden cases are cut short: {size} bytes are needed and {self.left} are left"
+                f"{self._what} are cut short: {size} bytes are needed and {self.left} are left"
             )
         self._place += size
         return self._content[self._place - size : self._place]
@@ -396,7 +405,7 @@ class _Reader:
         (number,) = struct.unpack("<I", self.take(4))
         if not least <= number <= most:
             raise DamagedFile(
-                f"the golden cases are damaged: a number is {number}, {least} to {most} makes sense"
+                f"{self._what} are damaged: a number is {number}, {least} to {most} makes sense"
                 " there"
             )
         return number
@@ -405,9 +414,7 @@ class _Reader:
         try:
             return self.take(self.count(MOST_NAME)).decode()
         except UnicodeDecodeError as error:
-            raise DamagedFile(
-                f"the golden cases are damaged: a name is not text ({error})"
-            ) from error
+            raise DamagedFile(f"{self._what} are damaged: a name is not text ({error})") from error
 
     def tensors(self) -> tuple[Described, ...]:
         found = []
@@ -417,12 +424,10 @@ class _Reader:
                 self.count(schemas.MOST_SIZE, 1) for _ in range(self.count(schemas.MOST_AXES, 1))
             )
             if prod(shape) > schemas.MOST_SIZE:
-                raise DamagedFile(
-                    f"the golden cases are damaged: {name!r} has the shape {list(shape)}"
-                )
+                raise DamagedFile(f"{self._what} are damaged: {name!r} has the shape {list(shape)}")
             found.append(Described(name, shape, dtype))
         if len({tensor.name for tensor in found}) < len(found):
-            raise DamagedFile("the golden cases are damaged: two inputs or outputs have one name")
+            raise DamagedFile(f"{self._what} are damaged: two inputs or outputs have one name")
         return tuple(found)
 
     def arrays(self, rows: int, tensors: Iterable[Described]) -> dict[str, np.ndarray]:

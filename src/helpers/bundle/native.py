@@ -75,20 +75,17 @@ def build(sources: Path, into: Path, file: str) -> list[str]:
     """
     if file == archive.MODELS["litert"]:
         return _build_tflite(sources / "run_tflite.c", into)
-    if platform.system() != "Linux":
-        raise NotHere("the C++ runner is linked against the library in MNN's wheel on Linux only")
-    program = into / "run_mnn.so"
-    options = ["-std=c++11", "-shared", "-fPIC", f"-I{HEADERS}", "-o", str(program)]
-    _compile("c++", "CXX", [str(sources / "run_mnn.cpp"), *options])
-    return [sys.executable, "-c", _LOADER, str(program)]
+    return _build_mnn(sources / "run_mnn.cpp", into)
 
 
-def build_rerank(sources: Path, into: Path) -> list[str]:
+def build_rerank(sources: Path, into: Path, file: str = archive.MODELS["litert"]) -> list[str]:
     """Build the program that encodes raw sessions, scores and re-ranks them; see `build`.
 
-    It is called with ``model.tflite``, ``features.json`` and ``sessions.json``.
+    It is called with the model file, ``features.json`` and ``sessions.json``.
     """
-    return _build_tflite(sources / "rerank_tflite.c", into)
+    if file == archive.MODELS["litert"]:
+        return _build_tflite(sources / "rerank_tflite.c", into)
+    return _build_mnn(sources / "rerank_mnn.cpp", into)
 
 
 def build_classify(sources: Path, into: Path) -> list[str]:
@@ -100,12 +97,37 @@ def build_classify(sources: Path, into: Path) -> list[str]:
     return _build_tflite(sources / "classify_tflite.c", into)
 
 
-def _build_tflite(source: Path, into: Path) -> list[str]:
+def build_training(source: Path, into: Path, *, beside: Path | None = None) -> list[str]:
+    """Build a program that trains, as ``run_training.c`` of a training bundle, together with the
+    bundle's ``training.c``; see `build`.
+
+    Parameters
+    ----------
+    beside : the bundle's folder ``c`` with ``training.c``, if `source` is elsewhere.
+
+    Returns
+    -------
+    The command; ``run_training`` is called with the folder of a bundle.
+    """
+    return _build_tflite(source, into, (beside or source.parent) / "training.c")
+
+
+def _build_tflite(source: Path, into: Path, *more: Path) -> list[str]:
     include, library = _tflite()
     program = into / source.stem
     places = [f"-I{include}", str(library), f"-Wl,-rpath,{library.parent}", "-lm"]
-    _compile("cc", "CC", [str(source), "-std=c99", "-o", str(program), *places])
+    parts = [str(source), *map(str, more), *(f"-I{place.parent}" for place in more)]
+    _compile("cc", "CC", [*parts, "-std=c99", "-o", str(program), *places])
     return [str(program)]
+
+
+def _build_mnn(source: Path, into: Path) -> list[str]:
+    if platform.system() != "Linux":
+        raise NotHere("the C++ runner is linked against the library in MNN's wheel on Linux only")
+    program = into / f"{source.stem}.so"
+    options = ["-std=c++11", "-shared", "-fPIC", f"-I{HEADERS}", "-o", str(program)]
+    _compile("c++", "CXX", [str(source), *options])
+    return [sys.executable, "-c", _LOADER, str(program)]
 
 
 def _tflite() -> tuple[Path, Path]:

@@ -46,12 +46,12 @@ class Package:
         return json.loads(self.download[archive.MANIFEST])
 
     def code_table(self):
-        """The sources to read: DataFrame of lines by name."""
+        """The sources to read: DataFrame by folder of how many ``files`` and ``lines`` they have."""
         import pandas as pd
 
-        return pd.DataFrame(
-            {"lines": {name: text.count("\n") for name, text in sorted(self.code.items())}}
-        )
+        rows = [(_folder(name), name, text.count("\n")) for name, text in self.code.items()]
+        frame = pd.DataFrame(rows, columns=["folder", "files", "lines"])
+        return frame.groupby("folder").agg({"files": "count", "lines": "sum"}).rename_axis(None)
 
     def write(self, stage: Stage, *, url: str, scene: int) -> archive.Descriptor:
         """Write all of it as outputs of a stage below ``bundle/``, with the zip, its descriptor and
@@ -80,6 +80,12 @@ class Package:
         with stage.output(f"bundle/{HANDOVER}") as path:
             archive.pack(everything, path)
         return described
+
+
+def _folder(name: str) -> str:
+    """What the sources of a bundle are counted by: ``ios/Sources``, ``android/src/main``."""
+    parts = Path(name).parent.parts
+    return "/".join(parts[: 3 if "src" in parts else 2]) or "."
 
 
 def package(
@@ -138,5 +144,6 @@ def package(
         encoding=data.encoding is not None,
         beyond=beyond,
         pictures=data.preparation is not None,
+        names=download,
     )
     return Package(version, download, code, minimum)

@@ -1,8 +1,9 @@
 """Sources for the phone and the desktop: templates filled in from a model's schema, so that any
 study gets its own.
 
-The templates lie in ``templates/bundle``, a folder a platform; ``__name__`` in a file name becomes
-the model's class name. What they see:
+The templates lie in ``templates/bundle``, laid out as the bundle is: its folder is a Swift package,
+``android`` in it a module of Gradle. ``__name__`` in a path becomes the model's class name,
+``__package__`` the same in lower case. What they see:
 
     model       name of the model, as in the schema name        the same in upper camel case, to
     name a class inputs      of each: name, dtype (float32, int32, int64 or uint8), shape and size
@@ -16,9 +17,11 @@ the model's class name. What they see:
     batch       number of rows that the files take at a time; None is any
     files       names of the model files in the bundle: model.tflite, model.mnn
     minimum     least version of each runtime: of ``tflite`` or ``litert``, and of ``mnn``
+    releases    of ``tflite``, ``litert`` and ``mnn``, what an app takes, see `recipes.release`
     encoding    whether the phone makes the inputs itself, of raw sessions as ``features.json`` says
     beyond      whether the model has numbers beyond the declared ranges too, see `golden.BEYOND`
     pictures    whether the phone makes the input itself, of pictures as ``features.json`` says
+    listing     twelve digits that follow from the names of the bundle's files
 
 and the filters ``quoted`` (a string literal of C, Objective-C and Swift), ``kotlin`` (one of
 Kotlin) and ``comment`` (text that cannot end the comment it stands in).
@@ -26,12 +29,14 @@ Kotlin) and ``comment`` (text that cannot end the comment it stands in).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from helpers.convert import recipes
 from helpers.errors import BadInput
 from helpers.schema import Schema, Tensor
 
@@ -46,6 +51,7 @@ def render(
     encoding: bool = False,
     beyond: bool = True,
     pictures: bool = False,
+    names: Iterable[str] = (),
 ) -> dict[str, str]:
     """All sources of a bundle.
 
@@ -58,6 +64,7 @@ def render(
     beyond : whether the golden cases go beyond the declared ranges.
     pictures : whether ``features.json`` and ``pictures.json`` are in the bundle, the only input is
         a picture ``(n, size, size, 3) float32``, and the first output has a number for each label.
+    names : of the bundle's other files, which ``Package.swift`` finds in its folder.
 
     Raises
     ------
@@ -71,16 +78,6 @@ def render(
     Text by path in the bundle, e.g. ``c/golden.h``. A template that comes out empty, as one for a
     runtime whose file is not there, is left out.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"quoted": _quoted, "kotlin": _kotlin, "comment": _comment}
     name = class_name(schema.model_name)
     files = list(files)
     for tensor in schema.inputs:
@@ -114,11 +111,36 @@ def render(
     }
     values |= {"single": single, "batch": schema.batch}
     values |= {"files": files, "minimum": dict(minimum), "encoding": encoding}
+    values |= {"releases": {of: recipes.release(of, minimum) for of in recipes.RELEASES}}
     values |= {"beyond": beyond, "pictures": pictures}
-    rendered = {
-        template.replace("__name__", name): environment.get_template(template).render(values)
-        for template in environment.list_templates()
-    }
+    paths = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*")} | set(names) | set(files)
+    values["listing"] = hashlib.sha256("\n".join(sorted(paths)).encode()).hexdigest()[:12]
+    return filled("bundle", values)
+
+
+def filled(folder: str, values: Mapping) -> dict[str, str]:
+    """All templates of a folder of ``templates``, filled in with values.
+
+    Returns
+    -------
+    Text by path, ``__name__`` and ``__package__`` in it replaced by the value ``name`` and by it in
+    lower case. A template that comes out empty is left out.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER.with_name(folder)),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"quoted": _quoted, "kotlin": _kotlin, "comment": _comment}
+    rendered = {}
+    for template in environment.list_templates():
+        path = template.replace("__name__", values["name"])
+        path = path.replace("__package__", values["name"].lower())
+        rendered[path] = environment.get_template(template).render(values)
     return {path: text for path, text in rendered.items() if text.strip()}
 
 

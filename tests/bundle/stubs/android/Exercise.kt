@@ -3,8 +3,13 @@ package PACKAGE
 
 import fake.Model
 import java.io.File
+import java.util.concurrent.atomic.AtomicInteger
 import kotlin.concurrent.thread
+import kotlin.coroutines.Continuation
+import kotlin.coroutines.EmptyCoroutineContext
+import kotlin.coroutines.startCoroutine
 import kotlin.math.abs
+import org.tensorflow.lite.Delegate
 
 private val assets = File(System.getProperty("assets"), "NAME")
 private val inputs = NAMEInputs.all
@@ -60,6 +65,16 @@ private fun changed(values: Values, size: (Int) -> Int): Values =
         is Values.Longs -> Values.Longs(values.data.copyOf(size(values.data.size)))
         is Values.Bytes -> Values.Bytes(values.data.copyOf(size(values.data.size)))
     }
+
+/** What a coroutine gives, which nothing but the standard library runs. */
+private fun <T> waited(call: suspend () -> T): Result<T> {
+    val answer = java.util.concurrent.LinkedBlockingQueue<Result<T>>()
+    call.startCoroutine(object : Continuation<T> {
+        override val context = EmptyCoroutineContext
+        override fun resumeWith(result: Result<T>) = answer.put(result)
+    })
+    return answer.take()
+}
 
 private fun ofRows(rows: Int) = cases.first { it.expected.size == rows }
 
@@ -244,6 +259,78 @@ private val checks = mapOf<String, () -> Unit>(
                 expect(seen.size == 1 || inputs.all { "reshape [$rows, ${it.width}]" in seen }) { "$seen" }
             }
         }
+    },
+    "a delegate runs the model, and the CPU where it fails" to {
+        val file = File(assets, "model.tflite")
+        var closed = 0
+        val gpu = { object : Delegate { override fun getNativeHandle() = 7L; override fun close() { closed++ } } }
+        val told = mutableListOf<String>()
+        val events = object : ScoringEvents { override fun fellBack(reason: Exception) { told += "$reason" } }
+        refused<IllegalArgumentException>("give fixedRows") { NAME.open(file, delegate = gpu, events = events) }
+        val seen = events { NAME.open(file, fixedRows = 8, delegate = gpu, events = events).close() }
+        expect("delegate 7" in seen && "allocate" in seen && seen.last() == "close" && closed == 1 && told.isEmpty()) { "$seen $closed" }
+        for (fault in listOf("delegate", "")) {
+            closed = 0
+            val open = { NAME.open(file, fixedRows = 8, delegate = gpu, events = events) }
+            failing(fault, open).use { model ->
+                expect(model.score(ofRows(20).inputs).zip(ofRows(20).expected).all { (a, b) -> abs(a - b) < 1e-5 })
+            }
+            expect(closed == 1) { "$closed" }
+        }
+        expect(told.size == 1 && "Failed to apply delegate" in told[0]) { "$told" }
+        NAME.open(file, fixedRows = 8, delegate = { throw NoClassDefFoundError("GpuDelegate") }, events = events).use { it.score(ofRows(1).inputs) }
+        expect(told.size == 2 && "GpuDelegate" in told[1]) { "$told" }
+        expect("open, threads 1, without XNNPACK" in events { NAME.open(file, xnnpack = false).close() })
+    },
+    "one interface over both runtimes, and for coroutines" to {
+        val executor = java.util.concurrent.Executors.newSingleThreadExecutor()
+        for (model in listOf<Scorer>(NAME.open(File(assets, "model.tflite")), NAMEMnn.open(File(assets, "model.mnn")))) model.use {
+            val inputs = ofRows(20).inputs
+            val found = waited { model.score(inputs, executor) }.getOrThrow()
+            expect(found.contentEquals(model.score(inputs)))
+            expect((waited { model.predict(inputs, executor) }.getOrThrow().getValue(NAMEInputs.OUTPUT) as Values.Floats).data.contentEquals(found))
+            expect(waited { model.score(emptyMap(), executor) }.exceptionOrNull() is IllegalArgumentException)
+        }
+        executor.shutdown()
+    },
+    "models are exchanged and unloaded while scores are asked for" to {
+        val (scored, refusals) = AtomicInteger() to AtomicInteger()
+        val live = LiveScorer(NAME.open(File(assets, "model.tflite")), object : ScoringEvents {
+            override fun scored(rows: Int, nanos: Long) { if (rows > 0 && nanos > 0) scored.incrementAndGet() }
+            override fun refused(reason: Exception) { refusals.incrementAndGet() }
+        })
+        val wrong = java.util.concurrent.ConcurrentLinkedQueue<String>()
+        val (calls, none) = AtomicInteger() to AtomicInteger()
+        var exchanged = 0
+        val seen = events {
+            val callers = (0 until 4).map { number ->
+                thread {
+                    for (turn in 0 until 300) {
+                        val case = cases[(number + turn) % cases.size]
+                        val answer = runCatching { live.score(case.inputs) }
+                        calls.incrementAndGet()
+                        val error = answer.exceptionOrNull()
+                        if (error?.message.orEmpty().startsWith("no model is loaded")) none.incrementAndGet()
+                        else if (!answer.map { it.zip(case.expected).all { (a, b) -> abs(a - b) < 1e-5 } }.getOrDefault(false)) wrong += "$error"
+                    }
+                }
+            }
+            while (callers.any { it.isAlive }) {
+                live.swap(if (exchanged % 3 == 2) null else if (exchanged % 3 == 0) NAMEMnn.open(File(assets, "model.mnn")) else NAME.open(File(assets, "model.tflite")))
+                exchanged++
+                Thread.sleep(2)
+            }
+            live.close()
+        }
+        expect(wrong.isEmpty()) { wrong.first() }
+        expect(exchanged > 3 && scored.get() + none.get() == calls.get() && refusals.get() == none.get()) { "$exchanged $scored $none $calls" }
+        val opened = seen.count { it.startsWith("open, ") } to seen.count { it.startsWith("session, ") }
+        expect(seen.count { it == "close" } == opened.first + 1 && seen.count { it == "release net" } == opened.second) { "$opened" }
+        refused<IllegalStateException>("no model is loaded: keep the delivered order") { live.score(ofRows(1).inputs) }
+        val late = NAME.open(File(assets, "model.tflite"))
+        expect("close" in events { refused<IllegalStateException>("make another") { live.swap(late) } })
+        val model = NAME.open(File(assets, "model.tflite"))
+        LiveScorer(model).use { refused<IllegalArgumentException>("in use already") { it.swap(model) } }
     },
     "golden scores that differ are told" to {
         for (wrong in listOf(0.01f, Float.NaN)) {

@@ -47,18 +47,6 @@ static int fail(const char *name, const char *why) {
   return 0;
 }
 
-/* A member of a kind, 0 if there is none. */
-static uint32_t member(const json *j, uint32_t object, const char *key, size_t length, json_kind kind) {
-  const uint32_t at = j->nodes[object].kind == JSON_OBJECT ? json_find(j, object, key, length) : 0;
-  return at && j->nodes[at].kind == (uint32_t)kind ? at : 0;
-}
-
-static int number(const json *j, uint32_t node, double *value) {
-  const json_text written = json_text_of(j, node);
-  const uint32_t kind = j->nodes[node].kind;
-  return (kind == JSON_WHOLE || kind == JSON_FRACTION) && json_double(written.text, written.length, value);
-}
-
 /* Read pictures.json and pictures.bin for a model file; what is wrong with them, or NULL. */
 static const char *golden_read(pictures_golden *g, const char *path, const char *binary, const char *model) {
   const char *last = strrchr(model, '/');
@@ -72,12 +60,12 @@ static const char *golden_read(pictures_golden *g, const char *path, const char 
   free(text);
   if (!at) return j->error;
   g->file.text = last ? last + 1 : model, g->file.length = (uint32_t)strlen(g->file.text);
-  if (!(at = member(j, 0, "format", 6, JSON_WHOLE))) return "no golden pictures";
+  if (!(at = json_member(j, 0, "format", 6, JSON_WHOLE))) return "no golden pictures";
   if (!pictures_whole(j, at, 1, 1, &format)) return "another format";
-  if (!(g->list = member(j, 0, "pictures", 8, JSON_ARRAY)) || !j->nodes[g->list].count) return "no golden pictures";
-  if (!(at = member(j, 0, "tolerance", 9, JSON_OBJECT)) || !(at = json_find(j, at, g->file.text, g->file.length)))
+  if (!(g->list = json_member(j, 0, "pictures", 8, JSON_ARRAY)) || !j->nodes[g->list].count) return "no golden pictures";
+  if (!(at = json_member(j, 0, "tolerance", 9, JSON_OBJECT)) || !(at = json_find(j, at, g->file.text, g->file.length)))
     return "no golden pictures for this model file";
-  if (!number(j, at, &g->tolerance) || !(g->tolerance >= 0 && g->tolerance <= 0.05))
+  if (!json_number(j, at, &g->tolerance) || !(g->tolerance >= 0 && g->tolerance <= 0.05))
     return "a tolerance that proves nothing";
   g->prepared = (unsigned char *)json_file(binary, MOST_FILE, &size);
   if (!g->prepared || size != (size_t)j->nodes[g->list].count * BYTES)
@@ -161,7 +149,7 @@ static int same_class(const json *j, uint32_t list, const float *found, double t
   if (!list || j->nodes[list].count != LABELS) return snprintf(why, size, "other labels are expected"), 0;
   for (i = 0; i < LABELS; i++) {
     given[i] = found[i];
-    if (!number(j, list + 1 + (uint32_t)i, &expected[i])) return snprintf(why, size, "a probability is no number"), 0;
+    if (!json_number(j, list + 1 + (uint32_t)i, &expected[i])) return snprintf(why, size, "a probability is no number"), 0;
     if (exact && !(fabs(given[i] - expected[i]) <= tolerance)) /* written so that NaN fails */
       return snprintf(why, size, "class %d has %.6f and not %.6f (at most %.3g apart)", i, given[i], expected[i],
                       tolerance), 0;
@@ -177,8 +165,8 @@ static int same_class(const json *j, uint32_t list, const float *found, double t
 /* One picture: prints a line, 1 if it is reproduced. */
 static int check(call *c, const pictures_golden *g, uint32_t at, uint32_t index, const char *decoded, double seconds) {
   const json *j = &g->content;
-  const uint32_t file = member(j, at, "file", 4, JSON_TEXT), turned = member(j, at, "orientation", 11, JSON_WHOLE);
-  const uint32_t expected = member(j, at, "expected", 8, JSON_OBJECT);
+  const uint32_t file = json_member(j, at, "file", 4, JSON_TEXT), turned = json_member(j, at, "orientation", 11, JSON_WHOLE);
+  const uint32_t expected = json_member(j, at, "expected", 8, JSON_OBJECT);
   const unsigned char *bytes = g->prepared + (size_t)index * BYTES;
   char name[64] = "?", path[1024], why[200] = "", *content = NULL;
   uint32_t orientation = 1;
@@ -198,7 +186,7 @@ static int check(call *c, const pictures_golden *g, uint32_t at, uint32_t index,
   if (!classify(c)) {
     snprintf(why, sizeof why, "%.190s", c->error);
   } else if ((furthest = same_bytes(c->bytes, bytes, why, sizeof why)) <= 1) {
-    good = same_class(j, member(j, expected, g->file.text, g->file.length, JSON_ARRAY), (const float *)c->outputs[0],
+    good = same_class(j, json_member(j, expected, g->file.text, g->file.length, JSON_ARRAY), (const float *)c->outputs[0],
                       g->tolerance, furthest == 0, why, sizeof why);
   }
   if (good)

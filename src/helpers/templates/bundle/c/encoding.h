@@ -124,9 +124,7 @@ static inline int features_boundaries(features *f, uint32_t list, features_encod
     return FEATURES_FAIL(f, "encoder %s: boundaries must be a list of at least two numbers", e->name);
   if (!(e->boundaries = (double *)json_memory(NULL, e->n, sizeof *e->boundaries))) return FEATURES_FAIL(f, "out of memory");
   for (i = 0; i < e->n; i++, at++) {
-    const json_text written = json_text_of(&f->content, at);
-    const uint32_t kind = f->content.nodes[at].kind;
-    if ((kind != JSON_WHOLE && kind != JSON_FRACTION) || !json_double(written.text, written.length, &e->boundaries[i]))
+    if (!json_number(&f->content, at, &e->boundaries[i]))
       return FEATURES_FAIL(f, "encoder %s: boundary %u is no finite number", e->name, (unsigned)i);
     if (i && !(e->boundaries[i - 1] < e->boundaries[i]))
       return FEATURES_FAIL(f, "encoder %s: boundary %u is not larger than the one before", e->name, (unsigned)i);

@@ -113,6 +113,19 @@ static inline int json_double(const char *written, size_t length, double *value)
   return isfinite(*value) != 0;
 }
 
+/* The value of a key that is of a kind, 0 if there is none. */
+static inline uint32_t json_member(const json *j, uint32_t object, const char *key, size_t length, json_kind kind) {
+  const uint32_t at = j->nodes[object].kind == JSON_OBJECT ? json_find(j, object, key, length) : 0;
+  return at && j->nodes[at].kind == (uint32_t)kind ? at : 0;
+}
+
+/* A value as the nearest double; 0 if it is no number that `json_double` takes. */
+static inline int json_number(const json *j, uint32_t node, double *value) {
+  const json_text written = json_text_of(j, node);
+  const uint32_t kind = j->nodes[node].kind;
+  return (kind == JSON_WHOLE || kind == JSON_FRACTION) && json_double(written.text, written.length, value);
+}
+
 /* A whole number, of digits that may have a minus before them; 0 if it is beyond int64. */
 static inline int json_int64(const char *written, size_t length, int64_t *value) {
   const int negative = length && written[0] == '-';

@@ -67,10 +67,8 @@ static inline int pictures_whole(const json *j, uint32_t node, int64_t least, in
 }
 
 static inline int pictures_number(const json *j, uint32_t node, float *value) {
-  const json_text written = json_text_of(j, node);
   double number = 0;
-  if (j->nodes[node].kind != JSON_WHOLE && j->nodes[node].kind != JSON_FRACTION) return 0;
-  if (!json_double(written.text, written.length, &number)) return 0;
+  if (!json_number(j, node, &number)) return 0;
   *value = (float)number;
   return number >= -1e6 && number <= 1e6;
 }

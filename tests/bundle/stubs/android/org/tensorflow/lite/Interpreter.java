@@ -23,6 +23,18 @@ public final class Interpreter implements InterpreterApi {
       super.setNumThreads(numThreads);
       return this;
     }
+
+    @Override
+    public Options setUseXNNPACK(boolean useXNNPACK) {
+      super.setUseXNNPACK(useXNNPACK);
+      return this;
+    }
+
+    @Override
+    public Options addDelegate(Delegate delegate) {
+      super.addDelegate(delegate);
+      return this;
+    }
   }
 
   private static final class FakeTensor implements Tensor {
@@ -77,12 +89,16 @@ public final class Interpreter implements InterpreterApi {
     if (!(byteBuffer instanceof MappedByteBuffer) && !good(byteBuffer, byteBuffer.order()))
       throw new IllegalArgumentException("Model ByteBuffer should be either a MappedByteBuffer or direct and native");
     byte[] content = new byte[byteBuffer.remaining()];
-    byteBuffer.get(content);
+    byteBuffer.duplicate().get(content); // the true one reads at its address, and does not move it
     model = Model.parse(content);
     if (model == null) throw new IllegalArgumentException("ByteBuffer is not a valid TensorFlow Lite model flatbuffer");
     for (Model.Tensor input : model.inputs) inputs.add(fake(input));
     for (Model.Tensor output : model.outputs) outputs.add(fake(output));
-    Model.EVENTS.add("open, threads " + options.numThreads);
+    Model.EVENTS.add("open, threads " + options.numThreads + (options.useXNNPACK ? "" : ", without XNNPACK"));
+    for (Delegate delegate : options.delegates) {
+      Model.EVENTS.add("delegate " + delegate.getNativeHandle());
+      if (Model.fault.equals("delegate")) throw new IllegalArgumentException("Failed to apply delegate");
+    }
   }
 
   private FakeTensor fake(Model.Tensor tensor) {

@@ -16,6 +16,18 @@ public final class Interpreter implements InterpreterApi {
       super.setNumThreads(numThreads);
       return this;
     }
+
+    @Override
+    public Options setUseXNNPACK(boolean useXNNPACK) {
+      super.setUseXNNPACK(useXNNPACK);
+      return this;
+    }
+
+    @Override
+    public Options addDelegate(Delegate delegate) {
+      super.addDelegate(delegate);
+      return this;
+    }
   }
 
   private static native long create(ByteBuffer content, long size, int threads);

@@ -1,0 +1,162 @@
+"""The bundle as a Swift package: the package manager builds it, its tests pass, and two of them
+live in one app.
+
+Packages are built by SwiftPM on Linux, over TensorFlow Lite's C library; ``stubs/swift_package``
+takes the place of the package that ``runtimes/tensorflow-lite-ios.sh`` makes on a Mac.
+"""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_rerank_native import model  # noqa: F401 (a fixture)
+from test_swift import STUBS as RUNTIME
+from test_swift import _golden, swift  # noqa: F401
+
+from helpers.bundle import archive, golden, native, sources
+
+STUBS = Path(__file__).parent / "stubs" / "swift_package"
+FILE = "model.tflite"
+ONE, OTHER = "UltraSimpleRankingModel", "FeedModel"
+TOOLS = Path("/usr/libexec/swift/bin")
+
+
+@pytest.fixture(scope="module")
+def packages(swift, ranking, unpacked, model):  # noqa: F811
+    """Two bundles as handover.zip unfolds, the runtime beside them; run a command of SwiftPM on
+    one.
+    """
+    if not (native.tools() / "swift" / TOOLS.relative_to("/") / "swift-package").exists():
+        pytest.skip("this Swift has no package manager: run .ci/swift again")
+    home = swift.folder / "packages"
+    runtime = home / "TensorFlowLite"
+    (runtime / "Sources").mkdir(parents=True)
+    shutil.copy(RUNTIME / "TensorFlowLite.swift", runtime / "Sources")
+    shutil.copytree(swift.folder / "tensorflow", runtime / "C" / "tensorflow")
+    shutil.copy(RUNTIME / "module.modulemap", runtime / "C")
+    shutil.copy(STUBS / "TensorFlowLite.Package.swift", runtime / "Package.swift")
+    (home / "lib_Testing_Foundation.a").write_bytes(
+        b"!<arch>\n"
+    )  # Debian's Swift asks for it, and has none
+    for schema, place, encoding in (
+        (ranking.schema, unpacked, False),
+        (model.schema, model.folder, True),
+    ):
+        content = {path.name: path.read_bytes() for path in place.iterdir() if path.is_file()}
+        if encoding:
+            content["golden.json"] = golden.to_json(_golden(model)).encode()
+            content["golden.bin"] = golden.to_bytes(_golden(model))
+        code = sources.render(schema, [FILE], {"tflite": "2.9.0"}, encoding=encoding)
+        content |= {name: text.encode() for name, text in code.items()}
+        archive.pack(content, home / "handover.zip")
+        shutil.unpack_archive(home / "handover.zip", home / sources.class_name(schema.model_name))
+
+    def run(tool: str, package: str, *arguments: str) -> tuple[int, str]:
+        link = ["-L/work", "-L/work/packages", "-rpath", "/work"]
+        flags = ["-Xcc", "-I/work", *(word for flag in link for word in ("-Xlinker", flag))]
+        done = swift(str(TOOLS / tool), "--package-path", f"packages/{package}", *flags, *arguments)
+        return done.returncode, done.stdout + done.stderr
+
+    run.home = home
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, tests", [(ONE, 9), (OTHER, 10 + 2)])
+def test_a_bundle_is_a_package_whose_tests_pass(packages, name, tests):
+    status, said = packages("swift-test", name, "--disable-swift-testing")
+    assert status == 0, said[-3000:]
+    assert "warning" not in said, said
+    assert f"Executed {tests} tests, with 0 failures" in said, said[-3000:]
+
+
+@pytest.mark.slow
+def test_two_bundles_live_side_by_side_in_an_app_on_the_main_actor(packages, unpacked, model):  # noqa: F811
+    case = golden.from_bytes((unpacked / "golden.bin").read_bytes()).cases[0]
+    sessions = json.loads((model.folder / "sessions.json").read_text())["sessions"]
+    session = next(one for one in sessions if len(one["order"][FILE]) > 2)
+    words = {
+        "OTHER": OTHER,
+        "ONE": ONE,
+        "INPUTS": _inputs(case),
+        "RAW": f'#"""\n{session["raw"]}\n"""#',
+    }
+    places = {"App.Package.swift": "Package.swift", "App.swift": "Sources/App/App.swift"}
+    _fill(packages.home / "App", places, words)
+    status, said = packages("swift-run", "App")
+    assert status == 0 and "warning" not in said, said[-3000:]
+    scores, order, *rest = re.findall(r"^says (.*)$", said, re.MULTILINE)
+    (expected,) = case.expected[FILE].values()
+    assert np.allclose(json.loads(scores), expected.reshape(-1), rtol=0, atol=1e-5)
+    assert json.loads(order) == session["order"][FILE]
+    assert rest == ["true true", "true", "true"]
+
+
+def _inputs(case: golden.Case) -> str:
+    given = {name: values.reshape(-1).tolist() for name, values in case.inputs.items()}
+    return ", ".join(f'"{name}": .float32({values})' for name, values in given.items())
+
+
+def _fill(app: Path, places: dict[str, str], words: dict[str, str]) -> None:
+    """Write an app of stubs, with words in them replaced."""
+    for file, place in places.items():
+        text = (STUBS / file).read_text()
+        for word, value in words.items():
+            text = text.replace(word, value)
+        (app / place).parent.mkdir(parents=True, exist_ok=True)
+        (app / place).write_text(text)
+
+
+def _mnn(home: Path) -> list[str]:
+    """MNN as a package, of the library in its wheel, which wants a Python: what to link."""
+    import importlib.util
+
+    wheel = Path(importlib.util.find_spec("_mnncengine").origin)
+    python = sorted((native.tools() / "swift/usr/lib").glob("*-linux-gnu/libpython3*.so.1.0"))
+    if not python:
+        pytest.skip("MNN's wheel needs a Python where Swift is")
+    shutil.copy(wheel, home / "libMNN.so")
+    for library in wheel.parent.glob("mnn.libs/*"):
+        shutil.copy(library, home)
+    shutil.copytree(native.HEADERS / "MNN", home / "include" / "MNN")
+    (home / "MNN" / "C").mkdir(parents=True)
+    shutil.copy(STUBS / "MNN.Package.swift", home / "MNN" / "Package.swift")
+    (home / "MNN" / "C" / "nothing.h").touch()
+    (home / "MNN" / "C" / "module.modulemap").write_text(
+        'module MNN [system] { header "nothing.h" }\n'
+    )
+    library = "/" + str(python[0].relative_to(native.tools() / "swift"))
+    words = ["-lMNN", library, "--disable-new-dtags", "-rpath", "/work/packages"]
+    words += ["--allow-shlib-undefined"]
+    flags = [word for flag in words for word in ("-Xlinker", flag)]
+    return ["-Xcxx", "-I/work/packages/include", *flags]
+
+
+@pytest.mark.slow
+def test_mnn_takes_the_place_of_tensorflow_lite_while_an_app_scores(packages, ranking, unpacked):
+    link = _mnn(packages.home)
+    files = [FILE, "model.mnn"]
+    minimum = {"tflite": "2.9.0", "mnn": "3.1.0"}
+    shutil.rmtree(packages.home / ONE)
+    content = {path.name: path.read_bytes() for path in unpacked.iterdir() if path.is_file()}
+    code = sources.render(ranking.schema, files, minimum, names=content)
+    for name, data in {**content, **{name: text.encode() for name, text in code.items()}}.items():
+        (packages.home / ONE / name).parent.mkdir(parents=True, exist_ok=True)
+        (packages.home / ONE / name).write_bytes(data)
+    case = golden.from_bytes((unpacked / "golden.bin").read_bytes()).cases[0]
+    places = {
+        "MnnApp.Package.swift": "Package.swift",
+        "MnnApp.swift": "Sources/MnnApp/MnnApp.swift",
+    }
+    _fill(packages.home / "MnnApp", places, {"ONE": ONE, "INPUTS": _inputs(case)})
+    status, said = packages("swift-run", "MnnApp", *link, "MnnApp")
+    assert status == 0 and "warning" not in said, said[-3000:]
+    *scores, missing, refused, version = re.findall(r"^says (.*)$", said, re.MULTILINE)
+    (expected,) = case.expected[FILE].values()
+    for found in scores:
+        assert np.allclose(json.loads(found), expected.reshape(-1), rtol=0, atol=1e-5)
+    assert len(scores) == 3 and "/nowhere is missing or no MNN model" in missing
+    assert ranking.schema.input_names[0] in refused and version.startswith("3.")
