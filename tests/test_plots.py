@@ -1,17 +1,25 @@
 """Figures are tested through the data they draw."""
 
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import plots, simulation, studies
+from helpers import datasets, plots, registry, simulation, studies, tasks
 from helpers.bundle import native
-from helpers.evaluation import latency
+from helpers.evaluation import latency, parity
 from helpers.metrics import ranking as metrics
 from helpers.plots import films as film_plots
+from helpers.plots import layers, reranking, training
+from helpers.plots import pictures as picture_plots
 from helpers.plots import ranking as ranking_plots
-from helpers.plots import reranking
+from helpers.schema import Dimension, Schema, Tensor
+from helpers.studies import Arrays
 
 
 @pytest.fixture(autouse=True)
@@ -325,3 +333,111 @@ def test_hits_and_likes_of_each_list_stand_side_by_side():
     assert [bar.get_width() for bar in right.patches] == [0.4, 0.9]
     table["liked"] = np.nan
     assert len(film_plots.hits_and_likes(table, "HR", "liked").axes) == 1
+
+
+# ---------------------------------------------------------------- pictures
+
+
+@pytest.fixture
+def digits(home):
+    """A data set of 120 pictures in two shades a class, three classes, and its test rows."""
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 3, 120)
+    image = (labels[:, None, None, None] / 3 + rng.random((120, 7, 5, 1)) / 9).astype(np.float32)
+    classes = tuple(Dimension(name, "") for name in ("dark", "grey", "light"))
+    schema = Schema("m", (Tensor("image", shape=(7, 5, 1)),), (Tensor("p", "", classes),))
+    source = Arrays("few", "", lambda: ({"image": image}, labels), shares=(0.2, 0.4))
+    study = studies.Study("few", "Few", schema, {"few": source}, {}, task="classification")
+    data = datasets.make(study, "few", rows=0, validation_rows=0, test_rows=0, seed=1)
+    truth = data.truth("test")
+    sure = np.eye(3)[truth.labels]
+    task = tasks.get("classification")
+    return data, parity.Reference(task, data.arrays("test")[0], {"p": sure}, truth)
+
+
+def test_pictures_of_each_class_are_in_its_row(digits):
+    data, _ = digits
+    (ax,) = picture_plots.by_class(data, each=4).axes
+    sheet = ax.images[0].get_array()
+    assert sheet.shape == (3 * 9 - 2, 4 * 9 - 2, 3)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["dark", "grey", "light"]
+    inputs, labels, _ = data.arrays("train")
+    for row in range(3):
+        first = inputs["image"][labels == row][:4]
+        for column, picture in enumerate(first):
+            shown = sheet[9 * row : 9 * row + 7, 9 * column : 9 * column + 5]
+            np.testing.assert_allclose(shown, np.repeat(picture, 3, axis=2), atol=1 / 48)
+
+
+def test_pictures_that_are_decided_otherwise_are_shown_the_surest_first(digits):
+    data, reference = digits
+    sure, labels = reference.scores.copy(), reference.truth.labels
+    assert picture_plots.otherwise(data, reference, {"litert fp32": sure}) is None
+    wrong, other = sure.copy(), sure.copy()
+    for row, chance in ((3, 0.6), (9, 0.9)):
+        wrong[row] = np.roll(sure[row], 1) * chance
+    other[5] = np.roll(sure[5], 2)
+    reference = dataclasses.replace(reference, outputs={"p": wrong})
+    scores = {"litert fp32": wrong, "mnn fp16": sure, "mnn int8": np.ones((4, 9))}
+    scores |= {"litert int8": np.where(np.arange(len(sure))[:, None] == 5, other, sure)}
+    axes = picture_plots.otherwise(data, reference, scores).axes
+    count = len(labels)
+    assert [ax.get_title(loc="left") for ax in axes] == [
+        f"trained model: wrong in 2 of {count} (class → model)",
+        f"litert int8: otherwise in 3 of {count} (model → file)",
+        f"mnn fp16: otherwise in 2 of {count} (model → file)",
+    ]
+    names, images = ("dark", "grey", "light"), reference.inputs["image"]
+    said = [label.get_text() for label in axes[0].get_xticklabels()]
+    assert said == [f"{names[labels[i]]} → {names[(labels[i] + 1) % 3]}" for i in (9, 3)]
+    sheet = axes[0].images[0].get_array()
+    for column, row in enumerate((9, 3)):
+        shown = sheet[:7, 9 * column : 9 * column + 5]
+        np.testing.assert_allclose(shown, np.repeat(images[row], 3, axis=2), atol=1 / 48)
+
+
+def test_every_figure_says_what_it_shows():
+    modules = [
+        importlib.import_module(f"helpers.plots.{m.name}")
+        for m in pkgutil.iter_modules(plots.__path__)
+    ]
+    drawing = [
+        function
+        for module in (plots, *modules)
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if not name.startswith("_")
+        and str(function.__annotations__.get("return", "")).startswith("Figure")
+        and function.__module__ == module.__name__
+    ]
+    silent = [f.__qualname__ for f in drawing if not hasattr(f, "__wrapped__")]
+    assert len(drawing) > 25 and silent == []
+    assert plots.values(np.linspace(0, 1, 9)).get_label().endswith("gives which value.")
+    assert (
+        plots.score_differences(np.zeros(1), {}).get_label() == "Nothing to draw: no file was made."
+    )
+
+
+def test_the_layers_of_a_model_are_drawn_with_what_is_between_them():
+    from helpers.frameworks import keras
+    from helpers.quiet import tensorflow
+
+    tensorflow()
+    model = registry.get("movies").models["embedding_mlp"].build()
+    drawn = keras.layers(model)
+    assert drawn["parameters"].sum() == model.count_params()
+    assert drawn.loc["hidden_2", "takes"] == ["hidden_1"] and drawn.loc["score", "gives"] == "1"
+    unseen = set(drawn.index) - {name for takes in drawn["takes"] for name in takes}
+    assert unseen == {"score"}, "every other layer leads to one"
+    figure = layers.architecture(drawn)
+    (ax,) = figure.axes
+    texts = [text.get_text() for text in ax.texts]
+    assert len(texts) == len(drawn) and any("16,512 weights" in text for text in texts)
+    assert len(ax.lines) == drawn["takes"].map(len).sum()
+
+
+def test_legends_have_the_style_of_the_axes():
+    table = pd.Series([0.5, 0.7], index=pd.RangeIndex(2, name="day"))
+    figure = training.curves({"honest": table}, "day", "AUC", [("best", 0.9), ("shipped", 0.6)])
+    assert not figure.legends[0].get_frame_on() and figure.axes[0].get_axisbelow() is True
+    styles = {line.get_linestyle() for line in figure.axes[0].lines}
+    assert len(styles) == 3, "levels are told apart"

@@ -1,12 +1,16 @@
 import configparser
 import html
+import json
 import re
 import shlex
+import shutil
+import time
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import notebooks, registry, report, runs
+from helpers import notebooks, pages, plots, registry, report, results, runs
 from helpers.evaluation import latency
 from helpers.tasks.ranking import RANKING
 from helpers.trained import Trained
@@ -36,15 +40,17 @@ def test_the_page_is_one_file_that_needs_no_network(finished):
 
 def test_values_are_escaped(finished_copy):
     with finished_copy.edit() as record:
-        record["parameters"]["source"] = "<script>alert(1)</script>"
-    assert "<script>" not in report.render(finished_copy)
+        record["stages"]["01_synthetic_data"]["parameters"]["source"] = "<script>alert(1)</script>"
+    page = report.render(finished_copy)
+    assert "<script>alert" not in page and "&lt;script&gt;alert(1)" in page
 
 
 def test_a_run_without_a_comparison_has_a_page_too(home):
     stage = runs.Stage("01_synthetic_data", study="ranking", run="early", seed=1)
     stage.finish(bayes_auc=0.9)
     page = report.render(stage.run)
-    assert "bayes_auc 0.9000" in page and "No comparison: no finished stage" in page
+    assert "<dt>bayes_auc</dt><dd>0.9000</dd>" in page
+    assert "No comparison: no finished stage" in page
 
 
 @pytest.mark.filterwarnings("error")
@@ -53,7 +59,7 @@ def test_files_that_are_not_shipped_are_told_although_they_have_no_figures():
     table = pd.DataFrame(
         {
             "runtime": ["litert", "mnn", "mnn"],
-            "precision": ["fp32", "fp16", "int8"],
+            "precision": ["fp32", "fp16", "weight_int8_asymmetric"],
             "bytes": [3196, 2624, none],
             "verdict": ["same", "broken", "not made"],
             "reason": [none, "scores differ", "the tool failed\nits log"],
@@ -61,7 +67,7 @@ def test_files_that_are_not_shipped_are_told_although_they_have_no_figures():
     )
     broken, missing = report.refused(table)
     assert re.fullmatch("mnn fp16 +broken: scores differ", broken)
-    assert re.fullmatch("mnn int8 +not made: the tool failed", missing)
+    assert missing == "mnn weight_int8_asymmetric not made: the tool failed"
 
 
 def test_readable_shows_units_and_hides_meaningless_digits(finished):
@@ -95,14 +101,14 @@ def test_a_stale_stage_is_told_and_its_figures_and_recommendation_are_left_out(f
         and report.recommendation(finished_copy) is None
     )
     assert 0 < page.count("<figure>") < whole.count("<figure>")
-    assert re.search(r'<tr class="stale"><td>05_accuracy_latency</td>.*\n.*>stale</td>', page), (
-        "no metrics of it"
+    (section,) = re.findall(
+        r'<section id="05_accuracy_latency" class="stale">.*?</section>', page, re.S
     )
+    assert "<b>Stale:</b> it used " in section
+    assert "<dl>" not in section and "<img" not in section, "nothing that it made"
     index = report.write_index("ranking").read_text(encoding="utf-8")
-    assert (
-        f'class="stale" title="stage 04 {reason}; stage 05 used ' in index and ">04 05 06<" in index
-    )
-    assert "Ship" not in index and ">to ship<" not in index
+    assert f"<summary>04 05 06</summary>stage 04 {reason}; stage 05 used " in index
+    assert "litert fp32" not in index and ">to ship<" not in index
 
 
 @pytest.mark.parametrize("file", ["comparison.csv", "recommendation.json", "tflite/fp32.tflite"])
@@ -113,6 +119,10 @@ def test_nothing_is_recommended_by_a_damaged_file_nor_a_damaged_file(finished_co
     assert report.recommendation(finished_copy) is None and "Ship " not in report.render(
         finished_copy
     )
+    (row,) = results.rows("ranking")
+    assert results.plain(row)["ships"] is None
+    index = report.write_index("ranking").read_text(encoding="utf-8")
+    assert "litert fp32" not in index and ">to ship<" not in index
 
 
 def test_the_command_can_be_pasted_into_a_shell(home):
@@ -153,8 +163,9 @@ def test_the_page_says_why_there_is_no_commit_and_where_commits_differ(home):
         record["stages"]["02_keras_training"]["environment"]["commit"] = "1" * 40
     page = report.render(stage.run)
     assert "commits differ between stages" in page and "git checkout" not in page
-    assert "01_synthetic_data, no commit (dubious ownership)" in page
-    assert "02_keras_training, commit 111111111111<" in page
+    first, second = re.findall(r"<section id=.*?</section>", page, re.DOTALL)
+    assert "01_synthetic_data" in first and "no commit (dubious ownership)" in first
+    assert "02_keras_training" in second and "commit 111111111111<" in second
 
 
 def test_the_page_over_all_runs_shows_parameters_exactly(home):
@@ -164,7 +175,8 @@ def test_the_page_over_all_runs_shows_parameters_exactly(home):
         )
         stage.finish(bytes=1000001)
     index = report.write_index("ranking").read_text(encoding="utf-8")
-    assert "<td>3e-05</td>" in index and "<td>1e-05</td>" in index and "<td>1000001</td>" in index
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", index)
+    assert {"3e-05", "1e-05", "1000001", "learning_rate=3e-05"} <= set(cells)
     assert "2147483647" in report.render(runs.Run("ranking", "a"))
 
 
@@ -207,7 +219,7 @@ def test_only_times_and_their_ratios_are_masked():
         assert _masked(f"a {ratio} b") == "aRATIO b"
     assert _masked("  186x (174-197x)") == _masked("0.77x (0.75-0.77x)") == "RATIO"
     assert _masked("  1.48 us    1.05x slower") == "TIMERATIO"
-    for row in ("2.25 us 1.05x   +-4 %  no difference", "62.25 us 237x +-140 %     is slower"):
+    for row in ("2.25 us 1.05x   ±4 %  no difference", "62.25 us 237x ±140 %     is slower"):
         assert _masked(row) == "TIMERATIOFLOORCLAIM"
 
 
@@ -224,7 +236,68 @@ def test_pictures_of_a_bundle_are_no_figures(home):
     stage = runs.Stage("06_device_bundle", study="ranking", run="r")
     for file in ("figures/latency.png", "bundle/picture-01.png"):
         with stage.output(file) as path:
-            path.write_bytes(file.encode())
+            plots.values(np.linspace(0, 1, 9)).savefig(path, format="png")
     stage.finish()
     page = report.render(stage.run)
-    assert page.count("<figure>") == 1 and "latency" in page and "picture-01" not in page
+    assert page.count("<figure>") == 1
+    assert 'alt="latency"' in page and "picture-01" in page, "its name among the files"
+
+
+def test_a_stage_is_shown_with_the_question_that_its_notebook_asks(finished_copy):
+    executed = finished_copy.folder / "notebooks" / "03_tflite_conversion.ipynb"
+    content = json.loads(executed.read_text(encoding="utf-8"))
+    text = ["# 03 Another title\n", "\n", "**Question:** is `a < b`,\n", "or not? Nobody knows.\n"]
+    content["cells"][0]["source"] = text
+    executed.write_text(json.dumps(content), encoding="utf-8")
+    page = report.render(finished_copy)
+    assert "<h3>03 Another title</h3>" in page
+    assert '<p class="question">Is <code>a &lt; b</code>, or not?</p>' in page
+    assert "<h3>04 MNN conversion</h3>" in page
+    executed.unlink()
+    assert "<h3>03 TFLite conversion</h3>" in report.render(finished_copy), "as it is in notebooks/"
+
+
+@pytest.mark.slow
+def test_many_large_figures_still_make_a_page_of_allowed_size(home):
+    noise = np.random.default_rng(0)
+    stage = runs.Stage("05_accuracy_latency", study="ranking", run="r")
+    for number in range(12):
+        figure, axes = plots.axes_of(size=(6, 4))
+        axes[0, 0].imshow(noise.random((400, 600, 3)), interpolation="nearest")
+        figure.set_label(f"Noise {number}.")
+        stage.figure(f"noise_{number}", figure)
+    stage.finish()
+    drawn = sum(file.stat().st_size for file in (stage.run.folder / "figures").iterdir())
+    page = report.write(stage.run)
+    assert drawn > pages.LARGEST > page.stat().st_size
+    assert page.read_text(encoding="utf-8").count('width="600" height="400"') == 12
+
+
+def test_the_index_shows_eight_columns_and_holds_the_others(finished_copy):
+    shutil.copytree(finished_copy.folder, finished_copy.folder.with_name("another"))
+    another = runs.Run("ranking", "another")
+    with another.edit() as record:
+        record["stages"]["02_keras_training"]["parameters"]["epochs"] = 7
+        record["stages"]["06_device_bundle"]["code"]["helpers.bundle.make"] = "of another version"
+    index = report.write_index("ranking").read_text(encoding="utf-8")
+    heads = re.findall(r'<th scope="col" class="([^"]*)">([^<]+)</th>', index)
+    assert [title for kind, title in heads if "more" not in kind] == [
+        *("run", "what differs", "AUC", "bytes", "latency ratio", "verdict", "finished", "stale")
+    ]
+    assert {"epochs", "02 auc", "to ship", "stages"} <= {t for kind, t in heads if "more" in kind}
+    row = re.search(r'<tr data-place="\d">(?:(?!</tr>).)*>another<.*?</tr>', index, re.DOTALL)[0]
+    shown = re.findall(r'<td(?! class="more")[^>]*>([^<]*)</td>', row)
+    comparison = pd.read_csv(finished_copy.folder / "comparison.csv")
+    file = comparison[comparison["file"] == "tflite/fp32.tflite"].iloc[0]
+    assert shown[0] == "epochs=7" and shown[2:5] == [str(file["bytes"]), "1.00x", "same"]
+    assert shown[1] == f"{comparison['auc'].iloc[0]:.4f}"
+
+
+def test_an_index_of_many_runs_takes_no_longer_than_two_seconds(finished_copy):
+    others = shutil.ignore_patterns("notebooks", "bundle", "figures", "*.html")
+    for number in range(94):
+        target = finished_copy.folder.with_name(f"seed={number}")
+        shutil.copytree(finished_copy.folder, target, ignore=others)
+    begun = time.process_time()
+    page = report.write_index("ranking")
+    assert time.process_time() - begun < 2 and page.stat().st_size < pages.LARGEST

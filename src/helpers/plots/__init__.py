@@ -6,23 +6,17 @@ What every task has is here; `ranking` and `classification` have what is theirs 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 
+from helpers.colours import COLOURS, RUNTIME_COLOURS, colour_of
 from helpers.schema import Schema
 
-COLOURS = ("#33658a", "#d1603d", "#5b8c5a", "#8e6c8a", "#c2a13e", "#5f6b73")
-RUNTIME_COLOURS = {
-    "keras": COLOURS[5],
-    "pytorch": COLOURS[5],
-    "litert": COLOURS[0],
-    "mnn": COLOURS[1],
-    "onnx": COLOURS[2],
-}
 MOST_POINTS = 2000
 MOST_ROUNDS = 12
 _STYLE = {
@@ -34,9 +28,32 @@ _STYLE = {
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.alpha": 0.25,
+    "axes.axisbelow": True,
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
 }
+
+
+def shows(sentence: str) -> Callable:
+    """Draw a function's figures in one style, and say what they show, in a sentence: the label of a
+    `Figure` that has none.
+
+    `helpers.runs.Stage.figure` keeps it with the picture; it stands below it and in the place of it
+    for those who cannot see it.
+    """
+
+    def decorate(draw: Callable) -> Callable:
+        @functools.wraps(draw)
+        def labelled(*arguments, **options) -> Figure | None:
+            with plt.rc_context(_STYLE):  # of legends too, which come when the axes are there
+                figure = draw(*arguments, **options)
+            if figure is not None and not figure.get_label():
+                figure.set_label(sentence)
+            return figure
+
+        return labelled
+
+    return decorate
 
 
 def axes_of(
@@ -54,11 +71,16 @@ def axes_of(
 def _nothing(reason: str) -> Figure:
     """A figure that says why there is nothing to draw."""
     figure, axes = axes_of(size=(4, 0.6))
+    figure.set_label(f"Nothing to draw: {reason}.")
     axes[0, 0].annotate(reason, (0.5, 0.5), ha="center", va="center")
     axes[0, 0].set_axis_off()
     return figure
 
 
+@shows(
+    "The mean of each row with its 95 % interval, the largest on top; dashed lines are what "
+    "it is held against."
+)
 def means(spread, lines: Mapping[str, float], xlabel: str) -> Figure:
     """Mean of each row with its 95 % interval, the largest first, beside figures that are lines;
     `spread` has the columns ``mean``, ``low`` and ``high``, as `helpers.results.spread`'s.
@@ -76,6 +98,10 @@ def means(spread, lines: Mapping[str, float], xlabel: str) -> Figure:
     return figure
 
 
+@shows(
+    "How the values of each input are spread, from its least to its largest value: what the "
+    "model is given to learn from."
+)
 def distributions(frame, schema: Schema, title: str, colour: str = COLOURS[0]) -> Figure:
     """Histogram of every feature of a DataFrame, each on its own range; of a tensor without names,
     of all values.
@@ -109,6 +135,10 @@ def distributions(frame, schema: Schema, title: str, colour: str = COLOURS[0]) -
     return figure
 
 
+@shows(
+    "What simple scorers reach, from chance at the left edge up to the best that anybody can "
+    "reach: the room a model has."
+)
 def ladder(table, figure_name: str, chance: float) -> Figure:
     """A figure of simple scorers beside the best possible: DataFrame with a row a scorer and a
     column a source.
@@ -127,6 +157,10 @@ def ladder(table, figure_name: str, chance: float) -> Figure:
     return figure
 
 
+@shows(
+    "Loss and accuracy after each epoch: training goes on while the validation curve still "
+    "moves, and overfits where it turns away from the training curve."
+)
 def learning_curves(history, published: tuple[float, ...] | None = None) -> Figure:
     """Loss and accuracy by epoch, with the published validation accuracy where there is one."""
     figure, axes = axes_of(1, 2, size=(9, 3.2))
@@ -154,6 +188,10 @@ def learning_curves(history, published: tuple[float, ...] | None = None) -> Figu
     return figure
 
 
+@shows(
+    "Validation accuracy by epoch, a thin line a seed and their mean: how far the seed alone "
+    "moves a run."
+)
 def seed_spread(histories, target: float) -> Figure:
     """Validation accuracy by epoch, a panel a setting, a line a run, their mean, and the target.
 
@@ -184,6 +222,7 @@ def seed_spread(histories, target: float) -> Figure:
     return figure
 
 
+@shows("Means over seeds with their 95 % intervals for each combination of two parameters.")
 def grid(spread, target: float | None = None, *, ylabel: str) -> Figure:
     """Means with their 95 % intervals over two parameters: `spread` is `results.spread` by [lines,
     x].
@@ -213,6 +252,10 @@ def grid(spread, target: float | None = None, *, ylabel: str) -> Figure:
     return figure
 
 
+@shows(
+    "Each file's scores against the trained model's: points on the diagonal are the same "
+    "score, and the lower panels show how large the difference is."
+)
 def score_agreement(
     reference: np.ndarray, scores: Mapping[str, np.ndarray], runtimes: Mapping[str, str]
 ) -> Figure:
@@ -252,6 +295,11 @@ def score_agreement(
     return figure
 
 
+@shows(
+    "How far each file's scores are from the trained model's on the test rows: half of the rows "
+    "differ by less than the bar, all but one in a hundred by less than the dot, none by more than "
+    "the arrow."
+)
 def score_differences(reference: np.ndarray, scores: Mapping[str, np.ndarray]) -> Figure:
     """How far each file's scores are from the reference's, a line a file, on a logarithmic scale.
 
@@ -285,6 +333,7 @@ def _ends(values: np.ndarray) -> tuple[float, float]:
     return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
 
 
+@shows("How often the trained model gives which value.")
 def values(scores: np.ndarray) -> Figure:
     """How often which score is given."""
     figure, axes = axes_of(size=(5, 2.6))
@@ -294,11 +343,11 @@ def values(scores: np.ndarray) -> Figure:
     return figure
 
 
-def colour_of(variant: str) -> str:
-    """Colour of a variant's runtime, the same in every figure."""
-    return RUNTIME_COLOURS.get(variant.split()[0], COLOURS[2])
-
-
+@shows(
+    "Time of a call as a multiple of the reference's, with 95 % intervals, a panel a batch "
+    "size: inside the grey band, the noise floor, no difference can be claimed, and such "
+    "files are hollow."
+)
 def latency(summary, mode: str = "copy_and_run", threads: int = 1) -> Figure:
     """Time a call by the reference's, with its 95 % interval, a panel a batch size; `summary` is
     `latency.summarise`'s.
@@ -351,6 +400,10 @@ def latency(summary, mode: str = "copy_and_run", threads: int = 1) -> Figure:
     return figure
 
 
+@shows(
+    "Time of the first rounds by each file's own median: lines that rise and fall together "
+    "are the machine changing its speed, not the file."
+)
 def warm_up(
     blocks, batch: int | None = None, mode: str = "copy_and_run", threads: int = 1
 ) -> Figure:
@@ -383,6 +436,11 @@ def warm_up(
     return figure
 
 
+@shows(
+    "What each file costs in bytes, loss and latency, the smallest on top: the star is "
+    "recommended, filled marks are beaten by no other file, crosses may not be shipped, and "
+    "the shade is beyond the budget."
+)
 def pareto(
     table, chosen: str | None, limits: Mapping[str, float | None], lost: str = "AUC lost"
 ) -> Figure:
@@ -442,6 +500,10 @@ def pareto(
     return figure
 
 
+@shows(
+    "What the trained model scores in each golden case: cases whose scores are spread out "
+    "tell a right file from a wrong one."
+)
 def case_scores(cases: Mapping[str, np.ndarray]) -> Figure:
     """Scores by golden case, a line a case: cases that all score alike would prove little."""
     figure, axes = axes_of(size=(7.5, 0.27 * len(cases) + 0.7))
@@ -463,6 +525,10 @@ def case_scores(cases: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
+@shows(
+    "Time of a call from C or C++ as a share of the same call from Python: what is grey is "
+    "Python's, and a phone does not pay it."
+)
 def native_latency(timed) -> Figure:
     """What is the runtime's and what is Python's of a call: bars a file and batch size, of
     `bundle.native`'s table.

@@ -7,12 +7,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from helpers.metrics import ranking
-from helpers.plots import COLOURS, axes_of
+from helpers.plots import COLOURS, axes_of, shows
 
 MOST_CLASSES = 30
 """Of more classes the table of which is taken for which cannot be read, and is left out."""
 
 
+@shows(
+    "How often the first class is right by the probability that the model gives it, which is as "
+    "often as it says on the dotted line; and which class is taken for which."
+)
 def confusion(probabilities: np.ndarray, labels: np.ndarray) -> Figure:
     """Which class is taken for which, and how often the first class is right by its probability.
 

@@ -9,9 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from helpers.evaluation import lists
-from helpers.plots import COLOURS, axes_of
+from helpers.plots import COLOURS, axes_of, shows
 
 
+@shows("Ratings of each user and of each film, the most first: a few have most of them.")
 def long_tail(user: np.ndarray, film: np.ndarray) -> Figure:
     """Ratings of each user and of each film, the most first; ids ``(n_ratings,)``."""
     figure, axes = axes_of(1, 2, size=(9, 2.8))
@@ -30,6 +31,10 @@ def long_tail(user: np.ndarray, film: np.ndarray) -> Figure:
     return figure
 
 
+@shows(
+    "How often the list holds the film that was liked, by the length of the list, a line a "
+    "way of finding films."
+)
 def recall(places: Mapping[str, np.ndarray], most: int) -> Figure:
     """Recall of each way by the length of its list; `helpers.evaluation.lists.places` by way."""
     figure, axes = axes_of(size=(7, 3.6))
@@ -50,6 +55,10 @@ def recall(places: Mapping[str, np.ndarray], most: int) -> Figure:
     return figure
 
 
+@shows(
+    "How often each list holds the film that was liked last, with its 95 % interval, and how "
+    "much of the list would be liked."
+)
 def hits_and_likes(table, hit: str, liked: str) -> Figure:
     """How often each list holds the film that was liked last, with its 95 % interval, and how much
     of it would be liked, where that is known.

@@ -5,14 +5,53 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from helpers.plots import COLOURS, axes_of
+from helpers.plots import COLOURS, axes_of, shows
 
 _LEAST = 1e-8
 
 
+@shows(
+    "The model from its inputs at the left to its output at the right: each box is a layer "
+    "with the shape that it gives; blue are those that learn."
+)
+def architecture(layers) -> Figure:
+    """Layers from left to right, each with what it gives and how many parameters it has; the table
+    of a framework's ``layers``.
+    """
+    depth: dict[str, int] = {}
+    for name, row in layers.iterrows():
+        depth[name] = 1 + max((depth[before] for before in row["takes"]), default=-1)
+    columns: dict[int, list[str]] = {}
+    for name, place in depth.items():
+        columns.setdefault(place, []).append(name)
+    rows = max(map(len, columns.values()))
+    figure, axes = axes_of(size=(max(4, 1.75 * len(columns)), 0.75 * rows + 0.3))
+    ax, places = axes[0, 0], {}
+    for x, names in columns.items():
+        for y, name in enumerate(names):
+            places[name] = x, (len(names) - 1) / 2 - y
+    for name, row in layers.iterrows():
+        parameters = f", {row['parameters']:,} weights" if row["parameters"] else ""
+        text = f"{name}\n{row['type']}\n{row['gives']}{parameters}"
+        colour = COLOURS[0] if row["parameters"] else COLOURS[5]
+        box = {"boxstyle": "round", "facecolor": "white", "edgecolor": colour}
+        ax.annotate(text, places[name], ha="center", va="center", fontsize=6.5, bbox=box, zorder=2)
+        for before in row["takes"]:
+            ends = zip(places[before], places[name], strict=True)
+            ax.plot(*ends, color=COLOURS[5], linewidth=0.9, zorder=1)
+    ax.set_xlim(-0.5, len(columns) - 0.5)
+    ax.set_ylim(-rows / 2, rows / 2)
+    ax.set_axis_off()
+    return figure
+
+
+@shows(
+    "How far each layer's values are from those of the file that this one is held to; where there "
+    "are two panels, what it costs to reduce a layer alone and what it brings to spare it."
+)
 def departures(layers, headline: str, trained: float, found: float) -> Figure:
-    """How far each layer is from the float32 file's, and what it costs alone and brings back if it
-    is spared; the table of `helpers.explain.Explanation`.
+    """How far each layer is from what the file is held to, and what it costs alone and brings back
+    if it is spared; the table of `helpers.explain.Explanation`.
     """
     costs = layers["spared"].notna().any()
     size = (5.5 + 4 * costs, 0.2 * len(layers) + 1.2)

@@ -9,9 +9,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from helpers.plots import COLOURS, axes_of, colour_of
+from helpers.plots import COLOURS, axes_of, colour_of, shows
 
 
+@shows(
+    "Correlation of each input with the label: the longer the bar, the more this input alone says."
+)
 def label_correlations(correlations) -> Figure:
     """Correlation of each feature with the label: DataFrame with a row a feature and a column a
     source.
@@ -30,6 +33,10 @@ def label_correlations(correlations) -> Figure:
     return figure
 
 
+@shows(
+    "Rank of each item for each user, a line an item: level lines are one order for "
+    "everybody, crossing lines are personal taste."
+)
 def personal_ranks(utilities: Mapping[str, np.ndarray]) -> Figure:
     """Rank of each item for each user, a line an item; `utilities` maps source to ``(n_users,
     n_items)``.
@@ -60,6 +67,10 @@ def personal_ranks(utilities: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
+@shows(
+    "How often the label was true where the model gave about that score: on the dotted line a "
+    "score is a probability."
+)
 def calibration(tables: Mapping[str, object]) -> Figure:
     """Observed rate against mean score by bin; `tables` maps a scorer to `metrics.calibration`'s
     table.
@@ -76,6 +87,10 @@ def calibration(tables: Mapping[str, object]) -> Figure:
     return figure
 
 
+@shows(
+    "Bytes, agreement and change of AUC of each file from the smallest to the largest, with "
+    "95 % intervals of the mean over runs."
+)
 def precision_by_size(agreement, loss) -> Figure:
     """How files rank against their size, a row a file from the smallest to the largest: bytes, and
     Kendall tau and change of AUC with 95 % intervals of the mean over runs.

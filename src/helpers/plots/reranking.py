@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from helpers.plots import COLOURS, axes_of
+from helpers.plots import COLOURS, axes_of, shows
 
 
+@shows("A list before and after it was put in order by score: blue lines rise, red ones fall.")
 def reordered(
     delivered: list[str],
     order: np.ndarray,
@@ -31,6 +32,10 @@ def reordered(
     return figure
 
 
+@shows(
+    "Gain in click rates of each order over the order as delivered, with 95 % intervals: an "
+    "interval that crosses zero proves nothing."
+)
 def gains(rates) -> Figure:
     """Gain in CTR and UV-CTR of each order over the baseline, with 95 % intervals;
     `replay.click_rates`'s table.
@@ -48,6 +53,7 @@ def gains(rates) -> Figure:
     return figure
 
 
+@shows("Size of the model files by how often an id must occur to be known: rarer ids cost bytes.")
 def sizes(table) -> Figure:
     """Bytes of model files against the vocabularies' floor: DataFrame by floor, a column a file."""
     figure, axes = axes_of(size=(6.5, 3.4))
