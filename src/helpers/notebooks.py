@@ -36,11 +36,15 @@ KERNEL = {
     "NotebookClient": {"kernel_manager_class": "helpers.kernels.manager.Manager"},
 }
 """Traitlets configuration of the kernels: messages are encrypted, as ipykernel asks for."""
+DEMONSTRATION = "demonstration"
+"""Tag of cells that show what a converter does to any model: sweeps leave them out."""
 STORED_SECONDS = 120.0
 """How long latency is timed for stored outputs."""
 _NOT_STARTED = "Kernel died before replying to kernel_info"
 """What nbval says of it, see `kernels.client.NotStarted`."""
 _SECONDS = re.compile(r"^(latency_seconds: float = )[\d.]+", re.MULTILINE)
+_TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
+_QUESTION = re.compile(r"\*\*Question:\*\*(.*?)(?:\n\s*\n|\Z)", re.DOTALL)
 _NUMBERED = re.compile(r"[0-9][0-9]_.*\.ipynb", re.DOTALL)
 MOST_NOISE = 0.2
 """Noise floor of latency above which outputs are not stored."""
@@ -134,6 +138,20 @@ def stages_with(name: str, model_stage: str | None = None) -> list[str]:
     """The numbers of the stages that have a parameter."""
     there = stages(model_stage=model_stage)
     return [number for number, notebook in there.items() if name in declared(notebook)]
+
+
+def about(notebook: Path) -> tuple[str, str]:
+    """Title of a notebook, ``05 Accuracy and latency``, and the question that it answers, as its
+    first cell has them; empty where it says none, or is no notebook.
+    """
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        text = "".join(next(c["source"] for c in cells if c["cell_type"] == "markdown"))
+    except (OSError, ValueError, TypeError, KeyError, StopIteration):
+        return "", ""
+    title, paragraph = _TITLE.search(text), _QUESTION.search(text)
+    question = " ".join(paragraph[1].split()) if paragraph else ""
+    return title[1] if title else "", question[: question.rfind("?") + 1]
 
 
 @contextmanager

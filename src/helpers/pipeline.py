@@ -38,7 +38,7 @@ def requested(study: str, parameters: Mapping[str, object]) -> dict[str, object]
 
     Raises
     ------
-    BadInput : an unknown name (with the list of those there are), a wrong type, a value out of
+    BadInput : an unknown name, a wrong type, a value out of
         range, or a source or a model that the study does not have.
     """
     known = notebooks.parameters(_model_stage(study, parameters))
@@ -48,10 +48,9 @@ def requested(study: str, parameters: Mapping[str, object]) -> dict[str, object]
         if name in ("study", "run"):
             raise BadInput(f"{name} is not set with -p: write `workbench run STUDY --run NAME`")
         if name not in known:
-            there = ", ".join(p for p in known if p not in ("study", "run"))
             raise BadInput(
-                f"there is no parameter {name!r}{meant(name, known)}; there is: {there} "
-                f"(`workbench studies {study}` says what each is)"
+                f"there is no parameter {name!r}{meant(name, known)}; `workbench studies {study}` "
+                "shows those that there are"
             )
         read = _read(value, known[name].kind) if isinstance(value, str) else value
         result[name] = parameter_table.check(name, read, known[name])
@@ -139,6 +138,7 @@ def run(
     reuse: Mapping[str, str] | None = None,
     wait: bool = False,
     page: bool = True,
+    demonstrations: bool = True,
     echo: Callable[[str], None] = print,
 ) -> runs.Run:
     """Execute the stages of a run that are not finished, and write its report.
@@ -156,6 +156,7 @@ def run(
         `runs.Run.reuse`.
     wait : for another process that executes this run, instead of refusing.
     page : write ``report.html``.
+    demonstrations : execute cells of `notebooks.DEMONSTRATION` too.
     echo : where a line about each stage goes.
 
     Raises
@@ -194,7 +195,7 @@ def run(
             started = time.monotonic()
             if kernels.imports_of(number) != kernels.imports_of(max(todo)):  # it takes seconds
                 kernels.warm_up(wait=False)
-            _execute(work, notebook, parameters)
+            _execute(work, notebook, parameters, demonstrations)
             echo(f"{notebook.stem}  done in {time.monotonic() - started:.1f} s")
         _tell_stale(work, set(todo), echo)
         if page:
@@ -285,7 +286,7 @@ def _only_one(work: runs.Run, wait: bool = False):
         yield
 
 
-def _execute(work: runs.Run, notebook: Path, parameters: dict) -> None:
+def _execute(work: runs.Run, notebook: Path, parameters: dict, demonstrations: bool) -> None:
     """One stage through papermill, in its own kernel; the notebook in notebooks/ is only read."""
     import logging
 
@@ -307,6 +308,7 @@ def _execute(work: runs.Run, notebook: Path, parameters: dict) -> None:
     asked = work.record()["requested"]
     here = [str(asked.get(name, default(work.study, name))) for name in ("source", "model")]
     left_out = studies.KINDS - registry.get(work.study).kinds(*here)
+    left_out |= set() if demonstrations else {notebooks.DEMONSTRATION}
     with (
         files.atomic(target) as temporary,
         environment(

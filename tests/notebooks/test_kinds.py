@@ -142,10 +142,12 @@ STUDY = Study(
 '''
 TABLE = next(
     block.split("```")[0]
-    for block in (PROJECT / "README.md").read_text(encoding="utf-8").split("```python\n")[1:]
+    for block in (PROJECT / "docs" / "studies.md")
+    .read_text(encoding="utf-8")
+    .split("```python\n")[1:]
     if "STUDY = Study(" in block
 )
-"""The study that README shows: clicks from a CSV file."""
+"""The study that docs/studies.md shows: clicks from a CSV file."""
 FIXED = '''
 """`fixed`: four rows at a time, no labels: files are held to what the model gives."""
 

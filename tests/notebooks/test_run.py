@@ -183,11 +183,11 @@ def test_other_parameters_for_a_run_that_exists_are_refused(finished_copy, home)
     [
         (
             ["nope"],
-            "there is no study 'nope'; there is: feed, images, ",
+            "there is no study 'nope'; there is: digits, feed, images, ",
         ),
         (
             ["ranking", "-p", "epoch=3"],
-            "there is no parameter 'epoch' (did you mean epochs?); there is: seed, source, rows, ",
+            "there is no parameter 'epoch' (did you mean epochs?); `workbench studies ranking`",
         ),
         (["ranking", "-p", "epochs=many"], "epochs must be a whole number, not 'many'"),
         (["ranking", "-p", "epochs=0"], "epochs must be between 1"),
@@ -278,6 +278,7 @@ def test_forcing_a_stage_keeps_the_parameters_of_the_run(finished_copy):
     assert pipeline._settle(finished_copy, {}, force=True, every_stage=True) == {}
 
 
+@pytest.mark.slow
 def test_deleted_data_is_made_again(finished_copy, home):
     shutil.rmtree(home / "data")
     done = workbench("run", "ranking", "--run", "default", "--stages", "01", home=home)
@@ -287,6 +288,7 @@ def test_deleted_data_is_made_again(finished_copy, home):
     assert load(finished_copy.folder / "data.json").arrays("test")
 
 
+@pytest.mark.slow
 def test_the_notebooks_folder_is_only_read(tmp_path):
     home = tmp_path / "a folder with {braces}, spaces and ümlauts"
     before = {path: path.read_bytes() for path in notebooks.folder().iterdir() if path.is_file()}
@@ -345,6 +347,7 @@ def test_plain_papermill_from_any_folder(finished_copy, home, tmp_path):
     assert "epochs=3, not 5" in finished_copy.unfinished("02", {"epochs": 5})
 
 
+@pytest.mark.slow
 def test_plain_papermill_refuses_the_same_values(tmp_path, home):
     papermill = [
         sys.executable,

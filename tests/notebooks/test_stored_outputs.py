@@ -11,8 +11,10 @@ from support import replace_recorded
 from helpers import notebooks, runtimes
 from helpers.convert import mnn, recipes
 
-THREADS = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
-OTHER_PROCESSOR = {
+ELSEWHERE = {
+    "OMP_NUM_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
     "NPY_DISABLE_CPU_FEATURES": (
         "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR AVX2 FMA3"
     ),
@@ -20,6 +22,7 @@ OTHER_PROCESSOR = {
     "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX2,-FMA",
     "TF_ENABLE_ONEDNN_OPTS": "1",
 }
+"""One thread, and a processor without newer vector units."""
 
 
 def test_executing_the_stages_gives_their_stored_outputs():
@@ -50,11 +53,12 @@ def _forget(run, stage: str) -> None:
         record["stages"].pop(stage)
 
 
-def _first_failure(done) -> str:
+def _failures(done) -> str:
     assert done.returncode == 1, done.stdout[-5000:]
     return re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
 
 
+@pytest.mark.slow
 def test_a_changed_label_rule_is_noticed(tmp_path):
     """The context no longer counts."""
     patch = (
@@ -63,18 +67,20 @@ def test_a_changed_label_rule_is_noticed(tmp_path):
         'utility=lambda x: x["user_features"].mean(axis=1) + x["item_features"].mean(axis=1))'
     )
     copy = _planted("01", tmp_path, ("chosen = registry.get(study)", patch))
-    assert "mismatch" in _first_failure(notebooks.check([copy], ("-x",)))
+    assert "mismatch" in _failures(notebooks.check([copy], ("-x",)))
 
 
+@pytest.mark.slow
 def test_a_lower_training_rate_is_noticed(tmp_path, finished_copy, home):
     copy = _planted(
         "02", tmp_path, ("learning_rate: float = 0.001", "learning_rate: float = 0.0009")
     )
     _forget(finished_copy, "02_keras_training")
-    output = _first_failure(notebooks.check([copy], ("-x",), home=home))
+    output = _failures(notebooks.check([copy], ("-x",), home=home))
     assert "curves.tail" in output and "mismatch" in output
 
 
+@pytest.mark.slow
 def test_two_swapped_inputs_are_noticed_where_the_file_is_made(tmp_path, finished_copy, home):
     patch = (
         "from helpers.convert import recipes, tflite, variants\n_named = tflite.named\ntflite.named"
@@ -87,7 +93,7 @@ def test_two_swapped_inputs_are_noticed_where_the_file_is_made(tmp_path, finishe
     )
     assert (
         "ParityError: tflite/fp32.tflite does not score as its reference: wrong order"
-        in _first_failure(notebooks.check([copy], ("-x",), home=home))
+        in _failures(notebooks.check([copy], ("-x",), home=home))
     )
 
 
@@ -101,7 +107,7 @@ def test_two_swapped_inputs_are_noticed_downstream(finished_copy, home, stage):
     )
     replace_recorded(finished_copy, file, swapped.replace(b"USER_FEATURES", b"item_features"))
     _forget(finished_copy, "05_accuracy_latency")
-    output = _first_failure(notebooks.check([notebooks.stages()[stage]], ("-x",), home=home))
+    output = _failures(notebooks.check([notebooks.stages()[stage]], ("-x",), home=home))
     assert "wrong order" in output if stage == "04" else "broken" in output
 
 
@@ -117,18 +123,10 @@ def test_a_quantised_file_in_place_of_fp32_is_noticed(finished_copy, home, tmp_p
     )  # a good file of another precision: only its scores tell
     replace_recorded(finished_copy, "mnn/fp32.mnn", quantised.read_bytes())
     _forget(finished_copy, "05_accuracy_latency")
-    output = _first_failure(notebooks.check([notebooks.stages()["05"]], ("-x",), home=home))
+    output = _failures(notebooks.check([notebooks.stages()["05"]], home=home))
     assert re.search(r"[-+] +<td>5e-03</td>", output), (
         "the largest difference of mnn fp32, stored as under 1e-05"
     )
-
-
-@pytest.mark.slow
-def test_executing_the_other_notebooks_gives_their_stored_outputs():
-    stages = notebooks.stages().values()
-    others = [path for path in notebooks.numbered().values() if path not in stages]
-    done = notebooks.check([path for path in others if path.stem not in notebooks.OF_PYTORCH])
-    assert done.returncode == 0, done.stdout[-5000:]
 
 
 @pytest.mark.slow
@@ -141,11 +139,8 @@ def test_executing_the_notebooks_of_pytorch_gives_their_stored_outputs():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "environment", [THREADS, OTHER_PROCESSOR], ids=["one thread", "without newer vector units"]
-)
-def test_stored_outputs_hold_elsewhere(monkeypatch, environment):
-    for name, value in environment.items():
+def test_stored_outputs_hold_elsewhere(monkeypatch):
+    for name, value in ELSEWHERE.items():
         monkeypatch.setenv(name, value)
     done = notebooks.check(list(notebooks.stages().values()))
     assert done.returncode == 0, done.stdout[-5000:]

@@ -1,12 +1,13 @@
 """Sweeps on real kernels: shared stages, failures, interruption; the same bytes as single runs."""
 
+import json
 import shutil
 
 import pytest
 from support import workbench
 from sweeping import FIRST_STAGE, TWO_WIDTHS, check_whole, records
 
-from helpers import runs
+from helpers import notebooks, runs
 
 
 def test_a_run_of_a_sweep_is_executed_with_its_parameters(file, home):
@@ -18,13 +19,45 @@ def test_a_run_of_a_sweep_is_executed_with_its_parameters(file, home):
     assert stage["status"] == "done" and stage["parameters"]["rows"] == 200
 
 
+def test_what_a_run_of_another_sweep_has_executed_is_taken_from_there(file, home):
+    for given in ("{rows: 200}", "{rows: 200, seed: 42}, {rows: 200, seed: 43}"):
+        file.write_text(f"study: ranking\nstages: '01'\nlist: [{given}]\n")
+        done = workbench("sweep", str(file), "--workers", "1", home=home)
+        assert done.returncode == 0, done.stdout + done.stderr
+    stages = {name: record["stages"] for name, record in records(home).items()}
+    taken = {name: stage["01_synthetic_data"].get("from_run") for name, stage in stages.items()}
+    assert taken == {"rows=200": None, "rows=200,seed=42": "rows=200", "rows=200,seed=43": None}
+
+
+@pytest.mark.slow
+def test_demonstrations_are_executed_by_single_runs_alone(file, home):
+    file.write_text(
+        "study: ranking\nstages: 01-04\nlist: [{rows: 1000, test_rows: 400, epochs: 1}]\n"
+    )
+    done = workbench("sweep", str(file), "--workers", "1", home=home)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (name,) = records(home)
+
+    def demonstrations() -> int:
+        texts = (home / f"artifacts/ranking/{name}/notebooks").glob("0[34]_*.ipynb")
+        cells = [cell for text in texts for cell in json.loads(text.read_text())["cells"]]
+        return sum(notebooks.DEMONSTRATION in cell["metadata"]["tags"] for cell in cells)
+
+    assert demonstrations() == 0
+    files = records(home)[name]["stages"]["04_mnn_conversion"]["outputs"]
+    again = workbench("run", "ranking", "--run", name, "--stages", "03-04", "--force", home=home)
+    assert again.returncode == 0, again.stderr
+    assert demonstrations() == 9
+    assert records(home)[name]["stages"]["04_mnn_conversion"]["outputs"] == files
+
+
 @pytest.mark.slow
 def test_a_sweep_makes_what_single_runs_make_and_shares_what_is_the_same(file, home, tmp_path):
     file.write_text(TWO_WIDTHS)
     done = workbench("sweep", str(file), "--workers", "2", home=home)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 runs of ranking, stages 01, 02: 3 stages to execute, 1 shared" in done.stdout
-    assert "3/3  " in done.stdout and "hidden_units" in done.stdout and "02 auc" in done.stdout
+    assert "3/3  " in done.stdout and "hidden_units" in done.stdout and " auc " in done.stdout
     check_whole(home, file)
     first, second = (
         records(home).values()

@@ -191,7 +191,8 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("study: nope\nlist: [{}]", "there is no study 'nope'"),
         (
             "list: [{}]",
-            "study must name one of feed, images, images_224, images_digits, movies, ranking",
+            "study must name one of digits, feed, images, images_224, images_digits, movies, "
+            "ranking",
         ),
         ("study: 3\nlist: [{}]", "study must name one of"),
         ("study: ranking", "nothing to sweep over: give grid, list or random"),
@@ -400,7 +401,7 @@ def test_many_keys_take_no_longer_than_reading_them(read):
 def test_thousands_of_runs_are_planned_in_seconds(read):
     notebooks.parameters()
     started = time.process_time()
-    made = read("study: ranking\ngrid: {seed: {range: [0, 3333]}, hidden_units: [4, 8, 16]}")
+    made = read("study: ranking\ngrid: {seed: {range: [0, 1000]}, hidden_units: [4, 8, 16]}")
     tasks = made.tasks()
-    assert len(made.runs) == 9999 == sum(task.last for task in tasks)
-    assert time.process_time() - started < 20
+    assert len(made.runs) == 3000 == sum(task.last for task in tasks)
+    assert time.process_time() - started < 6

@@ -334,6 +334,24 @@ def oldest(runtime: str, precision: str) -> tuple[str, str]:
     return _OLDEST_TFLITE[precision] if runtime == "litert" else ("mnn", "3.1.0")
 
 
+RELEASES = {"tflite": "2.17.0", "litert": "1.4.2", "mnn": "3.6.1"}
+"""What an app takes of a runtime where nothing later is needed: of ``tflite`` the release for iOS,
+of ``litert`` that for Android. LiteRT's 1.4 and MNN's 3.6 are among those that were seen, see
+`oldest`; the release for iOS was not: there the golden tests tell.
+"""
+
+
+def release(runtime: str, minimum: Mapping[str, str]) -> str:
+    """The release of a runtime for an app: that of `RELEASES`, or the least one, if that is
+    later.
+    """
+
+    def order(version: str) -> list[int]:
+        return [int(part) for part in version.split(".")]
+
+    return max(RELEASES[runtime], minimum.get(runtime, "0"), key=order)
+
+
 def of(runtime: str, *, of_onnx: bool = False) -> list[Recipe]:
     """The recipes of a runtime, in the order of the table; see `Recipe.of_onnx`."""
     return [recipe for recipe in RECIPES if (recipe.runtime, recipe.of_onnx) == (runtime, of_onnx)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from helpers import child
@@ -18,6 +18,8 @@ from helpers.schema import Schema
 
 SIGNATURE = "serving_default"
 _FILE_IDENTIFIER = b"TFL3"
+_LONG = 256
+"""Bytes of zeros from which on an operator that makes them is smaller."""
 
 
 def quantise(
@@ -144,6 +146,86 @@ def renamed(content: bytes, schema: Schema) -> bytes:
     graph.inputs, graph.outputs = ends
     model.signatureDefs = [_signature(schema, *ends)]
     return _packed(model)
+
+
+def signed(content: bytes, orders: Mapping[str, Sequence[str]]) -> bytes:
+    """A TFLite model of several signatures, whose tensors have the names that their signature gives
+    them, and whose inputs are in the order given by signature.
+
+    Variables that begin with zeros are filled with them when the model is opened, not stored.
+    """
+    model = _read(content)
+    for signature in model.signatureDefs:
+        graph = model.subgraphs[signature.subgraphIndex]
+        inputs = {entry.name.decode(): entry for entry in signature.inputs}
+        signature.inputs = [inputs[name] for name in orders[signature.signatureKey.decode()]]
+        ends = [*signature.inputs, *signature.outputs]
+        places = {entry.tensorIndex for entry in ends}
+        for place, tensor in enumerate(graph.tensors):
+            if place not in places:
+                tensor.name = f"t{place}".encode()
+        for entry in ends:
+            graph.tensors[entry.tensorIndex].name = entry.name
+        graph.inputs = [entry.tensorIndex for entry in signature.inputs]
+        graph.outputs = [entry.tensorIndex for entry in signature.outputs]
+    _fill_zeros(model)
+    _drop_unread(model)
+    return _packed(model)
+
+
+def _fill_zeros(model) -> None:
+    """Where a variable begins as a constant of zeros, let FILL make them."""
+    import numpy as np
+    from ai_edge_litert import schema_py_generated as flat
+
+    codes = flat.BuiltinOperator
+    for graph in model.subgraphs:
+        for operator in list(graph.operators):
+            code = model.operatorCodes[operator.opcodeIndex].builtinCode
+            if code != codes.ASSIGN_VARIABLE:
+                continue
+            tensor = graph.tensors[operator.inputs[1]]
+            data = model.buffers[tensor.buffer].data
+            if data is None or len(data) < _LONG or np.any(data):
+                continue
+            fill = flat.OperatorT()
+            fill.opcodeIndex = _add_code(model, codes.FILL)
+            fill.inputs = [
+                _add_constant(model, graph, np.array(tensor.shape, "<i4"), flat.TensorType.INT32),
+                _add_constant(model, graph, np.zeros((), "<f4"), flat.TensorType.FLOAT32),
+            ]
+            fill.outputs = [int(operator.inputs[1])]
+            fill.builtinOptionsType = flat.BuiltinOptions.FillOptions
+            fill.builtinOptions = flat.FillOptionsT()
+            tensor.buffer = 0
+            where = next(i for i, other in enumerate(graph.operators) if other is operator)
+            graph.operators.insert(where, fill)
+
+
+def _add_code(model, code: int) -> int:
+    """Number of an operator's kind that is added to a model."""
+    from ai_edge_litert import schema_py_generated as flat
+
+    kind = flat.OperatorCodeT()
+    kind.builtinCode = kind.deprecatedBuiltinCode = code
+    kind.version = 1
+    model.operatorCodes.append(kind)
+    return len(model.operatorCodes) - 1
+
+
+def _add_constant(model, graph, values, kind: int) -> int:
+    """Number of a constant that is added to a graph."""
+    import numpy as np
+    from ai_edge_litert import schema_py_generated as flat
+
+    tensor = flat.TensorT()
+    tensor.name, tensor.type = f"constant_{len(graph.tensors)}".encode(), kind
+    tensor.shape = np.array(values.shape, np.int32)
+    model.buffers.append(flat.BufferT())
+    model.buffers[-1].data = np.frombuffer(values.tobytes(), np.uint8)
+    tensor.buffer = len(model.buffers) - 1
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
 
 
 def _signature(schema: Schema, inputs: Sequence[int], outputs: Sequence[int]):
@@ -326,12 +408,8 @@ class _Computed:
     def _add(self, where: int, code: int, inputs: list[int], length: int) -> int:
         from ai_edge_litert import schema_py_generated as flat
 
-        graph, kind = self._model.subgraphs[0], flat.OperatorCodeT()
-        kind.builtinCode = kind.deprecatedBuiltinCode = code
-        kind.version = 1
-        self._model.operatorCodes.append(kind)
-        operator = flat.OperatorT()
-        operator.opcodeIndex = len(self._model.operatorCodes) - 1
+        graph, operator = self._model.subgraphs[0], flat.OperatorT()
+        operator.opcodeIndex = _add_code(self._model, code)
         operator.inputs = [int(place) for place in inputs]
         operator.outputs = [_add_numbers(self._model, None, length)]
         if code == flat.BuiltinOperator.SHAPE:
@@ -455,28 +533,33 @@ def interface(path: Path):
     return pd.DataFrame(rows)
 
 
-def operators(path: Path):
-    """Operators of a ``.tflite`` file in order: DataFrame of operator, output shape, weights and
-    their bytes.
+def operators(path: Path, graph: int = 0):
+    """Operators of a graph of a ``.tflite`` file in order: DataFrame of operator, output shape,
+    weights and their bytes.
     """
     import pandas as pd
     from ai_edge_litert import schema_py_generated as flat
 
-    graph, types, model = _graph(path)
+    _, types, model = _graph(path)
+    graph = model.subgraphs[graph]
     codes = {
         value: name for name, value in vars(flat.BuiltinOperator).items() if isinstance(value, int)
     }
     rows = []
     for operator in graph.operators:
         code = model.operatorCodes[operator.opcodeIndex]
+        name = codes[max(code.builtinCode, code.deprecatedBuiltinCode)]
         constants = [
             t for t in (graph.tensors[i] for i in operator.inputs if i >= 0) if _bytes(model, t)
         ]
         shapes = [f"{types[t.type]}{[int(n) for n in t.shape]}" for t in constants]
+        if not len(operator.outputs):  # it changes a variable
+            rows.append({"operator": name, "output": "", "weights": "", "weight_bytes": 0})
+            continue
         output = graph.tensors[operator.outputs[0]]
         rows.append(
             {
-                "operator": codes[max(code.builtinCode, code.deprecatedBuiltinCode)],
+                "operator": name,
                 "output": str(
                     [
                         int(n)

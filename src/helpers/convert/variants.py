@@ -67,6 +67,9 @@ def check_calibration(rows: Mapping[str, np.ndarray], inputs: Mapping[str, np.nd
     """Refuse calibration rows that are not like the inputs a file will see: it would clip or waste
     its integers.
 
+    Values of one axis are compared place by place. Of several axes, as of a picture, those along
+    the last one are: what is at a place near the edge of a picture is hardly ever ink.
+
     Raises
     ------
     ConversionFailed : names the input, its range in both, and what to do.
@@ -79,9 +82,9 @@ def check_calibration(rows: Mapping[str, np.ndarray], inputs: Mapping[str, np.nd
             )
         if not np.issubdtype(values.dtype, np.floating):
             continue
-        present, expected = (
-            np.quantile(array, [0.05, 0.95, 0.25, 0.75], axis=0) for array in (rows[name], values)
-        )
+        alike = tuple(range(values.ndim - 1)) if values.ndim > 2 else 0
+        levels = [0.05, 0.95, 0.25, 0.75]
+        present, expected = (np.quantile(a, levels, axis=alike) for a in (rows[name], values))
         wrong, _ = _unlike(present[:2], expected[:2])
         # few values of another kind, as a 0 for what is not known, reach the ends and no further
         inside, varies = _unlike(present[2:], expected[2:])
@@ -90,7 +93,7 @@ def check_calibration(rows: Mapping[str, np.ndarray], inputs: Mapping[str, np.nd
         if wrong.any():
             place = tuple(int(i) for i in np.argwhere(wrong)[0])
             (low, high), (least, most) = present[:, *place], expected[:, *place]
-            at = ", ".join(map(str, place))
+            at = ", ".join([*["..."] * (values.ndim > 2), *map(str, place)])
             raise ConversionFailed(
                 f"the calibration rows are not of this data: most of {name}[{at}] is between "
                 f"{low:.3g} and {high:.3g} in them and between {least:.3g} and {most:.3g} in the "
@@ -319,7 +322,6 @@ def table(outcomes: Iterable[Outcome]):
     rows = {}
     for outcome in outcomes:
         judged, there = outcome.parity, outcome.file is not None
-        without = "not judged" if there else "not made"
         without = "not judged" if there else "not made"
         rows[outcome.recipe.precision] = {
             "bytes": f"{outcome.bytes:,}" if there else "",

@@ -13,6 +13,7 @@ import numpy as np
 from helpers.errors import BadInput, DamagedFile
 from helpers.quiet import tensorflow
 from helpers.runtimes.runtime import (
+    Computed,
     Runtime,
     Steps,
     check_interface,
@@ -43,11 +44,13 @@ def call(model, inputs: Mapping[str, object], schema: Schema) -> dict[str, objec
 
 def structured(model, inputs: Mapping[str, object]):
     """Named inputs in the form that a Keras model was built with: it warns of a single input in a
-    dict.
+    dict, and in one works out the shapes of several by the order of their names.
     """
-    return (
-        inputs if isinstance(model.input, (Mapping, list, tuple)) else next(iter(inputs.values()))
-    )
+    if isinstance(model.input, Mapping):
+        return inputs
+    if isinstance(model.input, (list, tuple)):
+        return tuple(inputs[tensor.name] for tensor in model.inputs)
+    return next(iter(inputs.values()))
 
 
 def schema_outputs(model, schema: Schema, result) -> dict[str, object]:
@@ -207,3 +210,87 @@ class Model(Runtime):
         }
         results = {name: f"asarray(outputs[{name!r}])" for name in self.schema.output_names}
         return steps_of(["outputs = call(arrays)"], results, "call(tensors)", names)
+
+
+class Graph:
+    """The layers of a trained model, those of models inside it among them.
+
+    Attributes
+    ----------
+    outputs : by the schema's names, the places of the layers that give the model's outputs; known
+        when it has been run.
+
+    Raises
+    ------
+    DamagedFile : it is no graph of layers.
+    """
+
+    def __init__(self, path: Path, schema: Schema):
+        self._path, self._schema, self._model = path, schema, load(path, schema)
+        self._layers = _inner(self._model)
+        self.outputs: dict[str, int] = {}
+        if self._layers is None:
+            raise DamagedFile(f"{path.name} is a model of code of its own, not a graph of layers")
+
+    def run(
+        self, inputs: Mapping[str, np.ndarray], held: Mapping[int, np.ndarray]
+    ) -> list[Computed]:
+        """What every layer computes, in the order in which they are called.
+
+        Parameters
+        ----------
+        held : by the place of a layer, the values that go on from it in place of its own.
+
+        Raises
+        ------
+        DamagedFile : it cannot be run.
+        """
+        import keras
+        import tensorflow as tf
+
+        computed: list[Computed] = []
+        places: dict[int, int] = {}  # of the layer that made a tensor, by its id
+        alive = []  # so that no id is given twice
+
+        def called(layer):
+            def call(*args, **kwargs):
+                if (inside := _inner(layer)) is not None:
+                    given = args[0] if args else kwargs["inputs"]
+                    return _called(inside, given, called)
+                taken = keras.tree.flatten((args, kwargs))
+                takes = sorted({places[id(x)] for x in taken if id(x) in places})
+                result = layer(*args, **kwargs)
+                tensors, place = keras.tree.flatten(result), len(computed)
+                first = tensors[0]
+                floats = first.dtype.is_floating
+                values = np.asarray(first).astype(np.float32) if floats else None
+                computed.append(Computed(layer.name, type(layer).__name__, values, tuple(takes)))
+                if place in held:
+                    tensors[0] = tf.constant(held[place], first.dtype)
+                    if (mask := getattr(first, "_keras_mask", None)) is not None:
+                        tensors[0]._keras_mask = mask
+                places.update((id(tensor), place) for tensor in tensors)
+                alive.append((taken, tensors))
+                return keras.tree.pack_sequence_as(result, tensors)
+
+            return call
+
+        try:
+            found = _called(self._layers, structured(self._model, dict(inputs)), called)
+        except Exception as error:  # whatever its layers raise
+            said = " ".join(str(error).split())[:400]
+            raise DamagedFile(f"{self._path.name} cannot be run by layers: {said}") from error
+        outputs = schema_outputs(self._model, self._schema, found)
+        self.outputs = {n: places[id(x)] for n, x in outputs.items() if id(x) in places}
+        return computed
+
+
+def _inner(layer):
+    """The graph of layers that a model is; None if it is a layer, or has code of its own."""
+    graph = getattr(layer, "_functional", layer)  # of a Sequential
+    return graph if hasattr(graph, "_run_through_graph") else None
+
+
+def _called(graph, given, called):
+    """Run a graph as it runs itself, each layer by way of ``called(layer)``."""
+    return graph._run_through_graph(graph._standardize_inputs(given), operation_fn=called)

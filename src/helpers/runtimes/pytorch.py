@@ -7,7 +7,7 @@ model that was trained in PyTorch.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,9 +16,18 @@ import numpy as np
 from helpers.errors import BadInput, DamagedFile
 from helpers.quiet import native_output
 from helpers.runtimes import pt2
-from helpers.runtimes.runtime import Runtime, Steps, check_interface, check_outputs, steps_of
+from helpers.runtimes.runtime import (
+    Computed,
+    Runtime,
+    Steps,
+    check_interface,
+    check_outputs,
+    steps_of,
+)
 from helpers.schema import Schema
 
+_OPERATORS = {"_native_batch_norm_legit_no_training": "batch_norm", "_softmax": "softmax"}
+"""Those that PyTorch calls otherwise than its users do."""
 NEEDED = "this needs PyTorch, which is an extra: make pytorch"
 
 
@@ -103,7 +112,7 @@ class Model(Runtime):
         self._inputs = {schema.name_in(tensor): tensor.name for tensor in schema.inputs}
 
     def _predict(self, inputs, rows):
-        fed = {theirs: self._tensor(inputs[ours]) for theirs, ours in self._inputs.items()}
+        fed = {theirs: _tensor(inputs[ours]) for theirs, ours in self._inputs.items()}
         with _told(f"{self.path.name} cannot be scored"), self._torch.inference_mode():
             found = self.schema.by_name(self._program(fed))
             outputs = {name: found[name].numpy() for name in self.schema.output_names}
@@ -111,18 +120,13 @@ class Model(Runtime):
         check_outputs(self.path, self.schema, rows, shapes)
         return outputs
 
-    def _tensor(self, array: np.ndarray):
-        return self._torch.from_numpy(np.require(array, requirements="CW"))
-
     def steps(self, inputs) -> Steps:
         self._predict(inputs, self.schema.check(inputs))
         names = {
             "call": self._torch.inference_mode()(self._program),
-            "tensor": self._tensor,
+            "tensor": _tensor,
             "arrays": {theirs: inputs[ours] for theirs, ours in self._inputs.items()},
-            "tensors": {
-                theirs: self._tensor(inputs[ours]) for theirs, ours in self._inputs.items()
-            },
+            "tensors": {theirs: _tensor(inputs[ours]) for theirs, ours in self._inputs.items()},
         }
         copy = "outputs = call({name: tensor(array) for name, array in arrays.items()})"
         results = {
@@ -130,6 +134,90 @@ class Model(Runtime):
             for tensor in self.schema.outputs
         }
         return steps_of([copy], results, "call(tensors)", names)
+
+
+def _tensor(array: np.ndarray):
+    import torch
+
+    return torch.from_numpy(np.require(array, requirements="CW"))
+
+
+class Graph:
+    """The operators of a program, none of which changes what it takes; an operator with weights is
+    called as their module is.
+
+    Attributes
+    ----------
+    outputs : by the schema's names, the places of the operators that give the program's outputs;
+        known when it has been run.
+    """
+
+    def __init__(self, path: Path, schema: Schema):
+        self._path, self._schema, self._torch = path, schema, torch()
+        self._torch.set_num_threads(1)
+        program = load(path)
+        with _told(f"{path.name} is not a usable PyTorch program"):
+            self._arguments, self._results = _arguments(program), _results(program)
+            with native_output():
+                self._module = program.run_decompositions({}).module()
+        self.outputs: dict[str, int] = {}
+
+    def run(
+        self, inputs: Mapping[str, np.ndarray], held: Mapping[int, np.ndarray]
+    ) -> list[Computed]:
+        """What every operator computes, in order.
+
+        Parameters
+        ----------
+        held : by the place of an operator, the values that go on from it in place of its own.
+
+        Raises
+        ------
+        DamagedFile : it cannot be run.
+        """
+        from torch.utils import _pytree as tree
+
+        torch, computed = self._torch, []
+        places: dict = {}  # of the operators, by their nodes; None of what is given
+
+        class Interpreter(torch.fx.Interpreter):
+            def run_node(self, node):
+                value = super().run_node(node)
+                taken = [places[before] for before in node.all_input_nodes if before in places]
+                if node.op == "placeholder":
+                    places[node] = None
+                if node.op != "call_function" or not taken:
+                    return value
+                places[node] = place = len(computed)
+                takes = tuple(sorted({i for i in taken if i is not None}))
+                several = isinstance(value, (tuple, list))
+                first = value[0] if several else value
+                floats = torch.is_tensor(first) and first.is_floating_point()
+                values = first.detach().float().numpy() if floats else None
+                computed.append(Computed(*_called(node), values, takes))
+                if place not in held:
+                    return value
+                first = _tensor(held[place]).to(first.dtype)
+                return (first, *value[1:]) if several else first
+
+        names = {self._schema.name_in(tensor): tensor.name for tensor in self._schema.inputs}
+        given = {theirs: _tensor(inputs[ours]) for theirs, ours in names.items()}
+        ordered = [given.get(a.name, getattr(a, "value", None)) for a in self._arguments]
+        with _told(f"{self._path.name} cannot be run by operators"), torch.inference_mode():
+            Interpreter(self._module).run(*ordered, enable_io_processing=False)
+        (last,) = (node for node in self._module.graph.nodes if node.op == "output")
+        outputs = zip(self._results, tree.tree_leaves(last.args), strict=True)
+        found = self._schema.by_name({n: places.get(node) for n, node in outputs if n is not None})
+        self.outputs = {name: place for name, place in found.items() if place is not None}
+        return computed
+
+
+def _called(node) -> tuple[str, str]:
+    """What an operator is called, and what it does."""
+    weights = [taken.target for taken in node.all_input_nodes if taken.op == "get_attr"]
+    module = next((w.rpartition(".")[0] for w in weights if "." in w), "")
+    operator = getattr(node.target, "_opname", None) or getattr(node.target, "__name__", "")
+    return module or node.name, _OPERATORS.get(operator, operator)
 
 
 def interface(path: str) -> list[dict]:

@@ -45,6 +45,21 @@ def steps_of(
     return Steps(timeit.Timer(every, globals=names), timeit.Timer(run, globals=names), outputs)
 
 
+class Computed(NamedTuple):
+    """What a layer of a trained model computed; a ``Graph`` of a runtime runs them.
+
+    Attributes
+    ----------
+    values : ``(n_rows, ...) float32``, of several outputs the first; None if it is no float tensor.
+    takes : places of the layers whose outputs it takes, among all.
+    """
+
+    name: str
+    operator: str
+    values: np.ndarray | None
+    takes: tuple[int, ...]
+
+
 class Runtime:
     """An open model file. Not safe to call from two threads at once.
 

@@ -8,11 +8,12 @@ was killed, and two sweeps that have runs in common wait for each other there.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +21,11 @@ from pathlib import Path
 from helpers import code, files, kernels, notebooks, pipeline, report, runs, tracking
 from helpers.child import Child, ChildDied
 from helpers.errors import BadInput, KernelDied, WorkbenchError
-from helpers.sweeps.plan import Plan, Task
+from helpers.sweeps.plan import Plan, Task, executed_before
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_NAMED = 3
+"""Of the stages at work, how many are named."""
 ATTEMPTS = 2
 """How often a stage is tried whose process is killed from outside, by the system when memory is
 short for one.
@@ -74,7 +77,7 @@ def run(
     """
     from tqdm import tqdm
 
-    tasks = plan.tasks()
+    tasks = plan.tasks(executed_before(plan.study))
     outcome = Outcome()
     pool = _Local(workers or default_workers()) if scheduler is None else _Dask(scheduler)
     request = {"study": plan.study, "home": str(files.home())}
@@ -94,7 +97,12 @@ def run(
         def say(line: str) -> None:
             bar.write(line) if progress and sys.stderr.isatty() else echo(line)
 
-        for number, (task, error, said) in enumerate(_finished(pool, tasks, request), start=1):
+        def tell(working: Collection[Task]) -> None:
+            words = [f"{len(outcome.failed)} failed"] if outcome.failed else []
+            bar.set_postfix_str("; ".join([_at_work(working), *words]))
+
+        done = _finished(pool, tasks, request, tell)
+        for number, (task, error, said) in enumerate(done, start=1):
             place = f"{number:>{len(str(len(tasks)))}}/{len(tasks)}  {task.run}"
             bar.update(1)
             if error is None and bar.disable:
@@ -105,7 +113,6 @@ def run(
                     say(warning)
             if error is not None and task.run not in outcome.failed:
                 outcome.failed[task.run] = error
-                bar.set_postfix_str(f"{len(outcome.failed)} failed")
                 say(f"{place}  {error}")
                 if fail_fast:
                     pool.stop()
@@ -127,11 +134,18 @@ def _threads(workers: int) -> dict[str, str]:
     return {name: count for name in _THREADS if name not in os.environ}
 
 
+def _at_work(working: Collection[Task]) -> str:
+    """The stages that are being executed: ``02 of seed=3, 03-05 of wide``."""
+    named = [f"{task.stages} of {task.run}" for task in itertools.islice(working, _NAMED)]
+    more = len(working) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more > 0 else "")
+
+
 def _finished(
-    pool, tasks: list[Task], request: dict
+    pool, tasks: list[Task], request: dict, tell: Callable[[Collection[Task]], None]
 ) -> Iterator[tuple[Task, str | None, list[str]]]:
     """Submit every task once what it needs is done; yield it with its error, or None and what it
-    said.
+    said. `tell` gets what is being executed, each time that this changes.
     """
     waiting = list(tasks)
     working: dict[Future, Task] = {}
@@ -158,6 +172,7 @@ def _finished(
                     "page": task.last,
                 }
                 working[pool.submit({**request, **arguments, "reuse": dict(task.reuse)})] = task
+        tell(working.values())
         for future in pool.wait(working) if working else ():
             task, said = working.pop(future), []
             try:
@@ -343,5 +358,10 @@ def stages_here(request: dict) -> list[str]:
     """Execute stages of one run in this process; returns a line about each."""
     said: list[str] = []
     names = ("study", "name", "values", "chosen", "page", "reuse")
-    pipeline.run(**{name: request[name] for name in names}, wait=True, echo=said.append)
+    pipeline.run(
+        **{name: request[name] for name in names},
+        wait=True,
+        demonstrations=False,
+        echo=said.append,
+    )
     return said

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import notebooks, pipeline, registry, runs
+from helpers import notebooks, pipeline, registry, results, runs
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, meant
 from helpers.sweeps import plain_yaml
@@ -44,8 +44,8 @@ _DRAWS = ("uniform", "log_uniform", "choice")
 class Task:
     """Stages of one run that are executed in one go, once `after` is done.
 
-    `reuse` are the runs that have executed earlier stages with the same parameters, by stage
-    number; `last` is whether the run is finished by this.
+    `reuse` are the runs that have executed stages with the same parameters, by stage number; `last`
+    is whether the run is finished by this.
     """
 
     run: str
@@ -65,17 +65,18 @@ class Plan:
     runs: Mapping[str, dict[str, object]]
     duplicates: int = 0
 
-    def tasks(self) -> list[Task]:
+    def tasks(self, before: Mapping[str, str] | None = None) -> list[Task]:
         """The stages to execute, each once for all runs that share it, in the order of the runs.
 
         Runs share a stage if it and all stages before it have the same parameters. The first of
-        them executes it, the others take its files.
+        them executes it, the others take its files. `before` are runs of other sweeps that may have
+        executed it, see `executed_before`.
         """
         known: dict[object, dict] = {}  # names and defaults of the stages, by the model of a run
         tasks: dict[str, Task] = {}  # by the parameters of a stage and of all before it
         result = []
         for name, parameters in self.runs.items():
-            prefix, before, reuse = [], None, {}
+            prefix, last_task, reuse = [], None, {}
             if (model := parameters.get("model")) not in known:
                 known[model] = {
                     number: (path.stem, pipeline.effective(self.study, path, {}))
@@ -89,16 +90,42 @@ class Plan:
                 owner = tasks.get(key)
                 if owner is not None:
                     reuse[number] = owner.run
+                elif before and (other := before.get(_recorded(prefix))) not in (None, name):
+                    reuse[number] = other
                 if owner is None or last:
-                    same = before is not None and before.run == name
+                    same = last_task is not None and last_task.run == name
                     chosen = number if same else ",".join(part[:2] for part, _ in prefix)
-                    shared = {} if same else dict(reuse)
-                    task = Task(name, chosen, parameters, shared, last, owner or before)
+                    shared = {n: run for n, run in reuse.items() if n in chosen.split(",")}
+                    task = Task(name, chosen, parameters, shared, last, owner or last_task)
                     tasks.setdefault(key, task)
                     result.append(task)
                     owner = task
-                before = owner
+                last_task = owner
         return result
+
+
+def executed_before(study: str) -> dict[str, str]:
+    """Runs of a study by the parameters of each stage that they have finished, and of all before
+    it; of several the first.
+    """
+    found: dict[str, str] = {}
+    for run, record in results.every(study, None):
+        prefix = []
+        for stage, entry in sorted(record["stages"].items()):
+            if entry["status"] != "done":
+                break
+            own = {"study", "run"}
+            prefix.append((stage, {k: v for k, v in entry["parameters"].items() if k not in own}))
+            found.setdefault(_recorded(prefix), run.name)
+    return found
+
+
+def _recorded(prefix: list[tuple[str, dict]]) -> str:
+    """Stages and their parameters as a key, without what no record has, because it changes nothing
+    that is made.
+    """
+    made = [(stage, {k: v for k, v in given.items() if k != "repeat"}) for stage, given in prefix]
+    return json.dumps(made, sort_keys=True)
 
 
 def read(path: Path) -> Plan:
