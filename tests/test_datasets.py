@@ -399,6 +399,7 @@ def test_an_input_with_the_name_of_a_column_beside_the_inputs_is_refused(ranking
         datasets.make(dataclasses.replace(ranking, schema=schema), "simple", seed=1, **SMALL)
 
 
+@pytest.mark.slow
 def test_chunks_go_through_every_row_once_in_another_order_each_time(ranking, monkeypatch):
     monkeypatch.setattr(datasets, "MEMORY_BYTES", 100_000)
     sizes = {"rows": 250_000, "validation_rows": 20, "test_rows": 200}
@@ -436,6 +437,40 @@ def test_what_fits_is_not_streamed(ranking):
     data = datasets.make(ranking, "simple", rows=400, validation_rows=20, test_rows=200, seed=1)
     assert data.stream(ranking.schema, seed=1) is None
     assert len(data.splits(ranking.schema)["train"][1]) == 400
+
+
+def test_augmented_rows_have_a_stream_of_chance_for_each_part_of_each_epoch(ranking, monkeypatch):
+    monkeypatch.setattr(simulation, "CHUNK_ROWS", 200)
+    data = datasets.make(ranking, "simple", rows=600, validation_rows=20, test_rows=200, seed=1)
+
+    def drawn(rng, inputs):
+        return {name: np.full_like(array, rng.random()) for name, array in inputs.items()}
+
+    stream = data.stream(ranking.schema, 3, drawn)
+    epochs = [list(stream.epoch(epoch, 50)) for epoch in (0, 1, 0)]
+    values = [[inputs["user_features"][0, 0] for inputs, _ in epoch] for epoch in epochs]
+    assert values[0] == values[2] and len({*values[0], *values[1]}) == 6
+    plain = datasets.Stream(data, ranking.schema, 3)
+    for (_, labels), (_, expected) in zip(epochs[1], plain.epoch(1, 50), strict=True):
+        np.testing.assert_array_equal(labels, expected)
+
+
+@pytest.mark.parametrize(
+    ("augment", "said"),
+    [
+        (
+            lambda rng, inputs: {n: a[:-1] for n, a in inputs.items()},
+            "400 rows are augmented to 399",
+        ),
+        (lambda rng, inputs: {n: a.astype(float) for n, a in inputs.items()}, "float64"),
+        (lambda rng, inputs: {n: a * np.nan for n, a in inputs.items()}, "nan"),
+        (lambda rng, inputs: {}, "user_features"),
+    ],
+)
+def test_augmented_rows_that_a_model_does_not_take_are_refused(ranking, augment, said):
+    data = datasets.make(ranking, "simple", rows=400, validation_rows=20, test_rows=200, seed=1)
+    with pytest.raises(BadInput, match=said):
+        list(data.stream(ranking.schema, 1, augment).epoch(0, 50))
 
 
 @pytest.mark.parametrize("name", ["ranking", "feed"])

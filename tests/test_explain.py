@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from support import workbench
+from support import larger, planted, workbench
 
 from helpers import child, datasets, explain, runs, tasks, trained
 from helpers.convert import layers, mnn, onnx, recipes, tflite
@@ -91,19 +91,6 @@ def _dense(found) -> list[layers.Layer]:
     return [layer for layer in found if layer.operator == "FULLY_CONNECTED"]
 
 
-def _planted(source, path, number: int):
-    """A copy of a file in which one weight of a dense layer is another."""
-    model = tflite._read(source.read_bytes())
-    graph = model.subgraphs[0]
-    dense = [o for o in graph.operators if len(o.inputs) == 3]
-    buffer = model.buffers[graph.tensors[dense[number].inputs[1]].buffer]
-    weights = np.frombuffer(bytes(bytearray(buffer.data)), np.float32).copy()
-    weights[np.abs(weights).argmax()] *= 1.05
-    buffer.data = np.frombuffer(weights.tobytes(), np.uint8)
-    path.write_bytes(tflite._packed(model))
-    return path
-
-
 def test_layers_are_those_that_numpy_computes(made):
     """The first two layers by hand, and the last one is the score."""
     path, inputs = made
@@ -128,7 +115,7 @@ def test_layers_are_those_that_numpy_computes(made):
 @pytest.mark.parametrize("number", range(DENSE))
 def test_a_fault_in_one_layer_is_named(made, tmp_path, number, suffix):
     path, inputs = made
-    bad = _planted(path, tmp_path / "bad.tflite", number)
+    bad = planted(path, tmp_path / "bad.tflite", number, larger)
     if suffix == ".mnn":
         mnn.convert(bad, SCHEMA, tmp_path / "bad.mnn", options=recipes.get("mnn", "fp32").options)
         bad = tmp_path / "bad.mnn"
@@ -406,6 +393,8 @@ def _compared(*rows):
 
 PLAIN = ("litert", "fp32", "f", "same", 0.8, 0.0)
 FLOAT = ("onnx", "fp32", "n", "same", 0.8, 0.0)
+LOST = ("litert", "fp32", "f", "ships with loss", 0.798, -0.002)
+GONE = ("litert", "fp32", "f", "broken", 0.5, -0.3)
 LOSING = ("litert", "int8", "i", "ships with loss", 0.79, -0.01)
 
 
@@ -419,30 +408,43 @@ LOSING = ("litert", "int8", "i", "ships with loss", 0.79, -0.01)
         ([PLAIN, LOSING, ("mnn", "int8", "b", "broken", np.nan, np.nan)], "mnn int8"),
         ([PLAIN, LOSING, ("mnn", "int8", None, "not made", np.nan, np.nan)], "litert int8"),
         ([PLAIN, ("coreml", "fp16", "c", "not judged", np.nan, np.nan)], None),
-        ([LOSING], None),  # nothing to hold it to
-        ([PLAIN, ("mnn", "fp16_of_onnx", "o", "broken", 0.5, -0.3), LOSING], "litert int8"),
+        ([LOSING], "litert int8"),  # there is no float32 file: it is held to the trained model
+        ([LOST], "litert fp32"),
+        ([LOST, ("mnn", "fp16", "h", "too few rows", 0.77, -0.03)], "litert fp32"),
+        ([LOST, ("onnx", "int8", "q", "ships with loss", 0.7, -0.1)], "onnx int8"),
+        ([LOST, ("mnn", "int8", "b", "broken", 0.795, -0.005)], "mnn int8"),
+        ([GONE, ("mnn", "int8", "b", "broken", 0.4, -0.4)], "litert fp32"),
+        ([PLAIN, ("mnn", "fp16_of_onnx", "o", "broken", 0.5, -0.3), LOSING], "mnn fp16_of_onnx"),
         (
             [("onnx", "fp32", "n", "same", 0.8, 0), ("onnx", "int8", "q", "broken", 0.5, -0.3)],
             "onnx int8",
         ),
-        ([("litert", "given", "g", "ships with loss", 0.7, -0.1)], None),
+        ([("coreml", "fp16", "c", "ships with loss", 0.7, -0.1)], None),
     ],
 )
 def test_the_worst_file_is_looked_into(rows, wanted):
     assert explain.worst(tasks.get("ranking"), _compared(*rows)) == wanted
 
 
+def test_of_a_model_without_layers_only_what_is_held_to_a_float32_file_is_looked_into():
+    brought = _compared(LOSING, ("litert", "given", "g", "ships with loss", 0.7, -0.1))
+    brought.loc[0, ["runtime", "verdict"]] = "savedmodel", "same"
+    assert explain.worst(tasks.get("ranking"), brought) is None
+    brought.loc[2, "precision"] = "fp32"
+    assert explain.worst(tasks.get("ranking"), brought) == "litert int8"
+
+
 def test_what_cannot_be_read_is_told(made, tmp_path):
     """A comparison's file that no runtime runs: the reason is in the place of its layers."""
     path, inputs = made
-    files = {"litert fp32": path, "litert int8": tmp_path / "int8.tflite"}
+    files = {"keras fp32": tmp_path, "litert fp32": path, "litert int8": tmp_path / "int8.tflite"}
     files["litert int8"].write_bytes(path.read_bytes()[:200])
     compared = _compared(PLAIN, ("litert", "int8", "i", "broken", np.nan, np.nan))
     given = (tasks.get("ranking"), compared, files, SCHEMA, inputs)
     found = explain.look(*given)
     assert found.variant == "litert int8" and found.layers.empty and "int8.tflite" in found.reason
     assert "AUC not known, of the trained model 0.8000. Its layers cannot" in found.conclusion()
-    _planted(path, files["litert int8"], 2)
+    planted(path, files["litert int8"], 2, larger)
     found = explain.look(*given)
     assert found.reason == "" and found.first == found.layers.index[2]
     assert f"The first layer that departs is {found.first}, " in found.conclusion()
@@ -459,7 +461,7 @@ def test_of_wide_inputs_fewer_rows_are_taken(made, monkeypatch):
 
 
 def test_what_can_be_explained_is_said_where_there_is_no_float32_tflite(home):
-    """As of a PyTorch model that litert-torch does not convert."""
+    """Of a model whose own layers cannot be read, and of a PyTorch model, where they can."""
     stage = runs.Stage("03_tflite_conversion", study="ranking", run="default")
     for file in ("onnx/fp32.onnx", "onnx/int8.onnx"):
         with stage.output(file) as path:
@@ -469,8 +471,19 @@ def test_what_can_be_explained_is_said_where_there_is_no_float32_tflite(home):
     with stage.output("mnn/fp16.mnn") as path:
         path.write_bytes(b"-")
     stage.finish()
-    with pytest.raises(BadInput, match="no file 'litert fp32'.* of it: onnx int8$"):
-        explain._files(stage.run, "mnn fp16")
+    told = "no file 'litert fp32', and 'mnn fp16' cannot.*: model/model.zip has no .*: onnx int8$"
+    with pytest.raises(BadInput, match=told):
+        explain._files(stage.run, "mnn fp16", "model/model.zip")
+    with pytest.raises(BadInput, match="^'onnx fp32' cannot be held to the trained model: "):
+        explain._files(stage.run, "onnx fp32", "model/model.zip")
+    stage = runs.Stage("02_pytorch_training", study="ranking", run="default")
+    with stage.output("model/model.pt2") as path:
+        path.write_bytes(b"-")
+    stage.finish()
+    for variant in ("mnn fp16", "onnx fp32"):
+        path, source, held = explain._files(stage.run, variant, "model/model.pt2")
+        assert source == "pytorch fp32" and held == stage.run.folder / "model/model.pt2"
+    assert explain._files(stage.run, "onnx int8", "model/model.pt2")[1] == "onnx fp32"
 
 
 def test_layers_are_told_without_digits_that_mean_nothing():

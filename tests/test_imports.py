@@ -8,13 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "helpers"
 NOTEBOOKS = SOURCE.parents[1] / "notebooks"
 FLOORS = [
-    {"errors", "layers", "quiet"},
-    {"code", "files", "forks", "parameters", "schema", "strict_json"},
+    {"colours", "errors", "layers", "quiet"},
+    {"files"},
+    {"code", "forks", "parameters", "schema", "strict_json"},
     {
         "child",
         "environment",
@@ -29,17 +28,52 @@ FLOORS = [
     {"runs", "tasks"},
     {"studies", "runtimes", "trained"},
     {"simulation", "log_files", "evaluation", "overlap", "registry"},
-    {"leaks", "logs", "pictured", "rated"},
+    {"arrays", "leaks", "logs", "pictured", "rated"},
     {"datasets"},
     {"convert", "plots"},
     {"frameworks", "learning"},
-    {"results", "notebooks", "tracking", "bundle"},
-    {"explain", "report", "own", "serving"},
+    {"results", "notebooks", "pages", "tracking", "bundle"},
+    {"glance", "points"},
+    {"explain", "ondevice", "report", "own", "serving"},
+    {"compared"},
     {"pipeline"},
     {"sweeps"},
     {"cli"},
 ]
 """Ground floor first; a module imports from floors below, and from its own package."""
+LIGHT = [
+    "runs",
+    "studies",
+    "features",
+    "simulation",
+    "overlap",
+    "leaks",
+    "datasets",
+    "frameworks",
+    "learning.ranking",
+    "learning.classification",
+    "studies.feed",
+    "studies.feed.split",
+    "studies.images",
+    "pictured",
+    "pictures",
+    "bundle.client",
+    "bundle.native",
+    "ondevice.bundle",
+    "convert.tflite",
+    "convert.mnn",
+    "evaluation.parity",
+    "evaluation.latency",
+    "evaluation.latency_statistics",
+    "notebooks",
+    "serving.app",
+    "serving.server",
+    "pages",
+    "report",
+    "pipeline",
+    "cli",
+]
+"""Modules that import nothing heavy."""
 
 
 def _python(code: str) -> str:
@@ -83,42 +117,17 @@ def test_tensorflow_computes_without_onednn_whoever_imports_it():
     assert "imported before helpers and computes with oneDNN" in run(first + look).stderr
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "runs",
-        "studies",
-        "features",
-        "simulation",
-        "overlap",
-        "leaks",
-        "datasets",
-        "frameworks",
-        "learning.ranking",
-        "learning.classification",
-        "studies.feed",
-        "studies.feed.split",
-        "studies.images",
-        "pictured",
-        "pictures",
-        "bundle.client",
-        "bundle.native",
-        "convert.tflite",
-        "convert.mnn",
-        "evaluation.parity",
-        "evaluation.latency",
-        "evaluation.latency_statistics",
-        "notebooks",
-        "serving.app",
-        "serving.server",
-        "pipeline",
-        "cli",
-    ],
-)
-def test_no_module_imports_tensorflow_or_mnn_when_imported(module):
-    heavy = ("tensorflow", "keras", "MNN", "_tools", "sklearn", "torch", "PIL")
-    code = f"import helpers.{module}, sys; print([m for m in {heavy} if m in sys.modules])"
-    assert _python(code).strip() == "[]"
+def test_no_module_imports_tensorflow_or_mnn_when_imported():
+    """All in one process: the first that does is named."""
+    heavy = ("tensorflow", "keras", "MNN", "_tools", "sklearn", "torch", "PIL", "bokeh", "itables")
+    code = f"""
+import importlib, sys
+for name in {LIGHT}:
+    importlib.import_module("helpers." + name)
+    if found := [module for module in {heavy} if module in sys.modules]:
+        sys.exit(f"helpers.{{name}} imports {{found}}")
+"""
+    _python(code)
 
 
 def _floor(module: str) -> int:

@@ -1,13 +1,15 @@
 """Rows of pictures: drawn ones, given ones, and a folder with files that are no pictures."""
 
 import io
+import json
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
+from support import workbench
 
-from helpers import datasets, files, pictured, pictures, registry
+from helpers import code, datasets, files, pictured, pictures, records, registry, runs
 from helpers.errors import BadInput
 from helpers.pictures import Preparation
 from helpers.studies import Pictures, images
@@ -250,7 +252,69 @@ def test_a_file_of_ones_own_is_a_study_of_pictures(pets, tmp_path):
     found = registry.get(registry.link(str(path)))
     data = datasets.make(found, "default", seed=1, **ALL)
     assert sum(data.manifest["rows"].values()) == 120
-    assert len(datasets.sources(found, "default")) == 120
+    assert datasets.sources(found, "default") == [pets[1], *files.below(pets[1])]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda raw: shutil.copy(raw / "cat/1.png", raw / "dog/new.png"), "raw has other files in"),
+        (lambda raw: _made_below(raw / "cat/more/new.png"), "raw has other files in"),
+        (lambda raw: (raw / "cat/1.png").unlink(), "cat/1.png is gone"),
+        (lambda raw: (raw / "cat/1.png").write_bytes(b"-"), "cat/1.png has changed"),
+        (lambda raw: (raw / "cat/1.png").rename(raw / "cat/one.png"), "cat/1.png is gone"),
+        (lambda raw: (raw / "cat/1.png").touch(), None),
+        (lambda raw: (raw / "cat/.DS_Store").write_bytes(b"-"), None),
+        (lambda raw: (raw / "dog/Thumbs.db").write_bytes(b"-"), None),
+        (lambda raw: _made_below(raw / "dog/.thumbnails/new.png"), None),
+        (lambda raw: (raw.parent / "beside.png").write_bytes(b"-"), None),
+    ],
+)
+def test_a_file_more_or_less_makes_stage_01_stale(pets, change, said):
+    study, raw = pets
+    stage = runs.Stage("01_synthetic_data", study="ranking", run="a")  # any study's record
+    stage.use(datasets.sources(study, "folder"))
+    stage.finish()
+    assert records.stale(stage.run.record()) == {}
+    change(raw)
+    reason = records.stale(stage.run.record()).get("01_synthetic_data")
+    assert reason is said or said in reason
+
+
+def _made_below(path):
+    path.parent.mkdir()
+    path.write_bytes(b"-")
+
+
+def test_pictures_that_nobody_wrote_to_are_not_read_again(pets, monkeypatch):
+    study, raw = pets
+    used = code.outside(datasets.sources(study, "folder"))
+    read = []
+    monkeypatch.setattr(code, "_sha256", lambda path: read.append(path))
+    assert code.changed(used) is None and read == []
+    (raw / "cat/1.png").touch()
+    assert code.changed(used) is not None and len(read) == 120
+
+
+@pytest.mark.slow
+def test_a_picture_more_makes_stage_01_again(pets, tmp_path, home):
+    """From the command line: the run says why, and the new data set has the picture."""
+    path = tmp_path / "pets.py"
+    path.write_text(
+        "from helpers.studies import images\n"
+        "STUDY = images.study('pets', ('cat', 'dog'), size=16)\n"
+    )
+    arguments = ("run", str(path), "--stages", "01")
+    first = workbench(*arguments, home=home)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "nothing to do" in workbench(*arguments, home=home).stdout
+    record = home / "artifacts/pets/default/data.json"
+    assert sum(json.loads(record.read_text())["rows"].values()) == 120
+    Image.new("RGB", (20, 20), (9, 99, 199)).save(pets[1] / "dog/new.png")
+    assert "raw has other files in it since" in workbench("results", "pets", home=home).stdout
+    again = workbench(*arguments, home=home)
+    assert "raw has other files in it since: executing it again" in again.stdout
+    assert sum(json.loads(record.read_text())["rows"].values()) == 121
 
 
 def test_an_original_of_a_folder_that_is_another_file_now_is_refused(pets):

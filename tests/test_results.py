@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 from support import workbench
 
-from helpers import results, runs
+from helpers import report, results, runs
 from helpers.errors import BadInput
 
 
@@ -58,6 +58,17 @@ def test_parameters_are_exact_whatever_they_stand_beside(home):
     ]
 
 
+def test_runs_differ_in_a_parameter_that_two_of_them_have(home):
+    found = [{"seed": 1, "rows": 5}, {"seed": 1.0, "rows": 5, "repeat": None}, {"repeat": True}]
+    assert results.differing(found) == ["seed"], "1.0 is not written as 1"
+    _run("a", epochs=1, rows=100)
+    _run("b", epochs=2)
+    shown = results.readable(results.rows("ranking"))
+    assert "epochs" in shown and "rows" not in shown
+    index = report.write_index("ranking").read_text(encoding="utf-8")
+    assert "epochs=1" in index and "rows=100" not in index
+
+
 def test_metrics_are_rounded_and_whole_ones_are_not_cut():
     assert [results.rounded(value) for value in (0.98765, 1234567.0, 3.21e-8, 1.0, None)] == [
         "0.9877",
@@ -66,7 +77,7 @@ def test_metrics_are_rounded_and_whole_ones_are_not_cut():
         "1",
         "undefined",
     ]
-    assert results._texts([1.0, 0.5, None, ""]) == ["1.0000", "0.5000", "undefined", ""]
+    assert results.texts([1.0, 0.5, None, ""]) == ["1.0000", "0.5000", "undefined", ""]
 
 
 def test_figures_of_stale_stages_are_not_shown_beside_others(home):
@@ -77,7 +88,7 @@ def test_figures_of_stale_stages_are_not_shown_beside_others(home):
     assert table["02 auc"].tolist()[0] == 0.903 and np.isnan(table["02 auc"].tolist()[1])
     shown = results.readable(results.rows("ranking"))
     assert shown["stale"].tolist() == ["", "02"] and shown["02 auc"].tolist() == ["0.9030", ""]
-    done = workbench("results", "ranking", home=home)
+    done = workbench("results", "ranking", "--columns", "run,loss,auc", home=home)
     assert "0.9030" in done.stdout and "0.9050" not in done.stdout
     assert (
         "stale: stage 02 of run 'b' was executed with other code: helpers.files has changed since\n"
@@ -90,7 +101,7 @@ def test_a_folder_with_an_odd_name_breaks_nothing_and_is_told(home):
     run = _run("default", epochs=3)
     shutil.copytree(run.folder, run.folder.with_name("default (copy)"))
     assert results.table()["run"].tolist() == ["default"]
-    done = workbench("results", home=home)
+    done = workbench("results", "--all", home=home)
     assert done.returncode == 0 and "0.9030" in done.stdout
     (line,) = done.stderr.splitlines()
     assert line.startswith(
@@ -196,7 +207,8 @@ def test_no_runs_damaged_runs_and_unknown_studies(home):
 def test_the_command_prints_and_writes_parquet(home, tmp_path):
     _run("a", epochs=5)
     _run("b", epochs=7)
-    done = workbench("results", "ranking", "--parquet", str(tmp_path / "r.parquet"), home=home)
+    arguments = ("--all", "--parquet", str(tmp_path / "r.parquet"))
+    done = workbench("results", "ranking", *arguments, home=home)
     assert done.returncode == 0 and "0.905" in done.stdout and "epochs" in done.stdout, done.stderr
     assert pd.read_parquet(tmp_path / "r.parquet")["epochs"].tolist() == [5, 7]
     none = workbench("results", home=tmp_path / "empty")

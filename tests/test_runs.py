@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import shutil
@@ -6,10 +7,14 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
 from helpers import code, files, parameters, records, runs
 from helpers.errors import BadInput, DamagedFile, MissingStage, WorkbenchError
+from helpers.plots import training
 
 
 def _stage(name: str, run: str = "r", **parameters) -> runs.Stage:
@@ -478,3 +483,21 @@ def test_clearing_passes_over_what_vanishes_meanwhile(tmp_path):
             stop.set()
     for one in working:
         one.result()
+
+
+def test_a_figure_is_a_sharp_picture_of_few_bytes_that_says_what_it_shows(home):
+    table = pd.Series([0.5, 0.7], index=pd.RangeIndex(2, name="day"))
+    figure = training.curves({"honest": table}, "day", "AUC")
+    stage = runs.Stage("05_accuracy_latency", study="ranking", run="default")
+    shown = stage.figure("curves", figure)
+    picture = Image.open(stage.run.folder / "figures" / "curves.png")
+    wide, high = figure.get_size_inches()
+    assert picture.size == (round(wide * runs.DOTS), round(high * runs.DOTS))
+    assert picture.mode == "P" and round(picture.info["dpi"][0]) == runs.DOTS
+    assert picture.info[runs.DESCRIPTION] == shown.alt == figure.get_label() != ""
+    assert (shown.width, shown.height) == (picture.width // 2, picture.height // 2)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=runs.DOTS)
+    whole = np.asarray(Image.open(drawn).convert("RGB"), float)
+    few = np.asarray(picture.convert("RGB"), float)
+    assert np.abs(whole - few).mean() < 1 and (whole == 255).all(axis=2).mean() > 0.8

@@ -187,3 +187,23 @@ def test_a_file_that_is_not_the_schema_is_refused(trained, ranking, file, fault)
 def test_variant_names():
     assert runtimes.variant_of("model/model.keras") == ("keras", "fp32")
     assert runtimes.variant_of("tflite/dynamic_int8.tflite") == ("litert", "dynamic_int8")
+
+
+def test_a_keras_model_of_two_inputs_with_names_of_its_own_binds_them_by_name(tmp_path):
+    """In a dict, Keras works out shapes by the order of names; here that is not the order in which
+    the model was built, and an operation on an input would have the other's.
+    """
+    import keras
+
+    kind, size = keras.Input((1,), name="their_kind"), keras.Input((3,), name="size")
+    slope = np.array([[1], [10], [100]], np.float32)
+    score = keras.layers.Add(name="their_score")([size @ slope, 1000 * kind])
+    keras.Model([kind, size], score).save(tmp_path / "two.keras")
+    schema = Schema(
+        "two",
+        (Tensor("size", shape=(3,)), Tensor("kind", shape=(1,), in_file="their_kind")),
+        (Tensor("score", shape=(1,), in_file="their_score"),),
+    )
+    rows = {"size": np.float32([[0.1, 0.2, 0.3]]), "kind": np.float32([[0.5]])}
+    with runtimes.open_model(tmp_path / "two.keras", schema) as opened:
+        assert opened.score(rows)[0, 0] == pytest.approx(0.1 + 2 + 30 + 500)

@@ -7,7 +7,7 @@ from helpers import registry, simulation, studies
 from helpers.errors import BadInput
 from helpers.metrics import ranking as metrics
 
-THERE = "feed, images, images_224, images_digits, movies, ranking"
+THERE = "digits, feed, images, images_224, images_digits, movies, ranking"
 
 
 def test_registry_finds_modules_and_names_them_when_asked_for_another():
@@ -91,7 +91,7 @@ def test_model_is_the_published_one(trained):
 def test_the_list_shows_what_each_study_uses(home):
     both, feed = workbench("studies"), workbench("studies", "feed")
     assert (
-        "  rows = 5000, 400000 in feed, 4000 in images, " in both.stdout
+        "  rows = 5000, 0 in digits, 400000 in feed, 4000 in images, " in both.stdout
         and "  seed = 42  " in both.stdout
     )
     assert "feed: Re-ranking" in feed.stdout and "ranking: " not in feed.stdout

@@ -87,6 +87,7 @@ def test_a_missing_package_and_a_store_that_refuses_are_warnings(store, home, mo
     assert tracking.log(run) == [] and len(_logged(store)) == 1, "the next time makes up for it"
 
 
+@pytest.mark.slow
 def test_the_command_logs_what_it_executes(store, home):
     done = workbench(
         "run", "ranking", "-p", "rows=200", "--stages", "01", "--run", "small", home=home

@@ -27,7 +27,14 @@ from helpers import registry, simulation
 from helpers.frameworks import keras as framework
 from helpers.tasks.ranking import RANKING
 from pathlib import Path
-study = registry.get("ranking")
+import numpy as np
+from helpers.tasks.classification import CLASSIFICATION
+study, digits = registry.get("ranking"), registry.get("digits")
+noise = np.random.default_rng(1).random((256, 28, 28, 1), np.float32)
+rows = {"image": noise}, np.arange(256) % 10
+build = digits.models["lenet"].build
+model, _ = framework.train(build, digits.schema, CLASSIFICATION, rows, rows, seed=1, epochs=1)
+framework.save(model, Path(sys.argv[2]))
 splits = {}
 for split in ("train", "validation"):
     frame = simulation.sample(study, "simple", rows=1000, seed=1, split=split)
@@ -103,15 +110,17 @@ def test_same_file_in_another_process_with_another_thread_count(tmp_path):
             "OMP_NUM_THREADS": threads,
         }
         target = tmp_path / f"{threads}{len(first)}.keras"
+        convolutions = tmp_path / f"{threads}{len(first)}-convolutions.keras"
         environment = {**os.environ, **limits}
         environment.pop("TF_ENABLE_ONEDNN_OPTS", None)
         subprocess.run(
-            [sys.executable, "-c", first + FINGERPRINT, str(target)],
+            [sys.executable, "-c", first + FINGERPRINT, str(target), str(convolutions)],
             check=True,
             env=environment,
             capture_output=True,
         )
-        digests.add(hashlib.sha256(target.read_bytes()).hexdigest())
+        contents = [path.read_bytes() for path in (target, convolutions)]
+        digests.add(tuple(hashlib.sha256(content).hexdigest() for content in contents))
     assert len(digests) == 1
 
 

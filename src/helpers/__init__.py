@@ -17,18 +17,22 @@ The modules stand on floors and import downwards only:
 6. ``simulation``, ``logs``, ``evaluation``, ``overlap``, ``registry``: rows that are drawn, and
    rows of tables; parity, latency, the choice of what to ship; rows that splits share; which
    studies there are, in the package and in files somewhere else
-7. ``leaks``, ``rated``: inputs that hold the label; rows of ratings
+7. ``arrays``, ``leaks``, ``pictured``, ``rated``: rows of arrays; inputs that hold the label; rows
+   of pictures, and of ratings
 8. ``datasets``: a study's data on disk
 9. ``convert``, ``plots``: what makes model files, and is judged as it makes them; figures, those of
    a task in its module
 10. ``frameworks``, ``learning``: what trains a model and exports it; what it has to beat, by task
 11. ``results``, ``notebooks``, ``tracking``, ``bundle``: what is shown, logged elsewhere, given to
     a phone
-12. ``report``, ``own``, ``serving``: the page of a run, and the page over all runs; tables and
-    trained models that somebody brings; a service that recommends
-13. ``pipeline``: the notebooks as the stages of a run
-14. ``sweeps``: many runs, by several workers
-15. ``cli``: the ``workbench`` command
+12. ``glance``: runs in the lines of a terminal
+13. ``report``, ``explain``, ``ondevice``, ``own``, ``serving``: the page of a run, and the page
+    over all runs; the layer in which a file departs; training on the phone; tables and trained
+    models that somebody brings; a service that recommends
+14. ``compared``: two runs against each other
+15. ``pipeline``: the notebooks as the stages of a run
+16. ``sweeps``: many runs, by several workers
+17. ``cli``: the ``workbench`` command
 
 Importing ``helpers`` imports none of them, so that it costs nothing; TensorFlow is only ever
 imported inside the functions that need it.

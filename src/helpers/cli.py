@@ -4,7 +4,10 @@ one line.
 
 from __future__ import annotations
 
+import itertools
+import json
 import shlex
+import shutil
 import sys
 import traceback
 from pathlib import Path
@@ -69,6 +72,7 @@ def main(debug: bool) -> None:
     workbench check mine.keras --data rows.csv   may I ship this trained file?
     workbench sweep sweeps/seeds.yaml            many runs from one file, by several workers
     workbench results                            all runs and what they measured
+    workbench compare default wide               one run against another
     workbench serve movies                       recommend with a run's model, over HTTP
     workbench bundle verify PATH                 does a bundle score as it should?
     workbench studies [STUDY]                    what there is to run, and its parameters
@@ -79,7 +83,7 @@ def main(debug: bool) -> None:
     """
 
 
-@main.command()
+@main.command(short_help="Execute the stages of a study that are not finished.")
 @click.argument("study")
 @click.option(
     "--run",
@@ -122,7 +126,7 @@ def run(study: str, name: str | None, parameters: dict, chosen: str | None, forc
         click.echo(warning, err=True)
 
 
-@main.command()
+@main.command(short_help="Execute many runs that one file asks for.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--workers",
@@ -153,14 +157,15 @@ def sweep(
     list: [{learning_rate: 0.01}, {learning_rate: 0.003}]    # a run each
     random: {runs: 20, seed: 1, space: {learning_rate: {log_uniform: [0.0003, 0.03]}}}
 
-    A stage that several runs share (same parameters in it and before it) is executed once. After an
-    interruption the same command continues.
+    A stage that several runs share (same parameters in it and before it) is executed once, and
+    taken from an earlier run that has executed it. After an interruption the same command
+    continues.
     """
     from helpers import results as all_results
     from helpers.sweeps import execute, plan
 
     planned = plan.read(file)
-    tasks = planned.tasks()
+    tasks = planned.tasks(plan.executed_before(planned.study))
     stages = sum(len(task.stages.split(",")) - len(task.reuse) for task in tasks)
     repeated = f" ({planned.duplicates} given twice)" if planned.duplicates else ""
     shared = len(planned.runs) * len(planned.stages) - stages
@@ -196,32 +201,73 @@ def sweep(
         sys.exit(1)
 
 
-@main.command()
+@main.command(short_help="Show all runs, a line each.")
 @click.argument("study", required=False)
+@click.option("--all", "whole", is_flag=True, help="Every metric, however wide the lines get.")
+@click.option(
+    "--columns", metavar="A,B", help="These columns: parameters, metrics, date, bytes, commit ..."
+)
+@click.option("--sort", metavar="[-]NAME", help="By this column; -NAME: the largest first.")
+@click.option("--json", "as_json", is_flag=True, help="All of it, as a JSON list.")
 @click.option(
     "--parquet", type=click.Path(dir_okay=False), help="Write the whole table to this file too."
 )
-def results(study: str | None, parquet: str | None) -> None:
-    """Show all runs (of STUDY): the parameters in which they differ, and what they measured."""
+def results(
+    study: str | None,
+    whole: bool,
+    columns: str | None,
+    sort: str | None,
+    as_json: bool,
+    parquet: str | None,
+) -> None:
+    """Show all runs (of STUDY), a line each.
+
+    \b
+    workbench results ranking
+    workbench results ranking --sort -auc
+    workbench results movies --columns run,auc,ndcg_at_10,bytes
+
+    A line has the parameters in which the runs differ, the figure that says how good the trained
+    model is, and of the file that stage 05 recommends the verdict, the bytes and the latency as a
+    multiple of LiteRT fp32's. It fits the terminal; what was left out for that is named.
+    """
     from helpers import files
     from helpers import results as all_results
 
     rows = all_results.rows(study, skipped=lambda line: click.echo(line, err=True))
-    if not rows:
+    if as_json:
+        click.echo(json.dumps([all_results.plain(row) for row in rows], indent=1))
+    elif not rows:
         click.echo(f"no runs yet: `workbench run {study or 'ranking'}` makes one")
-        return
-    _show(rows)
-    if parquet:
+    elif whole:
+        click.echo(f"\n{all_results.readable(rows).to_string(index=False)}\n")
+        _say_stale(rows)
+    else:
+        _show(rows, columns.split(",") if columns else (), sort)
+    if parquet and rows:
         with files.atomic(Path(parquet).resolve()) as temporary:
             all_results.table(study).to_parquet(temporary)
-        click.echo(f"\nwritten: {parquet}")
+        click.echo(f"written: {parquet}", err=True)
 
 
-def _show(rows) -> None:
-    """Print runs as a table, and below it why figures are missing in it."""
-    from helpers import results as all_results
+def _show(rows, columns=(), sort: str | None = None) -> None:
+    """Print runs at a glance, a table a study, and below it why figures are missing in it."""
+    from helpers import glance
 
-    click.echo(f"\n{all_results.readable(rows).to_string(index=False)}\n")
+    width = shutil.get_terminal_size().columns
+    for study, found in itertools.groupby(rows, key=lambda row: row.study):
+        found = list(found)
+        table = glance.columns(found, [name.strip() for name in columns])
+        lines, left_out = glance.lines(glance.ordered(table, sort) if sort else table, width)
+        click.echo(f"\n{study}, {len(found)} run{'s' if len(found) > 1 else ''}")
+        click.echo("\n".join(lines))
+        if left_out:
+            click.echo(f"left out: {', '.join(left_out)} (--all, or --columns)")
+    click.echo()
+    _say_stale(rows)
+
+
+def _say_stale(rows) -> None:
     for row in rows:
         for stage, reason in row.stale.items():
             click.echo(f"stale: stage {stage[:2]} of run {row.run!r} {reason}")
@@ -229,7 +275,31 @@ def _show(rows) -> None:
             click.echo(f"`workbench run {row.study} --run {row.run}` makes stale stages again")
 
 
-@main.command()
+@main.command(short_help="Hold one run against another.")
+@click.argument("first", metavar="RUN")
+@click.argument("second", metavar="OTHER")
+@click.option(
+    "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write it as a page, too."
+)
+def compare(first: str, second: str, html: Path | None) -> None:
+    """Hold OTHER against RUN: parameters, trained models and files.
+
+    \b
+    workbench compare default epochs=20
+    workbench compare ranking/default ranking/wide --html wide.html
+
+    A run is STUDY/RUN, or its name where only one study has it. Where both models were judged on
+    the same rows, changes have 95 % intervals, paired by row.
+    """
+    from helpers import compared
+
+    found = compared.compare(compared.find(first), compared.find(second))
+    click.echo(compared.text(found))
+    if html:
+        click.echo(f"page  {compared.write(found, html)}")
+
+
+@main.command(short_help="Write a study of a table of your own.")
 @click.argument("name")
 @click.option(
     "--data",
@@ -267,7 +337,7 @@ def init(name: str, table: Path, label: str | None, group: str | None, time: str
     click.echo(f"\nread {name}.py, then: workbench run ./{name}.py")
 
 
-@main.command()
+@main.command(short_help="May I ship this trained file?")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "--data",
@@ -334,7 +404,7 @@ def check(
         click.echo(f"\n{brought.warning}")
 
 
-@main.command()
+@main.command(short_help="Show in which layer a file departs from the model.")
 @click.argument("study")
 @click.argument("variant")
 @click.option("--run", "run_name", default="default", show_default=True, help="Whose file.")
@@ -346,10 +416,11 @@ def explain(study: str, variant: str, run_name: str, rows: int) -> None:
     workbench explain ranking "litert int8"
     workbench explain movies "mnn weight_int4" --run mine
     workbench explain images "onnx int8"
+    workbench explain images "onnx fp32"
 
-    Of a reduced .tflite file, and of onnx int8, two more are made for each layer: with that layer
-    alone reduced, and with that layer left in float. A table and a figure are kept in the run's
-    folder explain/.
+    It is held to the float32 file of its kind, and that to the trained model. Of a reduced .tflite
+    file, and of onnx int8, two more are made for each layer: with that layer alone reduced, and
+    with that layer left in float. A table and a figure are kept in the run's folder explain/.
     """
     from helpers import explain, files, registry
     from helpers.plots import layers
@@ -368,7 +439,7 @@ def explain(study: str, variant: str, run_name: str, rows: int) -> None:
     click.echo(f"table    {place}\nfigure   {place.with_suffix('.png')}")
 
 
-@main.command()
+@main.command(short_help="Recommend over HTTP with the model of a run.")
 @click.argument("study")
 @click.option(
     "--run",
@@ -418,24 +489,31 @@ def serve(study: str, runs: tuple[str, ...], folder: Path | None, **options) -> 
     server.serve(study, weights, echo=click.echo, **options)
 
 
-@main.group()
+@main.group(short_help="Check, install and make what a phone downloads.")
 def bundle() -> None:
-    """Check what a phone downloads, and install it as an app should.
+    """Check what a phone downloads, install it as an app should, make what a phone trains with.
 
-    Notebook 06 makes it: artifacts/STUDY/RUN/bundle/bundle.zip, announced by bundle.json.
+    Notebook 06 makes what is downloaded: artifacts/STUDY/RUN/bundle/bundle.zip, announced by
+    bundle.json.
     """
 
 
-@bundle.command()
+@bundle.command(short_help="Check the files of a bundle and score its golden cases.")
 @click.argument("path", type=click.Path(path_type=Path))
 def verify(path: Path) -> None:
-    """Compare PATH, a bundle.zip or an unpacked one, with its hashes and score its golden cases."""
+    """Compare PATH, a bundle.zip or an unpacked one, with its hashes and score its golden cases; of
+    a training.zip make its golden steps.
+    """
     from helpers.bundle import client
+    from helpers.ondevice import bundle as training_bundle
 
-    _say_checked(client.verify(path))
+    if training_bundle.is_one(path):
+        _say_trained(training_bundle.verify(path))
+    else:
+        _say_checked(client.verify(path))
 
 
-@bundle.command()
+@bundle.command(short_help="Install a bundle as an app does.")
 @click.argument("source", metavar="URL_OR_PATH")
 @click.option(
     "--into",
@@ -449,8 +527,9 @@ def install(source: str, into: Path) -> None:
 
     It is downloaded (an interrupted download goes on), checked by size and hashes, unpacked, scored
     on its golden cases, and only then made DIR/current in one step. The version before stays as
-    DIR/previous; `workbench bundle rollback DIR` goes back to it. Whatever is refused leaves the
-    version in use untouched.
+    DIR/previous; `workbench bundle rollback DIR` goes back to it. Whatever is refused, such as a
+    bundle that needs a later LiteRT or MNN than this environment has, leaves the version in use
+    untouched.
 
     Versions have no order: which one a phone has is the server's decision, so an older one may
     follow a newer one.
@@ -458,9 +537,10 @@ def install(source: str, into: Path) -> None:
     DIR is a folder of its own: a new or an empty one becomes an installation, any other is refused.
     Only what an installation consists of is ever replaced or removed in it.
     """
+    from helpers import environment
     from helpers.bundle import client
 
-    checked = client.install(source, into, echo=_tell)
+    checked = client.install(source, into, runtimes=environment.runtimes(), echo=_tell)
     _say_checked(checked)
     click.echo(f"in use  {client.current(into)}")
     if checked.replaced:
@@ -470,7 +550,7 @@ def install(source: str, into: Path) -> None:
         )
 
 
-@bundle.command()
+@bundle.command(short_help="Go back to the version before.")
 @click.argument("into", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 def rollback(into: Path) -> None:
     """Make the version before the current one in DIR current again; after the first install there
@@ -479,6 +559,56 @@ def rollback(into: Path) -> None:
     from helpers.bundle import client
 
     click.echo(f"in use  {client.rollback(into, echo=_tell)}")
+
+
+@bundle.command(short_help="Make the files with which a phone trains.")
+@click.argument("study")
+@click.option("--run", "run_name", default="default", show_default=True, help="Whose model.")
+@click.option("--optimiser", type=click.Choice(["adam", "sgd"]), default="adam", show_default=True)
+@click.option(
+    "--learning-rate", type=click.FloatRange(0, min_open=True), default=0.001, show_default=True
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1, 4096),
+    default=16,
+    show_default=True,
+    help="Rows that a phone makes a step of.",
+)
+@click.option(
+    "--rehearsal",
+    type=click.IntRange(1, 100_000),
+    default=200,
+    show_default=True,
+    help="Training rows that go along, for a phone to stay good on.",
+)
+def training(study: str, run_name: str, **settings) -> None:
+    """Make the bundle of files with which a phone trains the model of a run of STUDY.
+
+    \b
+    workbench run digits --stages 01-02
+    workbench bundle training digits
+
+    The model must be one of Keras, of layers that can be trained on a phone (docs/digits.md);
+    others are refused by name. Every weight is held to Keras' over golden steps, which the classes
+    for Android, iOS and C run again on the phone.
+    """
+    from helpers import registry
+    from helpers.ondevice import bundle, shipped
+    from helpers.runs import Run
+
+    run = Run(registry.get(study).name, run_name)
+    place = bundle.of(shipped.of(run), run.folder / "training.zip", **settings)
+    _say_trained(bundle.verify(place))
+    click.echo(f"bundle  {place}  ({place.stat().st_size:,} bytes)")
+
+
+def _say_trained(steps) -> None:
+    for file, each in steps.groupby("file", sort=False):
+        click.echo(
+            f"{file}: {len(each)} golden steps reproduced, no weight further than "
+            f"{each['weights'].max():.0e} from Keras'"
+        )
 
 
 def _tell(line: str) -> None:
@@ -492,7 +622,7 @@ def _say_checked(checked) -> None:
     click.echo(f"version {checked.version} is whole")
 
 
-@main.command("studies")
+@main.command("studies", short_help="Show studies, or one with its parameters.")
 @click.argument("study", required=False)
 def list_studies(study: str | None) -> None:
     """List the studies (or STUDY) with their sources and models, and the parameters that -p can
@@ -522,7 +652,7 @@ def list_studies(study: str | None) -> None:
     click.echo("\nparameters, with the stages that have them:")
     rows = []
     for name, declared in notebooks.parameters(model_stage).items():
-        values = {known.name: repr(pipeline.default(known.name, name)) for known in chosen}
+        values = {known.name: repr(_used(known, name)) for known in chosen}
         common = values[chosen[0].name] if study else repr(declared.default)
         differing = [f"{value} in {known}" for known, value in values.items() if value != common]
         text = f"{name} = {', '.join([common, *differing])}"
@@ -532,7 +662,17 @@ def list_studies(study: str | None) -> None:
         click.echo(f"  {text:<{wide}}  {stages:<{numbers}}  {meaning}")
 
 
-@main.command("notebooks")
+def _used(study, name: str) -> object:
+    """What a study uses for a parameter that -p does not set."""
+    from helpers import pipeline
+
+    value = pipeline.default(study.name, name)
+    if name == "source":
+        return study.source(value).name
+    return study.model_name(value) if name == "model" else value
+
+
+@main.command("notebooks", short_help="Execute the notebooks and store their outputs.")
 @click.option(
     "--check", is_flag=True, help="Compare with the stored outputs (nbval) and change nothing."
 )

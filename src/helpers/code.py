@@ -70,8 +70,12 @@ def add(record: Mapping[str, str]) -> None:
 
 
 def outside(paths: Iterable[Path]) -> dict[str, str]:
-    """Return the SHA-256 of files outside the package, by absolute path."""
-    return {str(path.absolute()): _sha256(str(path)) for path in paths}
+    """Return the SHA-256 of files outside the package, by absolute path; a folder counts by the
+    names of the files in it.
+    """
+    return {
+        str(path.absolute()): (_folder if path.is_dir() else _sha256)(str(path)) for path in paths
+    }
 
 
 def imported(names: Iterable[str]) -> list[str]:
@@ -133,12 +137,25 @@ def at_once() -> Iterator[None]:
 
 
 def changed(record: Mapping[str, str]) -> str | None:
-    """Tell which recorded source is another one now, in words; None if all are the same."""
+    """Tell which recorded source is another one now, in words; None if all are the same.
+
+    Files in a recorded folder are read only where one of them was written since.
+    """
     now = sha256s(name for name in record if _is_module(name))
-    now |= {name: _sha256(name) for name in record if os.path.isabs(name) and os.path.isfile(name)}
-    for name in sorted({*record, *now}):
+    outside = [name for name in record if os.path.isabs(name)]
+    folders = {name: _folder(name) for name in outside if os.path.isdir(name)}
+    untouched = tuple(f"{name}/" for name, found in folders.items() if found == record[name])
+    for name in outside:
+        if name.startswith(untouched):
+            now[name] = record[name]
+        elif os.path.isfile(name):
+            now[name] = _sha256(name)
+    for name in sorted({*record, *now} - set(folders)):
         if record.get(name) != now.get(name):
             return f"{name} {'has changed since' if name in now else 'is gone'}"
+    for name, found in folders.items():
+        if found.split()[0] != record[name].split()[0]:
+            return f"{name} has other files in it since"
     return None
 
 
@@ -175,6 +192,23 @@ def _source(name: str) -> str | None:
     stem = os.path.join(FOLDER, *parts)
     found = (path for path in (f"{stem}.py", f"{stem}/__init__.py") if os.path.isfile(path))
     return next(found, None) if package == PACKAGE else None
+
+
+def _folder(path: str) -> str:
+    """SHA-256 of the names of the files in a folder, and another that changes with any of them."""
+    if _known is None:
+        return _listed(Path(path))
+    if path not in _known:
+        _known[path] = {path: _listed(Path(path))}
+    return _known[path][path]
+
+
+def _listed(path: Path) -> str:
+    from helpers import files  # not before: else every result is made with it
+
+    found = {os.path.relpath(file, path): _version(file) for file in files.below(path)}
+    parts = (json.dumps(part).encode() for part in ([*found], found))
+    return " ".join(hashlib.sha256(part).hexdigest() for part in parts)
 
 
 def _sha256(path: str) -> str:

@@ -14,19 +14,19 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from helpers import code, features, files, logs, pictured, rated, simulation, tables
+from helpers import arrays, code, features, files, logs, pictured, rated, simulation, tables
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
 from helpers.pictures import Preparation
 from helpers.schema import Schema
-from helpers.studies import Files, Pictures, Rated, Simulated, Study
+from helpers.studies import Arrays, Files, Inputs, Pictures, Rated, Simulated, Study
 from helpers.tables import BAYES, CHUNK_ROWS, LABEL, REQUEST, SPLITS, USER
 from helpers.tasks import Truth
 
@@ -151,10 +151,17 @@ class Dataset:
             SPLITS[-1]: self.rows(SPLITS[-1])
         }
 
-    def stream(self, schema: Schema, seed: int) -> Stream | None:
-        """Training rows a part at a time; None if all are `in_memory`."""
+    def stream(
+        self,
+        schema: Schema,
+        seed: int,
+        augment: Callable[[np.random.Generator, Inputs], Inputs] | None = None,
+    ) -> Stream | None:
+        """Training rows a part at a time, as `Study.augment` makes them anew in each epoch; None if
+        there is no such thing and all are `in_memory`.
+        """
         whole = self.in_memory(schema)[SPLITS[0]] == self.rows(SPLITS[0])
-        return None if whole else Stream(self, schema, seed)
+        return None if whole and augment is None else Stream(self, schema, seed, augment)
 
     def chunks(
         self,
@@ -307,30 +314,56 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Stream:
-    """Training rows of a data set that are more than fit; models are trained on it."""
+    """Training rows of a data set that are more than fit, or others in each epoch; models are
+    trained on it.
+    """
 
     data: Dataset
     schema: Schema
     seed: int
+    augment: Callable[[np.random.Generator, Inputs], Inputs] | None = None
 
     @property
     def rows(self) -> int:
         return self.data.rows(SPLITS[0])
 
     def epoch(self, number: int, batch_size: int) -> Iterator[tuple[dict, np.ndarray]]:
-        """Named inputs and labels in the order of an epoch, in chunks of whole batches."""
+        """Named inputs and labels in the order of an epoch, in chunks of whole batches.
+
+        Raises
+        ------
+        BadInput : augmented rows are not of the schema, or more or fewer.
+        """
         order = (self.seed, number)
-        return self.data.chunks(SPLITS[0], schema=self.schema, seed=order, multiple=batch_size)
+        chunks = self.data.chunks(SPLITS[0], schema=self.schema, seed=order, multiple=batch_size)
+        for part, (inputs, labels) in enumerate(chunks):
+            if self.augment is not None:
+                rng = np.random.default_rng([self.seed, number, part])
+                inputs = self.augment(rng, inputs)
+                if (rows := self.schema.check(inputs)) != len(labels):
+                    raise BadInput(f"{len(labels)} rows are augmented to {rows}: keep their number")
+            yield inputs, labels
 
 
-_MAKERS = {Simulated: simulation, Files: logs, Rated: rated, Pictures: pictured}
+_MAKERS = {
+    Simulated: simulation,
+    Files: logs,
+    Rated: rated,
+    Pictures: pictured,
+    Arrays: arrays,
+}
 """What makes the rows of a source, by what kind of source it is."""
 
 
 def sources(study: Study, source: str) -> list[Path]:
-    """Tables of somebody's own that a data set is made of; none where rows are drawn."""
+    """Files of somebody's own that a data set is made of, and the folder that pictures are put
+    into; none where rows are drawn.
+    """
     chosen = study.source(source)
-    return [] if isinstance(chosen, Simulated) else _MAKERS[type(chosen)].found(study, chosen)
+    found = [] if isinstance(chosen, Simulated) else _MAKERS[type(chosen)].found(study, chosen)
+    if found and isinstance(chosen, Pictures):
+        return [pictured.folder(study, chosen), *found]
+    return found
 
 
 def load(record: Path) -> Dataset:

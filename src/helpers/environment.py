@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,6 +43,17 @@ def describe() -> dict:
             "cores": os.cpu_count(),
         },
     }
+
+
+def runtimes() -> dict[str, str]:
+    """Versions of the runtimes that score phone files here: ``litert`` and ``mnn``, as
+    `helpers.bundle.archive.check_runtimes` takes them, without what marks a release before its
+    final one (``2.3.0rc1`` is ``2.3.0``).
+    """
+    from importlib import metadata
+
+    there = {"litert": metadata.version("ai-edge-litert"), "mnn": metadata.version("MNN")}
+    return {name: re.match(r"\d+(\.\d+){0,3}", version)[0] for name, version in there.items()}
 
 
 def common(environments: Sequence[Mapping]) -> dict:

@@ -1,10 +1,11 @@
 """Where a model file departs from the trained model: layer by layer, and what each layer costs.
 
 A file is held to the run's float32 ``.tflite`` file, or to its float32 ``.onnx`` file where it is
-made of that; they compute as the trained model does, on the same rows. Of a reduced ``.tflite``
-file, and of ONNX Runtime's ``int8``, two more are made for each layer: with that layer alone
-reduced, and with all but it. So a layer's cost is told in what the model is for, not in differences
-of numbers.
+made of that; they compute as the trained model does, on the same rows, and have the same layers.
+Those two, and what is made of one that the run does not have, are held to the trained model itself,
+see `helpers.convert.alignment`. Of a reduced ``.tflite`` file, and of ONNX Runtime's ``int8``, two
+more are made for each layer: with that layer alone reduced, and with all but it. So a layer's cost
+is told in what the model is for, not in differences of numbers.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers import child, datasets, runtimes, trained
-from helpers.convert import layers, onnx, recipes, tflite
+from helpers.convert import alignment, layers, onnx, recipes, tflite
 from helpers.errors import BadInput, ConversionFailed, DamagedFile, WorkbenchError
 from helpers.evaluation import parity
 from helpers.runs import Run
@@ -27,9 +28,11 @@ from helpers.tasks.judgement import BROKEN, LOSS, SAME_ERROR, TOO_FEW
 
 ROWS = 256
 """Test rows that layers are run on, at most."""
-_INPUT_BYTES = 4 << 20
-"""Of wide inputs, as pictures, whose layers are many times as wide, fewer rows are taken."""
+_INPUT_BYTES, _SEARCHED_BYTES = 4 << 20, 1 << 20
+"""Of wide inputs, as pictures, whose layers are many times as wide, fewer rows are taken; still
+fewer where layers are found by their values."""
 _OF_TFLITE, _OF_ONNX = "litert fp32", "onnx fp32"
+_TRAINED = tuple(f"{runtimes.MODULES[suffix]} fp32" for suffix in alignment.SUFFIXES)
 """What files are held to."""
 _STAGES = {".tflite": "03", ".onnx": "03", ".mnn": "04"}
 """Files whose layers can be read, and who makes them."""
@@ -42,17 +45,19 @@ class Explanation:
 
     Attributes
     ----------
+    source : what it is held to: another variant, or the trained model.
     headline : of the task, what `alone` and `spared` are.
     trained, found : that figure of the trained model and of the file.
     layers : DataFrame by number of the layer, from 1 on: ``layer``, ``operator``; ``error``, how
-        far its values are from the float32 file's, as a part of their size (root mean square);
-        ``adds``, how much that is more than of what it takes; ``alone`` and ``spared``, the figure
-        of files in which that layer alone is reduced, and all but that one. NaN where the file has
-        no such layer, or no such file can be made. Empty where no layer could be read.
+        far its values are from the source's, as a part of their size (root mean square); ``adds``,
+        how much that is more than of what it takes; ``alone`` and ``spared``, the figure of files
+        in which that layer alone is reduced, and all but that one. NaN where the file has no such
+        layer, or no such file can be made. Empty where no layer could be read.
     reason : why not.
     """
 
     variant: str
+    source: str
     headline: str
     trained: float
     found: float
@@ -80,7 +85,8 @@ class Explanation:
             said.append(f"Its layers cannot be read: {self.reason}")
             return " ".join(said)
         if self.first is None:
-            said.append("No layer departs from the float32 file's by more than float32 rounding.")
+            whose = "the trained model's" if self.source in _TRAINED else "the float32 file's"
+            said.append(f"No layer departs from {whose} by more than float32 rounding.")
             return " ".join(said)
         if (costly := self.costly) is None:
             worst = int(self.layers["adds"].idxmax())
@@ -104,8 +110,8 @@ class Explanation:
 
 
 def explain(run: Run, variant: str, *, rows: int = ROWS, progress: bool = True) -> Explanation:
-    """Hold a file of a run to the float32 file of its kind, layer by layer, and tell what each
-    layer costs.
+    """Hold a file of a run to the float32 file of its kind, or that to the trained model, layer by
+    layer, and tell what each layer costs.
 
     Parameters
     ----------
@@ -123,7 +129,7 @@ def explain(run: Run, variant: str, *, rows: int = ROWS, progress: bool = True) 
     inputs, parts = parity.test_inputs(data, model.schema)
     kept = run.verified("02", parity.FILE, any_code=True)
     reference = parity.Reference.load(kept, model.task, inputs, parts)
-    path, source = _files(run, variant)
+    path, name, source = _files(run, variant, model.file)
     calibration = run.verified("02", "model/calibration.npz", any_code=True)
     wanted, table = _held(path, source, model.schema, inputs, rows)
     table[["alone", "spared"]] = _costs(
@@ -133,39 +139,40 @@ def explain(run: Run, variant: str, *, rows: int = ROWS, progress: bool = True) 
         found = _headline(reference, opened)
     own = reference.judge(reference.outputs).figures[model.task.headline]
     heading = model.task.shown[model.task.headline].heading
-    return Explanation(variant, heading, own, found, table)
+    return Explanation(variant, name, heading, own, found, table)
 
 
 def look(
     task: Task, comparison, files: Mapping[str, Path], schema: Schema, inputs: parity.Inputs
 ) -> Explanation | None:
-    """Hold the `worst` file of a comparison to the float32 file of its kind, layer by layer,
-    without what layers cost; None if there is none.
+    """Hold the `worst` file of a comparison to the float32 file of its kind, or that to the trained
+    model, layer by layer, without what layers cost; None if there is none.
 
     Where no layer can be read, the explanation is the reason.
 
     Parameters
     ----------
     comparison : as `comparison.build` makes it; its first row is the trained model.
-    files : paths by variant.
+    files : paths by variant, the trained model's among them.
     inputs : rows to take some of.
     """
     variant = worst(task, comparison)
     if variant is None:
         return None
+    source, reason = source_of(variant, files), ""
     try:
-        _, table = _held(files[variant], files[source_of(variant)], schema, inputs)
-        reason = ""
+        _, table = _held(files[variant], files[source], schema, inputs)
     except WorkbenchError as error:
         table, reason = _table([]), str(error)
     figures = comparison.set_index(_names(comparison))[task.headline].astype(float)
     heading = task.shown[task.headline].heading
-    return Explanation(variant, heading, figures.iloc[0], figures[variant], table, reason)
+    return Explanation(variant, source, heading, figures.iloc[0], figures[variant], table, reason)
 
 
 def worst(task: Task, comparison) -> str | None:
     """The variant to look into: of the files that can be explained and do not score the same, the
-    one that loses most; of the broken ones, where there are any.
+    one that loses most; of the broken ones, where there are any. One that is held to another of
+    them is passed over: what is wrong in that is wrong in both.
     """
     there = set(_names(comparison)[comparison["file"].notna()])
     names = _names(comparison)
@@ -177,6 +184,8 @@ def worst(task: Task, comparison) -> str | None:
         departing = departing[departing["verdict"] == BROKEN]
     if departing.empty:
         return None
+    roots = [source_of(name, there) not in departing.index for name in departing.index]
+    departing = departing[roots]
     lost = task.loss_sign * departing[task.loss].astype(float)
     return str(lost.fillna(-np.inf).idxmax())
 
@@ -185,8 +194,18 @@ def _names(comparison):
     return comparison["runtime"] + " " + comparison["precision"]
 
 
-def source_of(variant: str) -> str:
-    """The variant whose file another is held to."""
+def source_of(variant: str, variants: Collection[str]) -> str | None:
+    """Which of some variants the file of one is held to: the float32 file of its kind, or the
+    trained model; None if they are not there.
+    """
+    plain = _plain(variant)
+    if variant != plain and plain in variants:
+        return plain
+    return next((name for name in _TRAINED if name in variants), None)
+
+
+def _plain(variant: str) -> str:
+    """The float32 file of a variant's kind."""
     runtime, _, precision = variant.partition(" ")
     of_onnx = runtime == "mnn" and precision.endswith("_of_onnx")
     return _OF_ONNX if runtime == "onnx" or of_onnx else _OF_TFLITE
@@ -197,14 +216,17 @@ def explainable(variants: Collection[str]) -> list[str]:
     return [
         name
         for name in variants
-        if name.partition(" ")[0] in _RUNTIMES
-        and name != source_of(name)
-        and source_of(name) in variants
+        if name.partition(" ")[0] in _RUNTIMES and source_of(name, variants) is not None
     ]
 
 
-def _files(run: Run, variant: str) -> tuple[Path, Path]:
-    """The file of a variant, and the one that it is held to."""
+def _files(run: Run, variant: str, model: str) -> tuple[Path, str, Path]:
+    """The file of a variant, what it is held to, and the file of that.
+
+    Parameters
+    ----------
+    model : file of the trained model.
+    """
     made = {
         " ".join(runtimes.variant_of(file)): (stage, file)
         for suffix, stage in _STAGES.items()
@@ -214,35 +236,44 @@ def _files(run: Run, variant: str) -> tuple[Path, Path]:
         raise BadInput(
             f"run {run.name!r} has no file {variant!r}; it has: {', '.join(made) or 'none'}"
         )
-    if (source := source_of(variant)) not in made:
-        rest = ", ".join(explainable(made)) or "nothing: it has no float32 file of ONNX either"
+    there = made | {" ".join(runtimes.variant_of(model)): ("02", model)}
+    if (source := source_of(variant, there)) is None:
+        plain = _plain(variant)
+        lacks = "" if variant == plain else f"run {run.name!r} has no file {plain!r}, and "
+        rest = ", ".join(explainable(made)) or "nothing"
         raise BadInput(
-            f"run {run.name!r} has no file {source!r}, which the layers of {variant!r} are held "
-            "to: of a model that was brought as ONNX, or as integers, there is none; what can be "
-            f"explained of it: {rest}"
+            f"{lacks}{variant!r} cannot be held to the trained model: {model} has no layers that "
+            f"can be read, as {' and '.join(alignment.SUFFIXES)} files have; what can be explained "
+            f"of run {run.name!r}: {rest}"
         )
-    path, held = (run.verified(*made[name], any_code=True) for name in (variant, source))
-    return path, held
+    path, held = (run.verified(*there[name], any_code=True) for name in (variant, source))
+    return path, source, held
 
 
 def _held(
     path: Path, source: Path, schema: Schema, inputs: parity.Inputs, rows: int = ROWS
 ) -> tuple[list[layers.Layer], object]:
-    """The layers of a float32 file on some rows, and how far another's are from them, as
-    `Explanation` has it without costs.
+    """The layers of a float32 file, or of a trained model, on some rows, and how far a file's are
+    from them, as `Explanation` has it without costs.
 
     Raises
     ------
     DamagedFile : one of them cannot be run, or they have no layer in common.
     """
+    named = source.suffix not in alignment.SUFFIXES
     there = len(next(iter(inputs.values())))
-    most = min(rows, there, max(2, _INPUT_BYTES // schema.row_bytes))
-    places = np.arange(schema.batch or most) % there
+    most = (_INPUT_BYTES if named else _SEARCHED_BYTES) // schema.row_bytes
+    places = np.arange(schema.batch or min(rows, there, max(2, most))) % there
     few = {name: array[places] for name, array in inputs.items()}
-    wanted = layers.values(source, few)
-    found = layers.matched(wanted, layers.values(path, few))
+    found = layers.values(path, few)
+    if named:
+        wanted = layers.values(source, few)
+        found = layers.matched(wanted, found)
+    else:
+        wanted, found = alignment.aligned(source, schema, few, found)
     if not any(found):
-        raise DamagedFile(f"no layer of {path.name} has the name of one of {source.name}")
+        how = "has the name of one" if named else "computes what one does"
+        raise DamagedFile(f"no layer of {path.name} {how} of {source.name}")
     return wanted, _table(_errors(wanted, found))
 
 
@@ -305,7 +336,8 @@ def _costs(
     from tqdm import tqdm
 
     result = np.full((len(wanted), 2), np.nan)
-    parts = _parts(variant, source, calibration, schema)
+    reducible = source.suffix not in alignment.SUFFIXES
+    parts = _parts(variant, source, calibration, schema) if reducible else None
     if parts is None:
         return result
     imports = "bare" if source.suffix == ".onnx" else "quantizer"

@@ -43,6 +43,7 @@ REASONS = {
 }
 """What to do about what the operating system refuses."""
 _PARTIAL = ".partial-"
+_PASSED_OVER = ("Thumbs.db", "desktop.ini")
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -67,6 +68,14 @@ def home() -> Path:
         return Path(place).expanduser().resolve()
     except (OSError, RuntimeError) as error:
         raise BadInput(f"WORKBENCH_HOME={place!r} is not a folder: {error}") from error
+
+
+def own(path: str, study: str, folder: str = "") -> list[Path]:
+    """Where a file of somebody's own may be: beside their study's file, in `folder`, or below
+    ``data/<study>/raw``; of an absolute path, there.
+    """
+    folders = [Path(folder)] * bool(folder) + [home() / "data" / study / "raw"]
+    return list(dict.fromkeys(place / path for place in folders))
 
 
 def make_folder(path: Path) -> None:
@@ -181,6 +190,22 @@ def shown(path: Path) -> str:
         return path.relative_to(home()).as_posix()
     except ValueError:
         return str(path)
+
+
+def below(folder: Path) -> list[Path]:
+    """Files in a folder and in those in it, sorted. Hidden ones and those that file managers leave
+    behind are passed over.
+    """
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = filter(is_seen, folders)
+        found += [os.path.join(place, name) for name in filter(is_seen, names)]
+    return sorted(Path(path) for path in found if os.path.isfile(path))
+
+
+def is_seen(name: str) -> bool:
+    """Whether a file or a folder of this name is somebody's own."""
+    return not name.startswith(".") and name not in _PASSED_OVER
 
 
 def sha256(path: Path) -> str:

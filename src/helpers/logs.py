@@ -254,11 +254,9 @@ def found(study: Study, source: Files) -> list[Path]:
     ------
     BadInput : one is not there, or no table.
     """
-    raw = files.home() / "data" / study.name / "raw"
     places_found = []
     for path in source.paths:
-        folders = [Path(study.folder)] * bool(study.folder) + [raw]
-        places = list(dict.fromkeys(folder / path for folder in folders))  # of an absolute one: it
+        places = files.own(path, study.name, study.folder)
         there = next((place for place in places if place.is_file()), None)
         if there is None:
             raise BadInput(

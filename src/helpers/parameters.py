@@ -49,6 +49,9 @@ TABLE: dict[str, Limits] = {
     "scene": (0, 2**31 - 1),
     "sessions": (1000, 10_000_000),
     "processes": (1, 256),
+    "writers": (2, 1000),
+    "phones": (1, 1000),
+    "rounds": (1, 1000),
     "prefer": ("agreement", "bytes", "latency"),
 }
 _FOLDERS = ("study", "run")  # parameters that name a folder

@@ -30,7 +30,6 @@ MOST_LEFT_OUT = 0.01
 """Share of the files that may be left out; one may always be."""
 _SHOWN = 5
 _BLOCK = 32
-_PASSED_OVER = ("Thumbs.db", "desktop.ini")
 
 
 class Original(NamedTuple):
@@ -202,11 +201,10 @@ class _Listed:
         self._check_few(bad)
         whole = [members for members in groups.values() if members[0] not in bad]
         self._places: dict[str, list[tuple[int, int]]] = {split: [] for split in SPLITS}
-        validation, test = self._source.shares
-        chances = [_chance(min(self._digests[i] for i in members), seed) for members in whole]
+        digests = [min(self._digests[number] for number in members) for members in whole]
+        chances, places = tables.divided(digests, seed, self._source.shares)
         for group in np.argsort(chances, kind="stable"):
-            chance = chances[group]
-            split = SPLITS[1 if chance < validation else 2 if chance < validation + test else 0]
+            split = SPLITS[places[group]]
             if not sizes[split] or len(self._places[split]) < sizes[split]:
                 self._places[split] += [(number, int(group)) for number in whole[group]]
         for split, places in self._places.items():
@@ -271,12 +269,6 @@ class _Look(NamedTuple):
     wrong: str = ""
 
 
-def _chance(digest: str, seed: int) -> float:
-    """A number from 0 to 1 that says nothing of a file, the same each time."""
-    mixed = hashlib.sha256(f"{seed} {digest}".encode()).digest()
-    return int.from_bytes(mixed[:8], "big") / 2.0**64
-
-
 def _stock(study: Study, source: Pictures, sizes, seed: int, pool) -> _Drawn | _Listed:
     if source.draw is not None:
         return _Drawn(study, source, sizes, seed)
@@ -290,7 +282,7 @@ def _there(study: Study, source: Pictures) -> list[_File]:
             _File(name, label, lambda content=content: content)
             for content, name, label in source.given()
         ]
-    place, classes = _folder(study, source), labels(study)
+    place, classes = folder(study, source), labels(study)
 
     def reader(path: Path, name: str) -> Callable[[], bytes]:
         return lambda: pictures.read(path, name)
@@ -317,7 +309,7 @@ def labels(study: Study) -> list[str]:
 def found(study: Study, source: Pictures) -> list[Path]:
     """Files in the folders of the classes, sorted; none where pictures are drawn or given.
 
-    Hidden files and those that file managers leave behind are passed over.
+    Some are passed over, see `files.below`.
 
     Raises
     ------
@@ -325,9 +317,10 @@ def found(study: Study, source: Pictures) -> list[Path]:
     """
     if source.draw is not None or source.given is not None:
         return []
-    place, classes = _folder(study, source), labels(study)
-    there = sorted(path.name for path in place.iterdir() if path.is_dir() and _is_seen(path))
-    loose = [path.name for path in sorted(place.iterdir()) if path.is_file() and _is_seen(path)]
+    place, classes = folder(study, source), labels(study)
+    seen = [path for path in sorted(place.iterdir()) if files.is_seen(path.name)]
+    there = [path.name for path in seen if path.is_dir()]
+    loose = [path.name for path in seen if path.is_file()]
     if loose:
         raise BadInput(
             f"{files.shown(place)}/{loose[0]} lies in no folder of a class: move it into one"
@@ -341,19 +334,16 @@ def found(study: Study, source: Pictures) -> list[Path]:
         )
     if missing := [name for name in classes if name not in there]:
         raise BadInput(f"{files.shown(place)} has no folder for the class {missing[0]!r}")
-    return sorted(
-        path
-        for name in classes
-        for path in (place / name).rglob("*")
-        if path.is_file() and all(map(_is_seen, (path, *path.relative_to(place).parents)))
-    )
+    return sorted(path for name in classes for path in files.below(place / name))
 
 
-def _is_seen(path: Path) -> bool:
-    return not path.name.startswith(".") and path.name not in _PASSED_OVER
+def folder(study: Study, source: Pictures) -> Path:
+    """Where the folders of the classes are.
 
-
-def _folder(study: Study, source: Pictures) -> Path:
+    Raises
+    ------
+    BadInput : nowhere.
+    """
     raw = files.home() / "data" / study.name / "raw"
     places = [Path(study.folder) / source.folder] if study.folder and source.folder else []
     places += [raw / source.folder]

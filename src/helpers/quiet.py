@@ -4,7 +4,9 @@ TensorFlow and MNN print on file descriptors 1 and 2 when they are imported, in 
 silences; with those lines in the way, the stored output of a notebook would never compare.
 
 From here on TensorFlow computes without oneDNN, whoever imports it: oneDNN picks its kernels by the
-processor's vector units, and the same seed would give other last digits on another machine.
+processor's vector units, and the same seed would give other last digits on another machine. For
+the same reason an operation of it has one thread: convolutions add up gradients in pieces, as many
+as there are threads.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import threading
 import warnings
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 
 _ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 """Variable that TensorFlow reads while it is imported."""
@@ -27,13 +30,31 @@ if _ONEDNN not in os.environ:
     os.environ[_ONEDNN] = "0"
 
 
+_turns = threading.RLock()
+"""Held by the thread whose output is caught: standard output belongs to the whole process."""
+
+
+def _renew_turns() -> None:
+    global _turns
+    _turns = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_turns)
+
+
 @contextmanager
 def native_output():
     """Catch what native and Python code prints on standard output and error; yields a function that
     reads it.
 
-    If the body raises, what was caught is printed on standard error after all.
+    If the body raises, what was caught is printed on standard error after all. Threads take turns.
     """
+    with _turns, _caught() as read:
+        yield read
+
+
+@contextmanager
+def _caught():
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
@@ -86,7 +107,7 @@ def without_uri_grammar():
 
 
 def tensorflow(*, first_operation: bool = True):
-    """Import TensorFlow, on the CPU and with the same kernels on every processor.
+    """Import TensorFlow, on the CPU, with the same kernels and sums on every processor.
 
     `first_operation` runs one, which starts its threads and prints; a process that is going to fork
     must not have any.
@@ -96,6 +117,8 @@ def tensorflow(*, first_operation: bool = True):
     with native_output():
         import tensorflow as tf
 
+        with suppress(RuntimeError):  # an operation ran before: its threads are there
+            tf.config.threading.set_intra_op_parallelism_threads(1)
         if first_operation:
             tf.constant(0.0)
         tf.get_logger().setLevel("ERROR")

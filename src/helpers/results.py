@@ -4,15 +4,19 @@ over seeds.
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
-from helpers import code, files, records, registry, runs
+from helpers import code, files, records, registry, runs, trained
 from helpers.errors import WorkbenchError
 
+COMPARISON = "comparison.csv"
+"""What stage 05 records of the files, a row each."""
 FAR_OUT = 3.0
 """Interquartile ranges outside the quartiles from where a figure is far out (Tukey): of figures
 that vary normally one group of 5 in seven has one, one of 10 in twenty, one of 20 in sixty."""
@@ -26,6 +30,7 @@ class Row:
     Attributes
     ----------
     stale : why stages that have been run do not count (any more), by name; see `records.stale`.
+    made : when the last stage that counts was begun, ``2026-11-22T19:40:11+00:00``; empty if none.
     parameters : as they were set, to the last digit.
     metrics : of the stages that count, by number and name (``02 auc``); None is undefined.
     """
@@ -35,6 +40,7 @@ class Row:
     stages: tuple[str, ...]
     stale: Mapping[str, str]
     commit: str | None
+    made: str
     parameters: Mapping[str, object]
     metrics: Mapping[str, float | None]
 
@@ -57,7 +63,7 @@ def rows(
     BadInput : there is no such study.
     """
     with code.at_once():
-        return [_row(run, record) for run, record in _runs(study, names, skipped)]
+        return [_row(run, record) for run, record in every(study, names, skipped)]
 
 
 def _row(run: runs.Run, record: dict) -> Row:
@@ -73,6 +79,7 @@ def _row(run: runs.Run, record: dict) -> Row:
         tuple(number for number, _ in counting),
         stale,
         record.get("commit"),
+        max((entry["started"] for _, entry in counting), default=""),
         {key: value for key, value in record["parameters"].items() if key not in _RUN_COLUMNS},
         {
             f"{number} {key}": value
@@ -80,6 +87,67 @@ def _row(run: runs.Run, record: dict) -> Row:
             for key, value in entry["metrics"].items()
         },
     )
+
+
+def plain(row: Row) -> dict:
+    """A run as plain values for JSON, with what it says to ship."""
+    ships = recommended(runs.Run(row.study, row.run))
+    return {**vars(row), "ships": None if ships is None else vars(ships)}
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """The file that a run's stage 05 says to ship, as compared there.
+
+    Attributes
+    ----------
+    file : its path in the run's folder.
+    sentence : that says so, and why.
+    name : runtime and precision, ``litert fp16``.
+    bytes : of the file.
+    latency_ratio : to the reference of the comparison; None if it was not timed.
+    """
+
+    file: str
+    sentence: str
+    name: str
+    verdict: str
+    bytes: int
+    latency_ratio: float | None
+
+
+def recommended(run: runs.Run) -> Recommended | None:
+    """What a run says to ship.
+
+    None if nothing says so, or if the recommendation, the comparison it was chosen from or the file
+    itself does not count any more or is damaged.
+    """
+    try:
+        said, compared = run.recorded("recommendation.json"), run.recorded(COMPARISON)
+        if said is None or compared is None:
+            return None
+        content = json.loads(said.read_text(encoding="utf-8"))
+        file = content["file"]
+        if run.recorded(file) is None:
+            return None
+    except WorkbenchError:
+        return None
+    with open(compared, newline="", encoding="utf-8") as lines:
+        row = next((row for row in csv.DictReader(lines) if row["file"] == file), None)
+    if row is None:
+        return None
+    name = f"{row['runtime']} {row['precision']}"
+    ratio = float(row["latency_ratio"]) if row["latency_ratio"] else None
+    size = int(float(row["bytes"]))
+    return Recommended(file, content["sentence"], name, row["verdict"], size, ratio)
+
+
+def headline(run: runs.Run) -> str:
+    """The metric that says how good the trained model of a run is, ``auc``; empty without one."""
+    try:
+        return trained.of(run).task.headline
+    except WorkbenchError:
+        return ""
 
 
 def table(study: str | None = None, names: Collection[str] | None = None):
@@ -121,7 +189,7 @@ def _about(row: Row) -> dict[str, object]:
     )
 
 
-def _runs(
+def every(
     study: str | None,
     names: Collection[str] | None,
     skipped: Callable[[str], None] = lambda line: None,
@@ -151,7 +219,7 @@ def comparisons(study: str, names: Collection[str] | None = None):
     """Comparisons of model files: DataFrame, a row a file of a run: run, then the columns of
     ``comparison.csv``.
     """
-    return _files(study, names, "comparison.csv")
+    return _files(study, names, COMPARISON)
 
 
 def _files(study: str, names: Collection[str] | None, file: str):
@@ -161,7 +229,7 @@ def _files(study: str, names: Collection[str] | None, file: str):
     import pandas as pd
 
     parts = [pd.DataFrame({"run": []})]
-    for run, _ in _runs(study, names):
+    for run, _ in every(study, names):
         with suppress(WorkbenchError):
             path = run.recorded(file)
             if path is not None:
@@ -230,8 +298,10 @@ def readable(found: Sequence[Row]):
     """
     import pandas as pd
 
-    every = list(dict.fromkeys(name for row in found for name in row.parameters))
-    parameters = {name: [_exact(row.parameters.get(name)) for row in found] for name in every}
+    parameters = {
+        name: [exact(row.parameters.get(name)) for row in found]
+        for name in differing([row.parameters for row in found])
+    }
     metrics = sorted({name for row in found for name in row.metrics if name[:2] >= "02"})
     about = {
         name: [_about(row)[name] for row in found] for name in ("study", "run", "stages", "stale")
@@ -240,19 +310,31 @@ def readable(found: Sequence[Row]):
         del about["stale"]
     return pd.DataFrame(
         about
-        | {name: texts for name, texts in parameters.items() if len(set(texts)) > 1}
-        | {name: _texts([row.metrics.get(name, "") for row in found]) for name in metrics},
+        | parameters
+        | {name: texts([row.metrics.get(name, "") for row in found]) for name in metrics},
         dtype=object,
     )
 
 
-def _exact(value: object) -> str:
+def differing(parameters: Sequence[Mapping[str, object]]) -> list[str]:
+    """The names of the parameters, of one mapping a run, in which those runs differ that have them;
+    None is not to have it.
+    """
+    values: dict[str, set[str]] = {}
+    for each in parameters:
+        for name, value in each.items():
+            if value is not None:
+                values.setdefault(name, set()).add(exact(value))
+    return [name for name, different in values.items() if len(different) > 1]
+
+
+def exact(value: object) -> str:
     """A parameter as text that tells it from every other value."""
     return "" if value is None else str(value)
 
 
-def _texts(values: Sequence[float | str | None]) -> list[str]:
-    """A column of one metric; text stands for itself."""
+def texts(values: Sequence[float | str | None]) -> list[str]:
+    """Cells of one metric; text stands for itself."""
     numbers = [value for value in values if isinstance(value, float | int)]
     return [
         value if isinstance(value, str) else rounded(value, fraction=not _whole(numbers))

@@ -198,6 +198,13 @@ class Schema:
         return self.outputs[0]
 
     @property
+    def picture(self) -> Tensor | None:
+        """The only input, if a row of it is a picture: height, width, and one colour or three."""
+        tensor = self.inputs[0]
+        is_one = len(tensor.shape) == 3 and tensor.shape[2] in (1, 3) and not tensor.dimensions
+        return tensor if is_one and len(self.inputs) == 1 else None
+
+    @property
     def columns(self) -> list[str]:
         """Names of all values that have a meaning of their own, in declared order."""
         return [column for tensor in self.inputs for column in tensor.columns]

@@ -204,6 +204,7 @@ def _within(row, budget: Budget) -> bool:
     return all(limit is None or value <= limit for value, limit in pairs)
 
 
+@pytest.mark.slow
 @RANDOM
 @given(table=tables(), budget=BUDGETS, prefer=PREFERENCES)
 def test_what_is_recommended_is_whole_within_the_budget_and_never_dominated(table, budget, prefer):
@@ -236,6 +237,7 @@ def test_of_files_that_steps_do_not_tell_apart_the_better_is_chosen(
     assert choice.recommend(RANKING, both, Budget(), prefer).file == "mnn/fp32"
 
 
+@pytest.mark.slow
 @RANDOM
 @given(table=tables(), budget=BUDGETS, prefer=PREFERENCES, random=st.randoms(use_true_random=False))
 def test_the_order_of_rows_and_files_that_are_not_chosen_change_nothing(

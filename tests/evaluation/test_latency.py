@@ -257,12 +257,12 @@ def test_cells_have_one_width_whatever_the_numbers():
 
 
 def test_a_noise_floor_is_no_ratio():
-    assert latency.floor_text(0.0421) == "   +-4 %" and latency.floor_text(1.4) == " +-140 %"
+    assert latency.floor_text(0.0421) == "   ±4 %" and latency.floor_text(1.4) == " ±140 %"
     table = latency.interval_table(
         latency.summarise(_blocks(1.2, 1.06, 0.01), reference="base"), mode="run"
     )
     assert (
-        table["noise floor"].str.fullmatch(r" *\+-\d+ %").all()
+        table["noise floor"].str.fullmatch(r" *±\d+ %").all()
         and table["noise floor"].nunique() == 1
     )
 
@@ -281,6 +281,7 @@ def test_faults_are_named(trained, ranking, tmp_path):
         latency.measure({"a": damaged}, ranking.schema, trained.reference.inputs, reference="a")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("doomed", [1, latency.PROCESSES])
 def test_a_file_whose_process_dies_while_it_is_timed_is_left_out(
     monkeypatch, trained, ranking, doomed

@@ -234,6 +234,7 @@ def test_a_fork_ends_whose_asker_was_gone_before_it_was_made(runtime, imports):
     assert not [child for child in left if child.is_running()]
 
 
+@pytest.mark.slow
 def test_kernels_end_with_a_killed_server_and_the_next_one_is_started(runtime):
     with Kernel() as kernel:
         (process,) = servers(server.address("notebooks"))
@@ -346,6 +347,45 @@ def test_where_it_cannot_fork_an_ordinary_kernel_is_started_and_says_why(
             kernel.manager.provisioner.process, subprocess.Popen
         )
     assert why in caplog.text and "an ordinary kernel is started" in caplog.text
+
+
+_OPENED = """
+import sys
+from jupyter_client import KernelManager
+from jupyter_client.kernelspec import KernelSpec
+manager = KernelManager(kernel_name="python3", transport_encryption="auto")
+if len(sys.argv) > 1:  # a kernel of another environment
+    words = [sys.argv[1], "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    manager._kernel_spec = KernelSpec(argv=words, display_name="x", language="python")
+manager.start_kernel()
+client = manager.client()
+client.start_channels()
+client.wait_for_ready(timeout=60)
+shown = lambda message: print(message["content"].get("text", ""), end="")
+client.execute_interactive(
+    "import sys; print('ready' if 'tensorflow' in sys.modules else 'ordinary')",
+    timeout=60, output_hook=shown,
+)
+client.stop_channels()
+manager.shutdown_kernel(now=True)
+"""
+
+
+def test_where_lab_says_so_a_notebook_of_python3_is_forked_and_others_are_not(runtime, tmp_path):
+    """What ``make lab`` sets."""
+    said = {"JUPYTER_DEFAULT_PROVISIONER_NAME": "workbench-fork"}
+    other = tmp_path / "bin" / "python"
+    other.parent.mkdir()
+    other.symlink_to(sys.executable)
+
+    def opened(*arguments, **environment) -> str:
+        command = [sys.executable, "-c", _OPENED, *map(str, arguments)]
+        changed = {**os.environ, **environment}
+        done = subprocess.run(command, env=changed, capture_output=True, text=True, timeout=120)
+        return done.stdout.strip() or done.stderr
+
+    assert opened(**said) == "ready" and opened() == "ordinary"
+    assert opened(other, PYTHONPATH=os.pathsep.join(filter(None, sys.path)), **said) == "ordinary"
 
 
 def test_only_this_user_can_reach_the_socket(runtime):

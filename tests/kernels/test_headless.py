@@ -129,6 +129,7 @@ def _history(folder: Path) -> list[str]:
         return [source for (source,) in database.execute("select source_raw from history")]
 
 
+@pytest.mark.slow
 def test_what_is_executed_is_not_in_the_users_history(tmp_path, monkeypatch, home):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     manager = KernelManager(kernel_name=kernels.NAME)

@@ -202,6 +202,7 @@ def user(request, monkeypatch) -> list[str]:
             process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [(RESTRICTED, PLAIN), (PLAIN, RESTRICTED)], ids=["down", "up"])
 def test_a_fork_inherits_from_its_asker_what_a_child_process_would(user, order):
     seen = []

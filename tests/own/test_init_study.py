@@ -160,6 +160,7 @@ def test_nothing_is_overwritten(tmp_path):
         start.write("feed", TABLE, found, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_study_and_its_test_work_at_once(tmp_path, home):
     (tmp_path / "clicks.csv").write_bytes(TABLE.read_bytes())
     command = [sys.executable, "-m", "helpers.cli", "init", "clicks", "--data", "clicks.csv"]

@@ -9,6 +9,7 @@ from helpers.errors import BadInput
 from helpers.serving import export, models, server
 
 
+@pytest.mark.slow
 def test_the_exported_model_scores_as_the_file_that_is_served(served, tmp_path):
     import tensorflow as tf
 

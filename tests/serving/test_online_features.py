@@ -48,6 +48,7 @@ def _features(store, pack) -> Features:
     return Features(store, pack.films, there, ids, inputs.of_columns)
 
 
+@pytest.mark.slow
 def test_ten_thousand_ratings_one_by_one_give_the_columns_of_all_at_once(tmp_path, pack):
     """Each rating through the service's own function, features read before it: bit for bit what
     the training rows have, and so are the inputs made of them.

@@ -180,6 +180,7 @@ def many_files():
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+@pytest.mark.slow
 def test_a_thousand_slow_clients_are_let_go_and_nobody_waits_for_them(served, many_files):
     """Heads and bodies that never end: the service answers others meanwhile, holds no more of the
     bodies than it may, and hangs up.

@@ -294,7 +294,7 @@ def test_the_c_program_re_ranks_the_raw_lists(bundle, study, tmp_path):
     for name, text in sources.render(
         study.schema, ["model.tflite"], {"tflite": "2.9.0"}, encoding=True
     ).items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     try:
         command = native.build_rerank(tmp_path / "c", tmp_path)

@@ -62,7 +62,17 @@ def _rows(model: str, count: int) -> dict[str, np.ndarray]:
     return {name: rows[name] for name in MOVIES.schema_of(model).input_names}
 
 
-@pytest.mark.parametrize("model", [m for m in MOVIES.models if not m.endswith("as_published")])
+QUICK = ("residual_mlp", "two_tower")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+        for name in MOVIES.models
+        if not name.endswith("as_published")
+    ],
+)
 def test_both_runtimes_score_every_model_as_keras_does(model, tmp_path):
     import keras
 

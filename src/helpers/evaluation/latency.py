@@ -21,7 +21,7 @@ import functools
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -244,8 +244,12 @@ def _rounds(
             bar.update(min(100, int(100 * done)) - bar.n)
 
 
-def summarise(blocks, *, reference: str):
+def summarise(blocks, *, reference: str, order: Sequence[str] = ()):
     """Medians, and ratios to the reference with what can be claimed of them.
+
+    Parameters
+    ----------
+    order : of the files in tables and figures; default by name.
 
     Returns
     -------
@@ -276,7 +280,9 @@ def summarise(blocks, *, reference: str):
     table["verdict"] = np.where(
         same, "no difference", np.where(table["ratio"] < 1, "faster", "slower")
     )
-    return table.sort_index()
+    table = table.sort_index()
+    table.attrs["order"] = list(order)
+    return table
 
 
 def warning(summary) -> str:
@@ -310,8 +316,10 @@ def _smallest(summary) -> int:
 
 
 def variants(summary) -> list[str]:
-    """The files of a summary, without the reference's further processes."""
-    return [variant for variant in summary.index.unique("variant") if variant not in AGAIN]
+    """The files of a summary in its order, without the reference's further processes."""
+    timed = summary.index.unique("variant")
+    order = [name for name in summary.attrs.get("order", ()) if name in timed]
+    return [name for name in dict.fromkeys([*order, *timed]) if name not in AGAIN]
 
 
 _MARKS = {"faster": "faster", "slower": "slower", "no difference": "=     "}
@@ -392,8 +400,8 @@ def ratio_text(ratio: float) -> str:
 
 
 def floor_text(floor: float) -> str:
-    """A noise floor to read, ``+-4 %``, in eight characters whatever the number."""
-    return f"+-{100 * floor:.0f} %".rjust(8)
+    """A noise floor to read, ``±4 %``, in seven characters whatever the number."""
+    return f"±{100 * floor:.0f} %".rjust(7)
 
 
 def interval_text(ratio: float, low: float, high: float) -> str:

@@ -122,18 +122,29 @@ class Reference:
         ------
         DamagedFile : these are others, or the file was written by an earlier version.
         """
+        found, digest = cls.load_outputs(path, task)
+        if digest != _sha256(parts() if parts else [inputs]):
+            raise DamagedFile(f"{FILE} was made with other inputs; run stage 02 again")
+        return replace(found, inputs=inputs, parts=parts)
+
+    @classmethod
+    def load_outputs(cls, path: Path, task: Task) -> tuple[Reference, str]:
+        """Read what `save` wrote without the inputs, and the SHA-256 of those.
+
+        Raises
+        ------
+        DamagedFile : the file was written by an earlier version.
+        """
         with np.load(path, allow_pickle=False) as file:
             if "inputs_sha256" not in file.files:
                 raise DamagedFile(f"{FILE} was written by an earlier version; run stage 02 again")
-            if str(file["inputs_sha256"]) != _sha256(parts() if parts else [inputs]):
-                raise DamagedFile(f"{FILE} was made with other inputs; run stage 02 again")
             outputs = {
                 name.removeprefix(_OUTPUT): file[name]
                 for name in file.files
                 if name.startswith(_OUTPUT)
             }
             known = {name: file[name] for name in vars(Truth()) if name in file.files}
-        return cls(task, inputs, outputs, Truth(**known), parts)
+            return cls(task, {}, outputs, Truth(**known)), str(file["inputs_sha256"])
 
     @classmethod
     def recorded(cls, stage: Stage, trained: Trained, data) -> Reference:
@@ -310,6 +321,26 @@ def judged_files(
         if scored is not None:
             scores[name] = scored
     return parities, scores
+
+
+def kept_scores(
+    task: Task, reference: Path, records: Iterable[Path]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """What is decided by, of the trained model and of each file by name, as they were recorded.
+
+    Parameters
+    ----------
+    reference : what `Reference.save` wrote.
+    records : what `keep` wrote of it.
+    """
+    with np.load(reference, allow_pickle=False) as file:
+        first = next(name for name in file.files if name.startswith(_OUTPUT))
+        trained = task.decided(file[first])
+    scores = {}
+    for record in records:
+        with np.load(record, allow_pickle=False) as file:
+            scores |= {name: file[name] for name in file.files if name != _JUDGED}
+    return trained, scores
 
 
 def _examined(

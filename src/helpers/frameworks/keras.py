@@ -194,6 +194,28 @@ def describe(model) -> dict:
     }
 
 
+def layers(model):
+    """DataFrame by layer, and by operation between layers, in order: ``type``, ``gives`` the shape
+    of its output without the batch, ``parameters``, and ``takes``, names of those before it.
+    """
+    import keras
+    import pandas as pd
+
+    made, rows = {}, {}
+    for layer in getattr(model, "operations", model.layers):
+        is_input = isinstance(layer, keras.layers.InputLayer)
+        taken = [] if is_input else keras.tree.flatten(layer.input)
+        given = keras.tree.flatten(layer.output)
+        rows[layer.name] = {
+            "type": type(layer).__name__,
+            "gives": ", ".join("x".join(map(str, each.shape[1:])) or "1" for each in given),
+            "parameters": layer.count_params() if isinstance(layer, keras.Layer) else 0,
+            "takes": [made[id(each)] for each in taken if id(each) in made],
+        }
+        made |= {id(each): layer.name for each in given}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
 def predict(model, schema: Schema, inputs: Inputs) -> dict[str, np.ndarray]:
     """All outputs of the model, see `helpers.frameworks.scored`."""
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+from pathlib import Path
 
 from jupyter_client.provisioning import LocalProvisioner
 
@@ -13,7 +15,10 @@ from helpers import forks, kernels
 
 
 class ForkProvisioner(LocalProvisioner):
-    """Forks kernels; see the package. Named ``workbench-fork`` in the kernel specification."""
+    """Forks kernels; see the package. Named ``workbench-fork`` in the kernel specification, and by
+    ``make lab`` for kernels that name none, as ``python3``; others than this environment's are
+    started as ever.
+    """
 
     async def launch_kernel(self, cmd: list[str], **kwargs):
         try:
@@ -35,6 +40,8 @@ def _fork(
     """
     if cmd[1:3] != ["-m", "ipykernel_launcher"]:
         raise RuntimeError(f"it cannot fork {' '.join(cmd[:3])}")
+    if Path(cmd[0]).absolute().parent != Path(sys.executable).absolute().parent:
+        raise RuntimeError(f"{cmd[0]} is of another environment")
     ends_with = (
         "--IPKernelApp.parent_handle={server}"  # the kernel ends when this is no longer its parent
     )

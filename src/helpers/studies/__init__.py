@@ -176,12 +176,42 @@ class Pictures:
         _check_shares(self.shares)
 
 
+@dataclass(frozen=True)
+class Arrays:
+    """A source of arrays that somebody already has: of a ``.npz`` file, of a package.
+
+    Each row stands alone. Rows are split by a hash of their values, the same way each time, or as
+    they are loaded; equal rows are never in two splits.
+
+    Attributes
+    ----------
+    summary : one sentence for tables and help.
+    load : ``(*paths) -> inputs, labels``: arrays ``(n_rows, *shape)`` by the names of the schema,
+        and classes ``(n_rows,)``, or None where the task needs none. Or these by split, of which
+        there must be ``train``; the others get shares of it where they are not there.
+    paths : of the files that it reads: absolute, beside the study's file, or below
+        ``data/<study>/raw``; ``*`` and ``?`` stand for what may differ in a name.
+    cure : what to do where one is not there.
+    shares : of rows in the validation and the test split, where they are not loaded so.
+    """
+
+    name: str
+    summary: str
+    load: Callable[..., tuple[Inputs, np.ndarray | None] | Mapping[str, tuple]]
+    paths: tuple[str, ...] = ()
+    cure: str = "put it there, or say in the study where it is"
+    shares: tuple[float, float] = (0.1, 0.1)
+
+    def __post_init__(self):
+        _check_shares(self.shares)
+
+
 def _check_shares(shares: tuple[float, float]) -> None:
     if min(shares) <= 0 or sum(shares) >= 1:
         raise BadInput(f"shares {shares} of validation and test leave a split empty")
 
 
-Source = Simulated | Files | Rated | Pictures
+Source = Simulated | Files | Rated | Pictures | Arrays
 KINDS = {
     "ranking",
     "classification",
@@ -244,6 +274,8 @@ class Study:
     the raw field that names an item. `defaults` are parameters for which this study needs other
     values than the notebooks declare; `task` is what kind of decision is made, by the name that
     `helpers.tasks` has for it, and `limits` are those of its verdict, where it takes any.
+    `augment` is ``(rng, inputs) -> inputs``: models learn from what it makes of training rows, anew
+    in each epoch, and nothing else sees that.
     `untrained` are scores ``(n_rows,)`` of the schema's inputs that nothing was learnt for, by
     name: what a model has to beat beside the baselines of its task.
     `folder` is that of its file, where it is not of this package; the registry sets it.
@@ -263,6 +295,7 @@ class Study:
     task: str = "ranking"
     limits: Mapping[str, object] = field(default_factory=dict)
     untrained: Mapping[str, Callable[[Inputs], np.ndarray]] = field(default_factory=dict)
+    augment: Callable[[np.random.Generator, Inputs], Inputs] | None = None
     folder: str = ""
 
     def source(self, name: str) -> Source:
@@ -291,13 +324,15 @@ class Study:
         by_form = {".keras": "keras", ".pt2": "pytorch"}
         made_by = by_form.get(Path(chosen.file).suffix) if chosen.file else chosen.framework
         framework = {"keras", "pytorch"} & {made_by}
+        rows = self.source(source)
+        of_pictures = isinstance(rows, Arrays) and self.schema.picture is not None
         labelled = {"labelled"} if self.task != "tensors" else set()
         return {
             self.task,
             *labelled,
             *framework,
-            "pictures" if isinstance(self.source(source), Pictures) else "table",
-            "simulated" if self.is_simulated(self.source(source).name) else "files",
+            "pictures" if isinstance(rows, Pictures) or of_pictures else "table",
+            "simulated" if self.is_simulated(rows.name) else "files",
         }
 
     def model_name(self, name: str) -> str:

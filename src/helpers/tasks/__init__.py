@@ -43,10 +43,18 @@ class Truth:
 
 @dataclass(frozen=True)
 class Shown:
-    """A column of ``comparison.csv`` for people: its heading, and how a figure is written."""
+    """A column of ``comparison.csv`` for people: its heading, and how a figure is written.
+
+    Attributes
+    ----------
+    change : the figure that is its change from the reference's, which has an interval; if any.
+    alike : whether it says how alike two decide, and nothing of one alone.
+    """
 
     heading: str
     form: str
+    change: str = ""
+    alike: bool = False
 
 
 @dataclass(frozen=True)

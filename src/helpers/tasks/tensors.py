@@ -128,8 +128,8 @@ TENSORS = Task(
     columns=("relative_error", "relative_error_p99", "cosine", "cosine_p01"),
     more_columns=("mean_abs_error",),
     shown={
-        "relative_error": Shown("relative error", "{:.5f}"),
-        "cosine": Shown("cosine", "{:.5f}"),
+        "relative_error": Shown("relative error", "{:.5f}", alike=True),
+        "cosine": Shown("cosine", "{:.5f}", alike=True),
     },
     headline="cosine",
     loss="relative_error_p99",
