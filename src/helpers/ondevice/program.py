@@ -50,10 +50,18 @@ class Program:
         object.__setattr__(self, "_constants", constants)
 
     def untrained(self, seed: int = 42) -> Program:
-        """The same, of a model whose weights are drawn anew."""
-        keras = _keras()
-        keras.utils.set_random_seed(seed)
-        return replace(self, model=keras.models.clone_model(self.model))
+        """The same, of a model whose weights are drawn anew.
+
+        The seed is handed to each initializer: Keras' own, of the whole process, is drawn from by
+        other threads too (Dask's among them).
+        """
+        rng = np.random.default_rng(seed)
+
+        def anew(layer):
+            return type(layer).from_config(_seeded(layer.get_config(), rng))
+
+        model = _keras().models.clone_model(self.model, clone_function=anew)
+        return replace(self, model=model)
 
     def last_layer(self) -> Program:
         """The same, of a copy of the model of which only the last layer with weights is trained."""
@@ -141,6 +149,18 @@ class Program:
             result.append(tf.reshape(tf.slice(weights, [place], [size]), shape))
             place += size
         return result
+
+
+def _seeded(config, rng: np.random.Generator):
+    """A layer's configuration in which whatever has no seed is given one of `rng`."""
+    if isinstance(config, list):
+        return [_seeded(each, rng) for each in config]
+    if not isinstance(config, dict):
+        return config
+    return {
+        key: int(rng.integers(2**31)) if (key, value) == ("seed", None) else _seeded(value, rng)
+        for key, value in config.items()
+    }
 
 
 def _keras():
