@@ -11,7 +11,7 @@ from support import workbench
 from helpers import trained
 from helpers.errors import BadInput, MissingStage
 from helpers.ondevice import bundle, rows, shipped
-from helpers.ondevice.program import WEIGHTS, Program
+from helpers.ondevice.program import WEIGHTS, Program, vector
 from helpers.runs import Run
 
 
@@ -31,7 +31,11 @@ def test_rows_are_taken_joined_and_drawn_together():
 
 
 def test_a_model_drawn_anew_repeats_and_the_last_layer_learns_alone(program, monkeypatch):
+    import keras
+
     fresh = program.untrained(1).initial()[WEIGHTS]
+    monkeypatch.setattr("random.randint", random.Random(1).randint)  # as set_random_seed(1) does
+    assert (fresh == vector(keras.models.clone_model(program.model).get_weights())).all()
     monkeypatch.setattr("random.randint", lambda *ends: random.Random().randint(*ends))
     assert (fresh == program.untrained(1).initial()[WEIGHTS]).all(), "whoever else draws"
     assert (fresh != program.untrained(2).initial()[WEIGHTS]).any()

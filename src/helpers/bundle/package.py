@@ -46,7 +46,7 @@ class Package:
         return json.loads(self.download[archive.MANIFEST])
 
     def code_table(self):
-        """The sources to read: DataFrame by folder of how many ``files`` and ``lines`` they have."""
+        """The sources to read: DataFrame by folder, how many ``files`` and ``lines`` they have."""
         import pandas as pd
 
         rows = [(_folder(name), name, text.count("\n")) for name, text in self.code.items()]

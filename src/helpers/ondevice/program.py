@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -52,10 +53,10 @@ class Program:
     def untrained(self, seed: int = 42) -> Program:
         """The same, of a model whose weights are drawn anew.
 
-        The seed is handed to each initializer: Keras' own, of the whole process, is drawn from by
-        other threads too (Dask's among them).
+        The same weights as after `keras.utils.set_random_seed`, whose draws other threads of the
+        process (Dask's among them) take part of.
         """
-        rng = np.random.default_rng(seed)
+        rng = random.Random(seed)
 
         def anew(layer):
             return type(layer).from_config(_seeded(layer.get_config(), rng))
@@ -151,14 +152,14 @@ class Program:
         return result
 
 
-def _seeded(config, rng: np.random.Generator):
-    """A layer's configuration in which whatever has no seed is given one of `rng`."""
+def _seeded(config, rng: random.Random):
+    """A layer's configuration in which whatever has no seed is given the one Keras would draw."""
     if isinstance(config, list):
         return [_seeded(each, rng) for each in config]
     if not isinstance(config, dict):
         return config
     return {
-        key: int(rng.integers(2**31)) if (key, value) == ("seed", None) else _seeded(value, rng)
+        key: rng.randint(1, 10**9) if (key, value) == ("seed", None) else _seeded(value, rng)
         for key, value in config.items()
     }
 
