@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundling import SHAPED
+from bundling import SHAPED, changed_float, publish, write_manifest
 
 from helpers.bundle import golden, sources
 from helpers.schema import Dimension, Schema, Tensor
@@ -110,7 +110,7 @@ def compiled(stubs, schemas, tmp_path_factory) -> tuple[Path, subprocess.Complet
         name = sources.class_name(schema.model_name)
         words = {"PACKAGE": name.lower(), "FIXED": "" if schema.batch else ", fixedRows = 8"}
         words["SCORE"] = "model::score" if schema.output.dtype == "float32" else "null"
-        for file in ("Instrumented.kt", "Exercise.kt")[: 1 if which in SHAPES else 2]:
+        for file in ("Instrumented.kt", "Exercise.kt", "Probe.kt")[: 1 if which in SHAPES else 3]:
             rendered[file] = (STUBS / file).read_text().replace("NAME", name)
             for word, text in words.items():
                 rendered[file] = rendered[file].replace(word, text)
@@ -263,6 +263,58 @@ def test_tensorflow_lite_itself_reproduces_the_golden_cases(
 
 
 @pytest.mark.slow
+def test_the_sample_shows_installs_refuses_and_rolls_back(
+    compiled, stubs, unpacked, ranking, tmp_path
+):
+    """What its screen says, with TensorFlow Lite itself, while its buttons are pressed."""
+    built, classes = natives(stubs, tmp_path)
+    for version in ("good", "broken", "better"):
+        folder = tmp_path / f"made-{version}"
+        shutil.copytree(unpacked, folder)
+        if version == "broken":
+            content = (folder / "model.tflite").read_bytes()
+            (folder / "model.tflite").write_bytes(changed_float(content))
+        write_manifest(folder, ranking.schema, version)
+        publish(folder, tmp_path / "served" / version, version)
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "UltraSimpleRankingModel").symlink_to(unpacked)
+    path = map(str, [classes, compiled[0], stubs, KOTLIN / "lib" / "kotlin-stdlib.jar"])
+    given = {"interpreter": built, "assets": tmp_path / "assets", "files": tmp_path / "phone"}
+    command = [
+        "java",
+        *(f"-D{name}={value}" for name, value in given.items()),
+        "-cp",
+        ":".join(path),
+    ]
+    command += ["ultrasimplerankingmodel.sample.ProbeKt", f"file:{tmp_path}/served"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = [line[5:] for line in done.stdout.splitlines() if line.startswith("said ")]
+    cases = golden.from_bytes((unpacked / "golden.bin").read_bytes()).cases
+    begins = [
+        "Version of the app: it came with the app.",
+        "Version of the app: nothing has changed (FOLDER): ",
+        "Version good: it took the place of what was there, and reproduced "
+        f"{len(cases)} golden cases.",
+        "Version good: nothing has changed (DAMAGED): model.tflite does not score as it should",
+        "Version good: nothing has changed (FETCH): ",
+        "Version better: it took the place of good, and reproduced ",
+        "Version good: the one before it was taken back.",
+    ]
+    assert len(said) == len(begins), done.stdout
+    assert all(map(str.startswith, said, begins)), done.stdout
+    scores = next(case for case in cases if case.rows == 20).expected["model.tflite"]
+    scores = next(iter(scores.values())).reshape(-1)
+    order = np.argsort(-scores, kind="stable")
+    rows = [
+        f"{f'row {at + 1}':<8}{f'row {row + 1}':<8}{scores[row]:.3f}"
+        for at, row in enumerate(order)
+    ]
+    lists = [line[5:] for line in done.stdout.splitlines() if line.startswith("list ")]
+    assert lists == ["|".join(["before  after", *rows])] * len(begins)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("which", SHAPES)
 def test_tensors_of_any_shape_go_in_and_out(compiled, stubs, tmp_path, which):
     classes, done = compiled
@@ -332,6 +384,7 @@ def test_a_runtime_without_its_file_gets_no_sources(file, schemas):
     kotlin = {f"{own}.kt", f"{own}GoldenTest.kt", f"{name}Inputs.kt", "GoldenCases.kt"}
     kotlin |= {"Scorer.kt"}
     kotlin |= {"ModelDelivery.kt", "Download.kt", "Bundle.kt", "StrictJson.kt"}
+    kotlin |= {"Sample.kt", "SampleActivity.kt"}
     rules = {"consumer-rules.pro"} if file == "model.mnn" else set()
     module = {"build.gradle.kts", "settings.gradle.kts", "gradle.properties", "AndroidManifest.xml"}
     assert set(rendered) == {*kotlin, *rules, *module}

@@ -42,6 +42,9 @@ def test_build_scripts_compile_and_a_misspelled_word_does_not(ranking, stubs, tm
         rendered = _module(sources.render(ranking.schema, files, MINIMUM))
         build = rendered["build.gradle.kts"].replace("BundleAssets", f"BundleAssets{number}")
         texts.append(_as_function(build, "BuildScript", f"build{number}"))
+        sample = rendered["sample/build.gradle.kts"]
+        sample = sample.replace("SampleAssets", f"SampleAssets{number}")
+        texts.append(_as_function(sample, "BuildScript", f"sample{number}"))
         settings = rendered["settings.gradle.kts"]
         texts.append(_as_function(settings, "SettingsScript", f"settings{number}"))
     path = tmp_path / "Scripts.kt"
@@ -60,7 +63,11 @@ def test_nothing_of_two_modules_has_one_name(ranking):
         rendered = _module(sources.render(schema, BOTH, MINIMUM))
         package = sources.class_name(schema.model_name).lower()
         code = {path: text for path, text in rendered.items() if path.endswith(".kt")}
-        assert len(code) == 11
+        sample = {path for path in code if path.startswith("sample/")}
+        assert len(code) == 11 + 2 and len(sample) == 2
+        for path in sample:
+            assert Path(path).parent.parts[-2:] == (package, "sample"), path
+            assert f"package {package}.sample\n" in code.pop(path)
         for path, text in code.items():
             assert Path(path).parent.name == package, path
             assert re.search(r"^package (\w+)$", text, re.MULTILINE)[1] == package, path
@@ -70,7 +77,8 @@ def test_nothing_of_two_modules_has_one_name(ranking):
         )
         names += re.findall(r'rootProject.name = "(.*)"', settings)
         paths += code
-    assert len(set(paths)) == len(paths) and len(set(names)) == len(names) == 3 * 3
+        names += re.findall(r'applicationId = "(.*)"', rendered["sample/build.gradle.kts"])
+    assert len(set(paths)) == len(paths) and len(set(names)) == len(names) == 3 * 4
 
 
 def test_the_build_takes_the_runtimes_that_were_seen_to_score_right(ranking):

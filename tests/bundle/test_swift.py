@@ -79,7 +79,9 @@ def texts(ranking, model) -> dict[str, dict[str, str]]:  # noqa: F811
     for schema, encoding in schemas.items():
         rendered = sources.render(schema, [FILE], {"tflite": "2.9.0"}, encoding=encoding)
         files = {
-            Path(path).name: text for path, text in rendered.items() if path.startswith("ios/")
+            Path(path).name: text
+            for path, text in rendered.items()
+            if path.startswith("ios/") and "/Sample/" not in path
         }
         made[sources.class_name(schema.model_name)] = files
     assert {name: len(files) for name, files in made.items()} == dict(

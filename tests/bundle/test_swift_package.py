@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundling import changed_float, publish, write_manifest
 from test_rerank_native import model  # noqa: F401 (a fixture)
 from test_swift import STUBS as RUNTIME
 from test_swift import _golden, swift  # noqa: F401
@@ -160,3 +161,72 @@ def test_mnn_takes_the_place_of_tensorflow_lite_while_an_app_scores(packages, ra
         assert np.allclose(json.loads(found), expected.reshape(-1), rtol=0, atol=1e-5)
     assert len(scores) == 3 and "/nowhere is missing or no MNN model" in missing
     assert ranking.schema.input_names[0] in refused and version.startswith("3.")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [ONE, OTHER])
+def test_the_sample_shows_installs_refuses_and_rolls_back(packages, ranking, model, name):  # noqa: F811
+    """The sample app without its looks: what SampleApp.swift shows is what is held here."""
+    schema = ranking.schema if name == ONE else model.schema
+    place, served = packages.home / name, packages.home / f"served-{name}"
+    others = ["features.json", "sessions.json"] if name == OTHER else ["model.mnn"]
+    for version in ("good", "broken", "better"):
+        folder = packages.home / f"made-{name}-{version}"
+        folder.mkdir()
+        for file in (FILE, "golden.bin", *others):
+            shutil.copy(place / file, folder)
+        if version == "broken":
+            (folder / FILE).write_bytes(changed_float((folder / FILE).read_bytes()))
+        write_manifest(folder, schema, version)
+        publish(folder, served / version, version)
+    within = {path: f"/work/{path.relative_to(packages.home.parent)}" for path in (place, served)}
+    words = {"NAME": name, "BUNDLED": within[place], "SERVED": f"file://{within[served]}"}
+    words["PHONE"] = f"{within[served]}/phone"
+    places = {
+        "Sample.Package.swift": "Package.swift",
+        "Probe.swift": "Sources/NAMEProbe/Probe.swift",
+    }
+    places = {file: target.replace("NAME", name) for file, target in places.items()}
+    app = packages.home / f"{name}Probe"
+    _fill(app, places, words)
+    shutil.copy(place / "ios/Sample/Sample.swift", app / f"Sources/{name}Probe")
+    status, said = packages("swift-run", app.name)
+    assert status == 0 and "warning" not in said, said[-3000:]
+    shown = {
+        key: re.findall(rf"^{key} (.*)$", said, re.MULTILINE)
+        for key in ("version", "reason", "before", "after")
+    }
+    versions = ["of the app", "good", "good", "good", "better", "good", "good"]
+    assert shown["version"] == versions, said[-3000:]
+    alone, good, broken, missing, better, back, again = shown["reason"]
+    cases = len(golden.from_bytes((place / "golden.bin").read_bytes()).cases)
+    reproduced = f"and reproduced {cases} golden cases"
+    assert alone.startswith("nothing has changed (folder): nothing is installed in ")
+    assert good == f"it took the place of what was there, {reproduced}"
+    assert broken.startswith(f"nothing has changed (damaged): {FILE} does not score as it should")
+    assert missing.startswith("nothing has changed (fetch): ")
+    assert better == f"it took the place of good, {reproduced}"
+    assert back == "the one before it was taken back" and again == "it was installed earlier"
+    before, after = (
+        [[row.split(" ", 1)[0] for row in rows.split("|")] for rows in shown[key]]
+        for key in ("before", "after")
+    )
+    wanted = _order(place, name)
+    assert before == [[str(place + 1) for place in range(len(wanted))]] * 6
+    assert after == [wanted] * 6 and 5 < len(wanted) <= 20
+
+
+def _order(place: Path, name: str) -> list[str]:
+    """Places, from 1 on, in the order that the sample must show."""
+    if name == OTHER:
+        sessions = json.loads((place / "sessions.json").read_text())["sessions"]
+        lists = [one for one in sessions if len(one["order"][FILE]) <= 20]
+        longest = max(lists, key=lambda one: len(one["order"][FILE]))
+        delivered = [post["info_id"] for post in json.loads(longest["raw"])["resort_list"]]
+        return [str(delivered.index(one) + 1) for one in longest["order"][FILE]]
+    cases = golden.from_bytes((place / "golden.bin").read_bytes()).cases
+    (scores,) = max(
+        (case.expected[FILE] for case in cases if case.rows <= 20),
+        key=lambda expected: len(next(iter(expected.values()))),
+    ).values()
+    return [str(row + 1) for row in np.argsort(-scores.reshape(-1), kind="stable")]

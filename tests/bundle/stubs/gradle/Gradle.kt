@@ -12,16 +12,18 @@ annotation class OutputDirectory
 annotation class TaskAction
 annotation class Inject
 
-interface Provider<T>
+interface Provider<T> { fun get(): T }
 interface TaskProvider<T>
 interface Property<T> : Provider<T> { fun set(value: T) }
 interface Directory
+interface RegularFile { val asFile: java.io.File }
 interface DirectoryProperty : Property<Directory> {
+    fun file(path: String): Provider<RegularFile>
     fun dir(path: String): Provider<Directory>
     fun dir(path: Provider<String>): Provider<Directory>
 }
 interface PatternFilterable { fun include(vararg patterns: String): PatternFilterable }
-interface ConfigurableFileCollection { fun from(vararg paths: Any): ConfigurableFileCollection }
+interface ConfigurableFileCollection : Iterable<java.io.File> { fun from(vararg paths: Any): ConfigurableFileCollection }
 interface CopySpec { fun from(vararg paths: Any): CopySpec; fun into(place: Any): CopySpec }
 interface FileSystemOperations { fun sync(action: CopySpec.() -> Unit) }
 abstract class DefaultTask

@@ -7,7 +7,8 @@ pluginManagement {
         gradlePluginPortal()
     }
     plugins {
-        id("com.android.library") version "9.2.0" // with Gradle 9.4.1
+        id("com.android.application") version "9.2.0" // with Gradle 9.4.1
+        id("com.android.library") version "9.2.0"
     }
 }
 dependencyResolutionManagement {
@@ -17,11 +18,17 @@ dependencyResolutionManagement {
     }
 }
 rootProject.name = "{{ name | lower }}"
+{% if output.dtype == "float32" and files[0].endswith(".tflite") %}
+include(":sample")
+{% endif %}
 {% if "model.mnn" in files %}
 
 // MNN as a module, one for all models of an app: runtimes/mnn-android.sh makes it beside the bundle.
 if (file("../../mnn-android/build.gradle.kts").exists()) {
     include(":mnn")
     project(":mnn").projectDir = file("../../mnn-android")
+{% if output.dtype == "float32" and not files[0].endswith(".tflite") %}
+    include(":sample")
+{% endif %}
 }
 {% endif %}

@@ -758,6 +758,15 @@ nonisolated extension {{ name }}Delivery {
             return zip(low, high).map { $1 - $0 }.max() ?? 0
         }
 
+        /// Number of rows and inputs of every case.
+        var given: [(rows: Int, inputs: [String: {{ name }}.Values])] { return cases.map { ($0.rows, inputs(of: $0)) } }
+
+        private func inputs(of one: Case) -> [String: {{ name }}.Values] {
+            var given: [String: {{ name }}.Values] = [:]
+            for (input, place) in zip(inputs, one.inputs) { given[input.name.string] = values(input, place, one.rows) }
+            return given
+        }
+
         /// What a model file does not reproduce: a line a case and output, with its largest difference; empty if all pass.
         func failures(_ file: String, predict: Predict) async throws -> [String] {
             guard let index = tolerance.firstIndex(where: { $0.file.bytes == Array(file.utf8) }) else {
@@ -765,9 +774,7 @@ nonisolated extension {{ name }}Delivery {
             }
             var said: [String] = []
             for one in cases {
-                var given: [String: {{ name }}.Values] = [:]
-                for (input, place) in zip(inputs, one.inputs) { given[input.name.string] = values(input, place, one.rows) }
-                let found = try await predict(given)
+                let found = try await predict(inputs(of: one))
                 for (number, output) in outputs.enumerated() {
                     guard let values = found[output.name.string] else {
                         throw Codecs.Damage("there is no output \(output.name.string)")

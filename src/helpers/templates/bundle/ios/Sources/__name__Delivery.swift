@@ -105,6 +105,19 @@ nonisolated public final class {{ name }}Delivery: Sendable {
         }
     }
 
+    /// The version in use, as its descriptor named it; nil if there is none. Throws as `current`.
+    public var version: String? {
+        get throws { return try current.map { Installation.versionOf($0.path) } }
+    }
+
+    /// Inputs of golden cases, to try a model with, or to warm it up.
+    ///
+    /// - Parameter file: `golden.bin` of an installed version, or of the app's own resources.
+    /// - Throws: `Refusal` if it is not there, or damaged.
+    public static func goldenInputs(of file: URL) throws -> [(rows: Int, inputs: [String: {{ name }}.Values])] {
+        return try Golden(file.path).given
+    }
+
     /// Installs the bundle that a descriptor announces.
     ///
     /// - Parameters:

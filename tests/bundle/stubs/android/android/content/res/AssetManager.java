@@ -20,6 +20,10 @@ public final class AssetManager {
     return new FileInputStream(new File(folder, fileName));
   }
 
+  public String[] list(String path) throws IOException {
+    return new File(folder, path).list();
+  }
+
   public AssetFileDescriptor openFd(String fileName) throws IOException {
     if (fileName.contains("compressed"))
       throw new FileNotFoundException("This file can not be opened as a file descriptor; it is probably compressed");

@@ -518,12 +518,17 @@ internal class GoldenBinary private constructor(private val content: ByteBuffer)
         check()
     }
 
+    /** Number of rows and inputs of every case. */
+    val given: List<Pair<Int, Map<String, Values>>> get() = cases.map { it.rows to inputs(it) }
+
+    private fun inputs(case: Case): Map<String, Values> =
+        inputs.zip(case.inputs).associate { (tensor, place) -> tensor.name to values(tensor, place, case.rows) }
+
     /** What a model file does not reproduce: a line a case and output, with its largest difference; empty if all pass. */
     fun failures(file: String, predict: Predict): List<String> {
         val allowed = tolerance.getValue(file)
         return cases.flatMap { case ->
-            val given = inputs.zip(case.inputs).associate { (tensor, place) -> tensor.name to values(tensor, place, case.rows) }
-            val found = predict(given)
+            val found = predict(inputs(case))
             outputs.zip(case.expected.getValue(file)).mapNotNull { (output, place) ->
                 val values = requireNotNull(found[output.name]) { "there is no output ${output.name}" }
                 wrong(output, values, case, place, allowed.getValue(output.name))

@@ -97,6 +97,9 @@ class ModelDelivery(
      */
     val current: File? get() = Installation.linked(into.resolve("current"))?.toFile()
 
+    /** The version in use, as its descriptor named it; null if there is none. Throws as [current]. */
+    val version: String? get() = current?.let { Installation.versionOf(it.toPath()) }
+
     /**
      * Install the bundle that a descriptor announces.
      *
@@ -242,6 +245,16 @@ class ModelDelivery(
             }
         }
         return manifest.version to files.associateWith { golden.cases.size }
+    }
+
+    companion object {
+        /**
+         * Number of rows and inputs of golden cases, to try a model with, or to warm it up.
+         *
+         * @param file `golden.bin` of an installed version, or the app's own.
+         * @throws DeliveryRefusal it is not there, or damaged.
+         */
+        fun goldenInputs(file: File): List<Pair<Int, Map<String, Values>>> = GoldenBinary.read(file.toPath()).given
     }
 }
 
