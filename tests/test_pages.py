@@ -244,6 +244,8 @@ def test_two_runs_are_compared_by_keys_alone(opened, finished_copy, home):
         page.press(" ")
     assert page.look("document.getElementById('compared').checkVisibility()")
     lines = {row[0]: row[1:] for row in _rows(page, "#compared")}
+    command = page.look("document.querySelector('#paired code').textContent")
+    assert re.fullmatch(r"workbench compare ranking/\S+ ranking/\S+ --html compared.html", command)
     assert lines["epochs"] in (["7", "5", "-2"], ["5", "7", "+2"])
     assert "0.5000" in lines["AUC"] and "seed" not in lines, "of parameters only what differs"
     assert lines["verdict"] == ["same", "same", ""]

@@ -177,7 +177,7 @@ def write_index(study: str) -> Path:
     text = pages.render(
         "index.html",
         ["points.js", "index.js"],
-        {"names": [line["run"] for line in lines], "columns": columns},
+        {"study": study, "names": [line["run"] for line in lines], "columns": columns},
         study=study,
         lines=lines,
         columns=columns,

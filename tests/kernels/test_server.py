@@ -82,7 +82,12 @@ print(first)
 
 
 @pytest.mark.parametrize(
-    "change", ["a package is installed", "the environment is removed", "the socket is removed"]
+    "change",
+    [
+        "a package is installed",
+        pytest.param("the environment is removed", marks=pytest.mark.slow),
+        pytest.param("the socket is removed", marks=pytest.mark.slow),
+    ],
 )
 def test_a_stale_server_waits_for_its_forks_however_often_it_looks(folder, environment, change):
     (packages,) = environment.glob("lib/python*/site-packages")

@@ -100,6 +100,7 @@ def test_a_killed_worker_loses_and_doubles_nothing(cluster, file, home, tmp_path
             assert paths[0].read_bytes() == paths[1].read_bytes(), f"{name}/{output}"
 
 
+@pytest.mark.slow
 def test_no_scheduler_is_an_error_in_words(file, home, monkeypatch):
     pytest.importorskip("distributed", reason="the extra dask is not installed")
     monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "2s")

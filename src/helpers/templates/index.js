@@ -86,6 +86,9 @@ function compare() {
         ...chosen.map(row => made("td", {}, texts[row])),
         ...(two ? [made("td", {}, change === "" ? "" : `${sign}${written(Number(change.toPrecision(4)))}`)] : []));
     });
+  const paired = document.getElementById("paired");
+  paired.hidden = !two;
+  paired.lastElementChild.textContent = `workbench compare ${chosen.map(row => `${data.study}/${data.names[row]}`).join(" ")} --html compared.html`;
   section.querySelector("table").replaceChildren(made("thead", {}, head), made("tbody", {}, ...body));
 }
 table.addEventListener("change", compare);

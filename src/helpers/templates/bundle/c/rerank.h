@@ -184,11 +184,8 @@ static int check(call *c, const sessions *g, uint32_t at, double seconds) {
   return 1;
 }
 
-typedef int (*rerank_open)(runner *self, const char *path, const input_tensor *inputs, uint32_t n,
-                           const input_tensor *outputs, uint32_t n_outputs, uint32_t batch);
-
 /* The program; what it is called with, and what opens the model. */
-static int rerank_main(int argc, char **argv, rerank_open open) {
+static int rerank_main(int argc, char **argv, runner_open open) {
   static input_tensor inputs[INPUT_MOST];
   features encoding;
   sessions golden;

@@ -32,6 +32,11 @@ static inline const void *const *runner_tflite_predict(runner *self, const void 
   return NULL;
 }
 
+static inline int runner_tflite_run(runner *self, const void *const *values) {
+  runner_tflite *own = (runner_tflite *)self->state;
+  return tflite_run(&own->model, values, own->rows, own->outputs);
+}
+
 static inline void runner_tflite_close(runner *self) {
   runner_tflite *own = (runner_tflite *)self->state;
   uint32_t i;
@@ -42,14 +47,13 @@ static inline void runner_tflite_close(runner *self) {
   self->state = NULL;
 }
 
-/* Open a model that takes exactly these inputs and gives these outputs, `batch` rows at a time or, if that is 0, any number;
- * the tables must stay. 0 if it does not, and `error` says why. */
+/* As `runner_open` of runner.h says. */
 static inline int runner_open_tflite(runner *self, const char *path, const input_tensor *inputs, uint32_t n,
                                      const input_tensor *outputs, uint32_t n_outputs, uint32_t batch) {
   const char *wrong, *detail = "";
   runner_tflite *own = (runner_tflite *)calloc(1, sizeof *own);
   memset(self, 0, sizeof *self);
-  self->predict = runner_tflite_predict, self->close = runner_tflite_close;
+  self->predict = runner_tflite_predict, self->run = runner_tflite_run, self->close = runner_tflite_close;
   self->runtime = "TensorFlow Lite", self->version = TfLiteVersion();
   if (!(self->state = own)) return snprintf(self->error, sizeof self->error, "out of memory"), 0;
   wrong = tflite_open_model(&own->model, path, inputs, n, outputs, n_outputs, batch, &detail);
