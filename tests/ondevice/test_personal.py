@@ -131,8 +131,10 @@ def test_phones_on_a_dask_cluster_learn_the_same(program, training):
     with distributed.LocalCluster(
         n_workers=1, processes=False, dashboard_address=None, threads_per_worker=2
     ) as there:
-        over = federated.cluster(there.scheduler_address)
-        found = federated.rounds(training, start, parts, pictures(32, 5), over=over, **settings)
+        with federated.cluster(there.scheduler_address) as over:
+            found = federated.rounds(training, start, parts, pictures(32, 5), over=over, **settings)
+        left = [name for name in there.scheduler.clients if name.startswith("Client-")]
+        assert not left, "a client that is not closed asks again and again"
     assert found.equals(here)
 
 

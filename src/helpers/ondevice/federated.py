@@ -9,7 +9,8 @@ client of Flower (``NumPyClient.fit``) returns. No row leaves its phone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -90,12 +91,13 @@ def rounds(
     return pd.DataFrame(table, columns=["accuracy", "loss"], index=index)
 
 
-def cluster(address: str) -> Callable:
-    """Runs phones on a Dask cluster, as ``tcp://host:8786``; for `rounds`."""
+@contextlib.contextmanager
+def cluster(address: str) -> Iterator[Callable]:
+    """Runs phones on a Dask cluster, as ``tcp://host:8786``: ``over`` of `rounds`, for the body."""
     import distributed
 
-    client = distributed.Client(address, timeout=5, set_as_default=False)
-    return lambda function, *lists: client.gather(client.map(function, *lists, pure=False))
+    with distributed.Client(address, timeout=5, set_as_default=False) as client:
+        yield lambda function, *lists: client.gather(client.map(function, *lists, pure=False))
 
 
 def divided(rows: Rows, phones: int, *, classes: int = 0, seed: int = 42) -> list[Rows]:
