@@ -167,7 +167,10 @@ def test_one_set_of_processes_has_the_reference_alone_to_tell_the_noise():
 
 
 def test_more_rows_take_longer_and_copies_cost_something(measured):
-    table = latency.summarise(measured[0], reference="litert fp32")["microseconds"]
+    """By the shortest block of each: other tests share the machine, and some ways are timed
+    seldom.
+    """
+    table = measured[0].groupby(["variant", "batch", "mode", "threads"])["microseconds"].min()
     for variant in ("litert fp32", "mnn fp32"):
         assert table[variant, 4096, "run", 1] > 5 * table[variant, 1, "run", 1]
         assert table[variant, 1, "copy_and_run", 1] > table[variant, 1, "run", 1]
