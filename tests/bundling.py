@@ -73,6 +73,17 @@ def publish(folder: Path, place: Path, version: str = "v1") -> Path:
     return make.publish(content, place, version)
 
 
+def ios_module(rendered: dict[str, str]) -> dict[str, str]:
+    """Text by file name of what a bundle has for iOS, but for the sample app, which is no part of
+    the module.
+    """
+    return {
+        Path(path).name: text
+        for path, text in rendered.items()
+        if path.startswith("ios/") and not path.startswith("ios/Sample/")
+    }
+
+
 def golden_cases(schema, scored, tolerance: float = 1e-5) -> golden.Golden:
     """Golden cases of a model of one output, of inputs by case.
 

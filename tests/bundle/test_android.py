@@ -291,15 +291,16 @@ def test_the_sample_shows_installs_refuses_and_rolls_back(
     assert done.returncode == 0, done.stdout + done.stderr
     said = [line[5:] for line in done.stdout.splitlines() if line.startswith("said ")]
     cases = golden.from_bytes((unpacked / "golden.bin").read_bytes()).cases
+    replaced = f"and reproduced {len(cases)} golden cases."
     begins = [
-        "Version of the app: it came with the app.",
-        "Version of the app: nothing has changed (FOLDER): ",
-        "Version good: it took the place of what was there, and reproduced "
-        f"{len(cases)} golden cases.",
+        "Version in the app: nothing is installed.",
+        "Version in the app: nothing has changed (FOLDER): ",
+        f"Version good: it replaced the one in the app, {replaced}",
+        "Version good: it was in use already.",
         "Version good: nothing has changed (DAMAGED): model.tflite does not score as it should",
         "Version good: nothing has changed (FETCH): ",
-        "Version better: it took the place of good, and reproduced ",
-        "Version good: the one before it was taken back.",
+        f"Version better: it replaced the one good, {replaced}",
+        "Version good: went back to it.",
     ]
     assert len(said) == len(begins), done.stdout
     assert all(map(str.startswith, said, begins)), done.stdout
@@ -384,7 +385,7 @@ def test_a_runtime_without_its_file_gets_no_sources(file, schemas):
     kotlin = {f"{own}.kt", f"{own}GoldenTest.kt", f"{name}Inputs.kt", "GoldenCases.kt"}
     kotlin |= {"Scorer.kt"}
     kotlin |= {"ModelDelivery.kt", "Download.kt", "Bundle.kt", "StrictJson.kt"}
-    kotlin |= {"Sample.kt", "SampleActivity.kt"}
+    kotlin |= {f"{name}Sample.kt", f"{name}SampleActivity.kt"}
     rules = {"consumer-rules.pro"} if file == "model.mnn" else set()
     module = {"build.gradle.kts", "settings.gradle.kts", "gradle.properties", "AndroidManifest.xml"}
     assert set(rendered) == {*kotlin, *rules, *module}

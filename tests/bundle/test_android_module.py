@@ -11,6 +11,7 @@ import pytest
 from bundling import SHAPED
 from test_android import KOTLIN, MINIMUM, _kotlinc, stubs  # noqa: F401 (a fixture)
 
+from helpers import registry
 from helpers.bundle import sources
 from helpers.convert import recipes
 
@@ -101,6 +102,8 @@ def test_a_module_has_what_its_runtimes_need(ranking, file):
     assert ("com.taobao" in text) == (":mnn" in text) == (file == "model.mnn")
     assert ("-keep class com.taobao.android.mnn.** { *; }" in text) == (file == "model.mnn")
     named = re.findall(r'consumerProguardFiles\("(.*)"\)', text)
+    assert "sample/build.gradle.kts" in rendered
+    assert "sample/src/main/AndroidManifest.xml" in rendered
     assert set(named) == {"consumer-rules.pro"} & set(rendered), (
         "a file that is not there ends the build"
     )
@@ -112,3 +115,12 @@ def test_what_mnn_needs_is_compiled_where_mnn_is(ranking):
     own = {path for path, text in rendered.items() if "Mnn" in text and path.endswith(".kt")}
     places = re.findall(r'kotlin.srcDir\("(.*)"\)', build)
     assert own and {path.split("/kotlin/")[0] + "/kotlin" for path in own} == set(places)
+
+
+def test_a_sample_is_there_where_its_classes_are():
+    """The classifier of pictures is TensorFlow Lite's only."""
+    schema = registry.get("images").schema
+    for files, there in ((BOTH, True), (BOTH[1:], False)):
+        rendered = sources.render(schema, files, MINIMUM, pictures=True)
+        assert any(path.startswith("android/sample") for path in rendered) == there
+        assert (":sample" in "".join(rendered.values())) == there

@@ -17,7 +17,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from bundling import publish
+from bundling import ios_module, publish
 from delivering import CASES, Process, Python, Server, meet, tree
 from test_android import KOTLIN, STUBS, _kotlinc, natives, stubs  # noqa: F401 (a fixture)
 from test_swift import _PLACES, LANGUAGES, swift  # noqa: F401 (a fixture)
@@ -101,7 +101,7 @@ def kotlin(stubs, rendered, tmp_path_factory):  # noqa: F811
 @pytest.fixture(scope="module")
 def iphone(swift, rendered):  # noqa: F811
     """Start the Swift client; it has a process of its own, and sees its folder as ``/work``."""
-    texts = {Path(path).name: text for path, text in rendered.items() if path.startswith("ios/")}
+    texts = ios_module(rendered)
     texts = {name: text for name, text in texts.items() if "Tests" not in name}
     texts["Deliver.swift"] = (SWIFT_STUBS / "Deliver.swift").read_text().replace("NAME", NAME)
     (swift.folder / "delivery").mkdir()

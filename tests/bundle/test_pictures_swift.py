@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import test_pictures_android as android
 import test_pictures_native as c
+from bundling import ios_module
 from picturing import answers, pam, stored
 from test_pictures_golden import FIXED, classifier, fixed  # noqa: F401 (fixtures)
 from test_swift import _PLACES, LANGUAGES, _main, swift  # noqa: F401
@@ -25,7 +26,7 @@ NAME, OTHER, FILE = "PictureKinds", "OtherKinds", "model.tflite"
 
 def _rendered(schema) -> dict[str, str]:
     rendered = sources.render(schema, [FILE], {"tflite": "2.9.0"}, pictures=True)
-    return {Path(path).name: text for path, text in rendered.items() if path.startswith("ios/")}
+    return ios_module(rendered)
 
 
 @pytest.fixture(scope="module")

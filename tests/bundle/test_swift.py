@@ -15,7 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundling import SHAPED, changed_float, changed_weight, golden_cases, nan_bias
+from bundling import (
+    SHAPED,
+    changed_float,
+    changed_weight,
+    golden_cases,
+    ios_module,
+    nan_bias,
+)
 from test_rerank_native import model  # noqa: F401 (a fixture)
 
 from helpers.bundle import golden, native, sources
@@ -78,12 +85,7 @@ def texts(ranking, model) -> dict[str, dict[str, str]]:  # noqa: F811
     }
     for schema, encoding in schemas.items():
         rendered = sources.render(schema, [FILE], {"tflite": "2.9.0"}, encoding=encoding)
-        files = {
-            Path(path).name: text
-            for path, text in rendered.items()
-            if path.startswith("ios/") and "/Sample/" not in path
-        }
-        made[sources.class_name(schema.model_name)] = files
+        made[sources.class_name(schema.model_name)] = ios_module(rendered)
     assert {name: len(files) for name, files in made.items()} == dict(
         zip(BUNDLES, (7, 9, 9, 7, 7), strict=True)
     )

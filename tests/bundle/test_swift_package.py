@@ -189,31 +189,32 @@ def test_the_sample_shows_installs_refuses_and_rolls_back(packages, ranking, mod
     places = {file: target.replace("NAME", name) for file, target in places.items()}
     app = packages.home / f"{name}Probe"
     _fill(app, places, words)
-    shutil.copy(place / "ios/Sample/Sample.swift", app / f"Sources/{name}Probe")
+    shutil.copy(place / f"ios/Sample/{name}Sample.swift", app / f"Sources/{name}Probe")
     status, said = packages("swift-run", app.name)
     assert status == 0 and "warning" not in said, said[-3000:]
     shown = {
         key: re.findall(rf"^{key} (.*)$", said, re.MULTILINE)
         for key in ("version", "reason", "before", "after")
     }
-    versions = ["of the app", "good", "good", "good", "better", "good", "good"]
+    versions = ["in the app", "good", "good", "good", "good", "better", "good", "good"]
     assert shown["version"] == versions, said[-3000:]
-    alone, good, broken, missing, better, back, again = shown["reason"]
+    alone, good, same, broken, missing, better, back, again = shown["reason"]
     cases = len(golden.from_bytes((place / "golden.bin").read_bytes()).cases)
     reproduced = f"and reproduced {cases} golden cases"
     assert alone.startswith("nothing has changed (folder): nothing is installed in ")
-    assert good == f"it took the place of what was there, {reproduced}"
+    assert good == f"it replaced the one in the app, {reproduced}"
+    assert same == "it was in use already"
     assert broken.startswith(f"nothing has changed (damaged): {FILE} does not score as it should")
     assert missing.startswith("nothing has changed (fetch): ")
-    assert better == f"it took the place of good, {reproduced}"
-    assert back == "the one before it was taken back" and again == "it was installed earlier"
+    assert better == f"it replaced the one good, {reproduced}"
+    assert back == "went back to it" and again == "it was installed earlier"
     before, after = (
         [[row.split(" ", 1)[0] for row in rows.split("|")] for rows in shown[key]]
         for key in ("before", "after")
     )
     wanted = _order(place, name)
-    assert before == [[str(place + 1) for place in range(len(wanted))]] * 6
-    assert after == [wanted] * 6 and 5 < len(wanted) <= 20
+    assert before == [[str(place + 1) for place in range(len(wanted))]] * 7
+    assert after == [wanted] * 7 and 5 < len(wanted) <= 20
 
 
 def _order(place: Path, name: str) -> list[str]:

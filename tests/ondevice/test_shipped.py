@@ -38,7 +38,9 @@ def test_a_model_drawn_anew_repeats_and_the_last_layer_learns_alone(program, mon
     assert (fresh == vector(keras.models.clone_model(program.model).get_weights())).all()
     monkeypatch.setattr("random.randint", lambda *ends: random.Random().randint(*ends))
     assert (fresh == program.untrained(1).initial()[WEIGHTS]).all(), "whoever else draws"
-    assert (fresh != program.untrained(2).initial()[WEIGHTS]).any()
+    other = program.untrained(2).initial()[WEIGHTS]
+    assert (fresh != other).any()
+    assert (program.untrained(1).untrained(2).initial()[WEIGHTS] == other).all()
     assert (fresh != program.initial()[WEIGHTS]).any()
     last = program.last_layer()
     assert [path.rsplit("/", 1)[0] for path, _ in last.layout] == [

@@ -398,7 +398,7 @@ def test_many_keys_take_no_longer_than_reading_them(read):
         read(text.replace("k0:", "k14999:"))
 
 
-def test_four_times_the_runs_take_no_more_than_four_times_the_time(read):
+def test_planning_does_not_take_the_square_of_the_runs(read):
     notebooks.parameters()
     seconds = []
     for seeds in (100, 400):
@@ -408,4 +408,4 @@ def test_four_times_the_runs_take_no_more_than_four_times_the_time(read):
         )
         assert len(made.runs) == 3 * seeds == sum(task.last for task in made.tasks())
         seconds.append(time.process_time() - started)
-    assert seconds[1] < 8 * seconds[0], "planning in the square of the runs takes sixteen times"
+    assert seconds[1] < 8 * seconds[0], "the square takes sixteen times"

@@ -21,6 +21,7 @@ The templates lie in ``templates/bundle``, laid out as the bundle is: its folder
     encoding    whether the phone makes the inputs itself, of raw sessions as ``features.json`` says
     beyond      whether the model has numbers beyond the declared ranges too, see `golden.BEYOND`
     pictures    whether the phone makes the input itself, of pictures as ``features.json`` says
+    sample      whether there is a sample app, of Android; of iOS also ``model.tflite`` is needed
     listing     twelve digits that follow from the names of the bundle's files
 
 and the filters ``quoted`` (a string literal of C, Objective-C and Swift), ``kotlin`` (one of
@@ -113,6 +114,9 @@ def render(
     values |= {"files": files, "minimum": dict(minimum), "encoding": encoding}
     values |= {"releases": {of: recipes.release(of, minimum) for of in recipes.RELEASES}}
     values |= {"beyond": beyond, "pictures": pictures}
+    values["sample"] = schema.output.dtype == "float32" and (
+        "model.tflite" in files or not pictures
+    )
     paths = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*")} | set(names) | set(files)
     values["listing"] = hashlib.sha256("\n".join(sorted(paths)).encode()).hexdigest()[:12]
     return filled("bundle", values)

@@ -61,7 +61,9 @@ class Program:
         def anew(layer):
             return type(layer).from_config(_seeded(layer.get_config(), rng))
 
-        model = _keras().models.clone_model(self.model, clone_function=anew)
+        clone = _keras().models.clone_model
+        model = clone(self.model)  # without these seeds, for whoever draws once more
+        model.set_weights(clone(self.model, clone_function=anew).get_weights())
         return replace(self, model=model)
 
     def last_layer(self) -> Program:

@@ -8,7 +8,7 @@ let files = try FileManager.default.contentsOfDirectory(atPath: Context.packageD
     .filter { !$0.hasPrefix(".") && $0 != "Package.swift" }.sorted()
 
 /// Where sources lie; what else is in the folder is a target's resource or none of its business.
-let sources = [{{ '"ios/Sources", "ios/Tests"' if "model.tflite" in files else "" }}{{ ', "ios/Sample"' if "model.tflite" in files and output.dtype == "float32" else "" }}{{ ", " if files | length > 1 else "" }}{{ '"ios/MnnTests"' if "model.mnn" in files else "" }}{{ ', "ios/Mnn", "ios/MnnC"' if files | length > 1 else "" }}]
+let sources = [{{ '"ios/Sources", "ios/Tests"' if "model.tflite" in files else "" }}{{ ', "ios/Sample"' if "model.tflite" in files and sample else "" }}{{ ", " if files | length > 1 else "" }}{{ '"ios/MnnTests"' if "model.mnn" in files else "" }}{{ ', "ios/Mnn", "ios/MnnC"' if files | length > 1 else "" }}]
 
 func excluded(_ own: String, _ resources: [String]) -> [String] {
     return files.filter { $0 != "ios" && !resources.contains($0) } + sources.filter { $0 != own }

@@ -6,23 +6,36 @@ import android.view.View
 import android.view.ViewGroup
 import android.widget.TextView
 
-fun main(arguments: Array<String>) {
-    val activity = SampleActivity().apply { open() }
-    val screen = (activity.content as ViewGroup).getChildAt(0) as ViewGroup
-    val (said, address, install, rollBack, list) = List(5) { screen.getChildAt(it) as TextView }
+private class Screen(val activity: NAMESampleActivity = NAMESampleActivity()) {
+    init { activity.open() }
+
+    private val views = ((activity.content as ViewGroup).getChildAt(0) as ViewGroup).let { screen -> List(5) { screen.getChildAt(it) as TextView } }
+    val address = views[1]
+    val install = views[2]
+    val rollBack = views[3]
 
     fun say(press: View? = null) {
         press?.performClick()
         while (!install.isEnabled || !rollBack.isEnabled) Thread.sleep(10)
-        println("said ${said.text}")
-        println(list.text.lines().joinToString("|", "list "))
+        println("said ${views[0].text}")
+        println(views[4].text.lines().joinToString("|", "list "))
     }
-    say()
-    say(rollBack)
-    for (version in listOf("good", "broken", "missing", "better")) {
-        address.text = "${arguments[0]}/$version/bundle.json"
-        say(install)
+}
+
+fun main(arguments: Array<String>) {
+    val first = Screen()
+    first.say()
+    first.say(first.rollBack)
+    for (version in listOf("good", "good", "broken", "missing")) {
+        first.address.text = "${arguments[0]}/$version/bundle.json"
+        first.say(first.install)
     }
-    say(rollBack)
-    activity.leave()
+    first.address.text = "${arguments[0]}/better/bundle.json"
+    first.install.performClick()
+    first.activity.leave()
+    val turned = Screen() // while it is being installed
+    turned.say()
+    turned.say(turned.rollBack)
+    turned.activity.leave()
+    System.exit(0)
 }

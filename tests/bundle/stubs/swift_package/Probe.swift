@@ -5,7 +5,7 @@ import Foundation
 @MainActor
 struct Probe {
     static func main() async {
-        let sample = Sample(installed: URL(fileURLWithPath: "PHONE"), bundled: URL(fileURLWithPath: "BUNDLED"))
+        let sample = NAMESample(installed: URL(fileURLWithPath: "PHONE"), bundled: URL(fileURLWithPath: "BUNDLED"))
         func say() {
             print("version", sample.version)
             print("reason", sample.reason)
@@ -14,13 +14,13 @@ struct Probe {
         }
         await sample.rollBack()
         say()
-        for version in ["good", "broken", "missing", "better"] {
+        for version in ["good", "good", "broken", "missing", "better"] {
             await sample.install("SERVED/\(version)/bundle.json")
             say()
         }
         await sample.rollBack()
         say()
-        let again = Sample(installed: URL(fileURLWithPath: "PHONE"), bundled: URL(fileURLWithPath: "BUNDLED"))
+        let again = NAMESample(installed: URL(fileURLWithPath: "PHONE"), bundled: URL(fileURLWithPath: "BUNDLED"))
         await again.start()
         print("version", again.version)
         print("reason", again.reason)

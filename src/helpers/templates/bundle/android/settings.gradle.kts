@@ -1,4 +1,4 @@
-// Builds this module by itself, as the workflow does: `gradle -p android connectedAndroidTest`. In an app it is of no effect:
+// Builds this module by itself, as the workflow does: `gradle -p android :connectedAndroidTest`. In an app it is of no effect:
 // there the app's own settings name the module, see README.md.
 pluginManagement {
     repositories {
@@ -18,7 +18,7 @@ dependencyResolutionManagement {
     }
 }
 rootProject.name = "{{ name | lower }}"
-{% if output.dtype == "float32" and files[0].endswith(".tflite") %}
+{% if sample and files[0].endswith(".tflite") %}
 include(":sample")
 {% endif %}
 {% if "model.mnn" in files %}
@@ -27,7 +27,7 @@ include(":sample")
 if (file("../../mnn-android/build.gradle.kts").exists()) {
     include(":mnn")
     project(":mnn").projectDir = file("../../mnn-android")
-{% if output.dtype == "float32" and not files[0].endswith(".tflite") %}
+{% if sample and not files[0].endswith(".tflite") %}
     include(":sample")
 {% endif %}
 }

@@ -2,7 +2,7 @@
  *
  *     run_... MODEL GOLDEN.bin [SECONDS]
  *
- * Inputs are found by their names and checked, the batch is set before each case. Exit status 0 if every case is reproduced, 1 if one
+ * Inputs are found by their names and checked, the batch is set where it changes. Exit status 0 if every case is reproduced, 1 if one
  * is not, 2 if a file cannot be used. With SECONDS each case is also timed that long: copy in, run, copy out. */
 #ifndef GOLDEN_RUN_H
 #define GOLDEN_RUN_H

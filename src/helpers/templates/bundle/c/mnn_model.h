@@ -54,6 +54,7 @@ class mnn_model {
 
   /* Copy in, run, copy out: predict has set the number of rows and checked such values. */
   void run(const void *const *values) {
+    if (!rows_) fail("nothing has been predicted");
     for (size_t i = 0; i < inputs_.size(); i++) {
       const size_t count = (size_t)rows_ * inputs_[i].size;
       MNN::Tensor &host = *fed_[i];

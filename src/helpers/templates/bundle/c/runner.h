@@ -9,7 +9,8 @@ typedef struct runner {
   /* Every output row by row, in declared order, good until the next call; NULL if there is none, and `error` says why. Of
    * inputs in their order, which are checked. One thread at a time. */
   const void *const *(*predict)(struct runner *self, const void *const *values, uint32_t rows);
-  /* The same of what was predicted last, of values that need no check and outputs that nobody reads: to be timed. 1 if it ran. */
+  /* Copies in, runs and copies out, with the number of rows of the last `predict` that succeeded; nothing is checked. For timing:
+   * 1 if it ran. */
   int (*run)(struct runner *self, const void *const *values);
   /* Free the model. */
   void (*close)(struct runner *self);

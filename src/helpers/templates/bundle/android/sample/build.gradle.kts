@@ -1,4 +1,4 @@
-{% if output.dtype == "float32" %}
+{% if sample %}
 // An app that shows what {{ model | comment }} does: `gradle -p android :sample:installDebug`.
 plugins {
     id("com.android.application")

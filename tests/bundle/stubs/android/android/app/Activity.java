@@ -6,8 +6,9 @@ import android.os.Bundle;
 import android.view.View;
 import java.io.File;
 
-/** A screen: properties say where its assets and its files are; its main thread is whichever has the lock. */
+/** A screen: properties say where its assets and its files are; the main thread is whichever has `MAIN`. */
 public class Activity extends Context {
+  public static final Object MAIN = new Object();
   public View content;
   private final AssetManager assets = new AssetManager(new File(System.getProperty("assets")));
 
@@ -29,16 +30,22 @@ public class Activity extends Context {
     content = view;
   }
 
-  public final synchronized void runOnUiThread(Runnable action) {
-    action.run();
+  public final void runOnUiThread(Runnable action) {
+    synchronized (MAIN) {
+      action.run();
+    }
   }
 
   /** What Android does. */
   public void open() {
-    onCreate(null);
+    synchronized (MAIN) {
+      onCreate(null);
+    }
   }
 
   public void leave() {
-    onDestroy();
+    synchronized (MAIN) {
+      onDestroy();
+    }
   }
 }

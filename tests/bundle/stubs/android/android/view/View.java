@@ -1,5 +1,6 @@
 package android.view;
 
+import android.app.Activity;
 import android.content.Context;
 
 public class View {
@@ -17,7 +18,9 @@ public class View {
   }
 
   public boolean performClick() {
-    listener.onClick(this);
+    synchronized (Activity.MAIN) {
+      listener.onClick(this);
+    }
     return true;
   }
 
@@ -28,6 +31,12 @@ public class View {
   public void setEnabled(boolean enabled) {
     this.enabled = enabled;
   }
+
+  public int getId() {
+    return 0;
+  }
+
+  public void setId(int id) {}
 
   public boolean getFitsSystemWindows() {
     return false;

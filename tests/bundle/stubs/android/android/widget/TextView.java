@@ -19,6 +19,12 @@ public class TextView extends View {
     this.text = text;
   }
 
+  public int getInputType() {
+    return 0;
+  }
+
+  public void setInputType(int type) {}
+
   public Typeface getTypeface() {
     return Typeface.MONOSPACE;
   }

@@ -1,17 +1,16 @@
-{% if "model.tflite" in files and output.dtype == "float32" %}
+{% if "model.tflite" in files and sample %}
 import SwiftUI
 
 @main
-struct SampleApp: App {
+struct {{ name }}SampleApp: App {
     var body: some Scene {
-        WindowGroup { SampleView() }
+        WindowGroup { {{ name }}SampleView() }
     }
 }
 
 /// One screen: a list before and after the model, which version of it that is, and why; buttons to install and to roll back.
-struct SampleView: View {
-    @State private var sample = Sample(
-        installed: URL.applicationSupportDirectory.appending(path: "{{ name }}"), bundled: Bundle.main.bundleURL)
+struct {{ name }}SampleView: View {
+    @State private var sample = {{ name }}Sample(installed: folder(), bundled: Bundle.main.bundleURL)
     @State private var descriptor = "http://localhost:8000/bundle.json"  // the simulator's host
 
     var body: some View {
@@ -30,7 +29,17 @@ struct SampleView: View {
         .task { await sample.start() }
     }
 
-    private func section(_ title: String, _ rows: [Sample.Row]) -> some View {
+    /// Of the app alone, and not backed up: it can be had again.
+    private static func folder() -> URL {
+        var folder = URL.applicationSupportDirectory.appending(path: "{{ name }}", directoryHint: .isDirectory)
+        var values = URLResourceValues()
+        values.isExcludedFromBackup = true
+        try? FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        try? folder.setResourceValues(values)
+        return folder
+    }
+
+    private func section(_ title: String, _ rows: [{{ name }}Sample.Row]) -> some View {
         Section(title) {
             ForEach(rows) { row in
                 LabeledContent(row.title, value: row.says).monospacedDigit()

@@ -1,4 +1,4 @@
-{% if output.dtype == "float32" %}
+{% if sample %}
 {% set scorer = name ~ ("" if files[0].endswith(".tflite") else "Mnn") %}
 package {{ name | lower }}.sample
 
@@ -25,19 +25,19 @@ import java.io.IOException
 import java.util.Locale
 {% endif %}
 
-/** A list before and after the model, which version of it that is, and why that one. */
-class Shown(val version: String, val reason: String, val before: List<Row>, val after: List<Row>) {
-    /** [place] is where it was delivered, from 1 on; [says] what the model says of it. */
-    data class Row(val place: Int, val title: String, val says: String)
-}
-
 /**
  * What the sample does, without its looks. Every call may take seconds, and comes from one thread, which is not the main one.
  *
  * @param installed folder of the installation, empty or not there at first.
  * @param bundled folder with the bundle's files that the app came with.
  */
-class Sample(installed: File, private val bundled: File){{ "" if pictures else " : AutoCloseable" }} {
+class {{ name }}Sample(installed: File, private val bundled: File) {
+    /** A list before and after the model, which version of it that is, and why that one. */
+    class Shown(val version: String, val reason: String, val before: List<Row>, val after: List<Row>)
+
+    /** [place] is where it was delivered, from 1 on; [says] what the model says of it. */
+    data class Row(val place: Int, val title: String, val says: String)
+
     private val delivery =
         ModelDelivery(installed, mapOf({{ '"litert" to "' ~ releases.litert ~ '"' if files[0].endswith(".tflite") else '"mnn" to "' ~ releases.mnn ~ '"' }})) { file, score ->
             {{ scorer }}.open(file).use { score(it::predict) }
@@ -46,21 +46,19 @@ class Sample(installed: File, private val bundled: File){{ "" if pictures else "
     private val live = LiveScorer(null)
 {% endif %}
 
-    fun start(): Shown = shown(if (delivery.version == null) "it came with the app" else "it was installed earlier")
+    fun start(): Shown = shown(if (delivery.version == null) "nothing is installed" else "it was installed earlier")
 
     fun install(descriptor: String): Shown = act {
+        val before = delivery.version
         val new = delivery.install(descriptor)
-        "it took the place of ${new.replaced ?: "what was there"}, and reproduced ${new.cases.values.sum()} golden cases"
+        val cases = new.cases.values.sum()
+        if (new.version == before) "it was in use already" else "it replaced the one ${before ?: "in the app"}, and reproduced $cases golden cases"
     }
 
     fun rollBack(): Shown = act {
         delivery.rollback()
-        "the one before it was taken back"
+        "went back to it"
     }
-{% if not pictures %}
-
-    override fun close() = live.close()
-{% endif %}
 
     private fun act(work: () -> String): Shown =
         shown(
@@ -75,10 +73,10 @@ class Sample(installed: File, private val bundled: File){{ "" if pictures else "
 
     private fun shown(reason: String): Shown {
         val folder = delivery.current ?: bundled
-        val version = delivery.version ?: "of the app"
+        val version = delivery.version ?: "in the app"
 {% if pictures %}
         val files = bundled.listFiles { file -> file.name.startsWith("picture-") }.orEmpty().sorted()
-        val before = files.mapIndexed { at, file -> Shown.Row(at + 1, file.name, "") }
+        val before = files.mapIndexed { at, file -> Row(at + 1, file.name, "") }
         {{ name }}Classifier.open(folder).use { classifier ->
             val labels = files.map { classifier.classify({{ name }}Classifier.Picture.Stored(it), top = 1).single() }
             return Shown(version, reason, before, before.zip(labels) { row, label -> row.copy(says = "${label.name}, ${short(label.probability)}") })
@@ -91,7 +89,7 @@ class Sample(installed: File, private val bundled: File){{ "" if pictures else "
         val raws = List(sessions.length()) { sessions.getJSONObject(it).getString("raw") }
         val lists = raws.map { it to features.assemble(it).infoIds }
         val (raw, delivered) = lists.filter { it.second.size <= MOST }.ifEmpty { lists }.maxByOrNull { it.second.size }!!
-        val before = delivered.mapIndexed { at, id -> Shown.Row(at + 1, id, "") }
+        val before = delivered.mapIndexed { at, id -> Row(at + 1, id, "") }
         val after = features.rerank(raw, live::score).map { before[delivered.indexOf(it)] }
         return Shown(version, reason, before, after.map { it.copy(says = "was ${it.place}") })
     }
@@ -100,8 +98,8 @@ class Sample(installed: File, private val bundled: File){{ "" if pictures else "
         val cases = ModelDelivery.goldenInputs(File(bundled, "golden.bin"))
         val (count, inputs) = cases.filter { it.first <= MOST }.ifEmpty { cases }.maxByOrNull { it.first }!!
         val scores = live.score(inputs)
-        val before = List(count) { Shown.Row(it + 1, "row ${it + 1}", "") }
-{% if single %}
+        val before = List(count) { Row(it + 1, "row ${it + 1}", "") }
+{% if output.size == 1 %}
         val order = scores.indices.sortedByDescending { scores[it] } // stable: equal scores keep the delivered order
         return Shown(version, reason, before, order.map { before[it].copy(says = short(scores[it])) })
 {% else %}
