@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,22 @@ def ios_module(rendered: dict[str, str]) -> dict[str, str]:
         for path, text in rendered.items()
         if path.startswith("ios/") and not path.startswith("ios/Sample/")
     }
+
+
+def publish_versions(paths: list[Path], schema, place: Path) -> None:
+    """Bundles of the same files below `place`, each with its descriptor: ``good``, ``better``, and
+    ``broken``, whose ``model.tflite`` has a weight changed.
+    """
+    for version in ("good", "broken", "better"):
+        folder = place / "unpacked" / version
+        folder.mkdir(parents=True)
+        for path in paths:
+            shutil.copy(path, folder)
+        if version == "broken":
+            model = folder / "model.tflite"
+            model.write_bytes(changed_float(model.read_bytes()))
+        write_manifest(folder, schema, version)
+        publish(folder, place / version, version)
 
 
 def golden_cases(schema, scored, tolerance: float = 1e-5) -> golden.Golden:

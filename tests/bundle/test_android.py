@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundling import SHAPED, changed_float, publish, write_manifest
+from bundling import SHAPED, publish_versions
 
 from helpers.bundle import golden, sources
 from helpers.schema import Dimension, Schema, Tensor
@@ -268,14 +268,8 @@ def test_the_sample_shows_installs_refuses_and_rolls_back(
 ):
     """What its screen says, with TensorFlow Lite itself, while its buttons are pressed."""
     built, classes = natives(stubs, tmp_path)
-    for version in ("good", "broken", "better"):
-        folder = tmp_path / f"made-{version}"
-        shutil.copytree(unpacked, folder)
-        if version == "broken":
-            content = (folder / "model.tflite").read_bytes()
-            (folder / "model.tflite").write_bytes(changed_float(content))
-        write_manifest(folder, ranking.schema, version)
-        publish(folder, tmp_path / "served" / version, version)
+    files = [path for path in unpacked.iterdir() if path.is_file()]
+    publish_versions(files, ranking.schema, tmp_path / "served")
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets" / "UltraSimpleRankingModel").symlink_to(unpacked)
     path = map(str, [classes, compiled[0], stubs, KOTLIN / "lib" / "kotlin-stdlib.jar"])
@@ -383,7 +377,7 @@ def test_a_runtime_without_its_file_gets_no_sources(file, schemas):
     name = "UltraSimpleRankingModel"
     own = name if file == "model.tflite" else f"{name}Mnn"
     kotlin = {f"{own}.kt", f"{own}GoldenTest.kt", f"{name}Inputs.kt", "GoldenCases.kt"}
-    kotlin |= {"Scorer.kt"}
+    kotlin |= {"GoldenChecks.kt", "Scorer.kt"}
     kotlin |= {"ModelDelivery.kt", "Download.kt", "Bundle.kt", "StrictJson.kt"}
     kotlin |= {f"{name}Sample.kt", f"{name}SampleActivity.kt"}
     rules = {"consumer-rules.pro"} if file == "model.mnn" else set()

@@ -65,7 +65,7 @@ def test_nothing_of_two_modules_has_one_name(ranking):
         package = sources.class_name(schema.model_name).lower()
         code = {path: text for path, text in rendered.items() if path.endswith(".kt")}
         sample = {path for path in code if path.startswith("sample/")}
-        assert len(code) == 11 + 2 and len(sample) == 2
+        assert len(code) == 12 + 2 and len(sample) == 2
         for path in sample:
             assert Path(path).parent.parts[-2:] == (package, "sample"), path
             assert f"package {package}.sample\n" in code.pop(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundling import changed_float, publish, write_manifest
+from bundling import publish_versions
 from test_rerank_native import model  # noqa: F401 (a fixture)
 from test_swift import STUBS as RUNTIME
 from test_swift import _golden, swift  # noqa: F401
@@ -170,15 +170,7 @@ def test_the_sample_shows_installs_refuses_and_rolls_back(packages, ranking, mod
     schema = ranking.schema if name == ONE else model.schema
     place, served = packages.home / name, packages.home / f"served-{name}"
     others = ["features.json", "sessions.json"] if name == OTHER else ["model.mnn"]
-    for version in ("good", "broken", "better"):
-        folder = packages.home / f"made-{name}-{version}"
-        folder.mkdir()
-        for file in (FILE, "golden.bin", *others):
-            shutil.copy(place / file, folder)
-        if version == "broken":
-            (folder / FILE).write_bytes(changed_float((folder / FILE).read_bytes()))
-        write_manifest(folder, schema, version)
-        publish(folder, served / version, version)
+    publish_versions([place / file for file in (FILE, "golden.bin", *others)], schema, served)
     within = {path: f"/work/{path.relative_to(packages.home.parent)}" for path in (place, served)}
     words = {"NAME": name, "BUNDLED": within[place], "SERVED": f"file://{within[served]}"}
     words["PHONE"] = f"{within[served]}/phone"

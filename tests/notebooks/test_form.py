@@ -35,7 +35,7 @@ def test_it_is_valid_and_normalised(notebook):
 def test_it_reads_as_prose_with_short_cells(notebook):
     cells = json.loads(notebook.read_text())["cells"]
     lengths = [len("".join(cell["source"]).splitlines()) for cell in code_cells(notebook)]
-    assert statistics.median(lengths) <= 8 and max(lengths) <= 20, "captions of tables included"
+    assert statistics.median(lengths) <= 6 and max(lengths) <= 20
     tags = [set(cell["metadata"].get("tags", ())) for cell in cells]
     for task in tasks.NAMES:
         assert sum(not of & (set(tasks.NAMES) - {task}) for of in tags) <= 30, (

@@ -34,7 +34,9 @@ static inline const void *const *runner_tflite_predict(runner *self, const void 
 
 static inline int runner_tflite_run(runner *self, const void *const *values) {
   runner_tflite *own = (runner_tflite *)self->state;
-  return tflite_run(&own->model, values, own->rows, own->outputs);
+  if (tflite_run(&own->model, values, own->rows, own->outputs)) return 1;
+  snprintf(self->error, sizeof self->error, "%s", own->model.error);
+  return 0;
 }
 
 static inline void runner_tflite_close(runner *self) {
