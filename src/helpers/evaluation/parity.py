@@ -256,8 +256,9 @@ def check_repeats(again: Outputs, outputs: Outputs) -> None:
         if not np.array_equal(second, outputs[name], equal_nan=second.dtype.kind == "f"):
             moved = np.abs(second - outputs[name]).max()
             raise ParityError(
-                f"not repeatable: the same rows score differently a second time, by {moved:.1e}; a "
-                "layer that draws at random, such as dropout, is active outside training"
+                f"not repeatable: the same rows score differently a second time, by {moved:.1e}; "
+                "it reads memory that it never wrote, or a layer that draws at random, such as "
+                "dropout, is active outside training"
             )
 
 
