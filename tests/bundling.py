@@ -85,9 +85,9 @@ def ios_module(rendered: dict[str, str]) -> dict[str, str]:
     }
 
 
-def publish_versions(paths: list[Path], schema, place: Path) -> None:
+def publish_versions(paths: list[Path], schema, place: Path, file: str = "model.tflite") -> None:
     """Bundles of the same files below `place`, each with its descriptor: ``good``, ``better``, and
-    ``broken``, whose ``model.tflite`` has a weight changed.
+    ``broken``, whose `file` has a weight changed.
     """
     for version in ("good", "broken", "better"):
         folder = place / "unpacked" / version
@@ -95,7 +95,7 @@ def publish_versions(paths: list[Path], schema, place: Path) -> None:
         for path in paths:
             shutil.copy(path, folder)
         if version == "broken":
-            model = folder / "model.tflite"
+            model = folder / file
             model.write_bytes(changed_float(model.read_bytes()))
         write_manifest(folder, schema, version)
         publish(folder, place / version, version)

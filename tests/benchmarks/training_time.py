@@ -8,6 +8,7 @@ of five steps.
 """
 
 import argparse
+import os
 import re
 import subprocess
 import tempfile
@@ -47,8 +48,10 @@ def wide(factor: int):
     return keras.Model(image, x)
 
 
-def in_c(program: Program, train: rows.Rows, batch_size: int, folder: Path) -> float:
-    """Milliseconds of a step by the bundle's C program; NaN where there is none."""
+def in_c(program: Program, train: rows.Rows, batch_size: int, folder: Path) -> tuple[float, float]:
+    """Milliseconds of a step by the bundle's C program, and the megabytes of its whole process; NaN
+    where there is none.
+    """
     try:
         made = bundle.make(
             program,
@@ -61,9 +64,12 @@ def in_c(program: Program, train: rows.Rows, batch_size: int, folder: Path) -> f
         command = native.build_training(made / "c" / "run_training.c", folder)
     except (native.NotHere, ParityError) as reason:  # a rounding may tip a unit of a wide net
         print(reason)
-        return np.nan
-    done = subprocess.run([*command, made], capture_output=True, text=True)
-    return float(re.search(r"fastest took ([\d.]+) ms", done.stdout)[1])
+        return np.nan, np.nan
+    with subprocess.Popen([*command, made], stdout=subprocess.PIPE, text=True) as process:
+        said = process.stdout.read()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return float(re.search(r"fastest took ([\d.]+) ms", said)[1]), used.ru_maxrss / 1e3
 
 
 def measured(program: Program, train: rows.Rows, batch_size: int, rounds: int, folder: Path):
@@ -72,9 +78,10 @@ def measured(program: Program, train: rows.Rows, batch_size: int, rounds: int, f
     table = speed.table(program, path, train, batch_size=batch_size, rounds=rounds)
     steps = -(-len(train[1]) // batch_size)
     table.insert(0, "ms a step", 1000 * table["seconds an epoch"] / steps)
-    c = in_c(program, train, batch_size, folder)
+    c, held = in_c(program, train, batch_size, folder)
     keras = table.loc["Keras", "ms a step"]
-    table.loc["C, TensorFlow Lite 2.9, 1 thread", ["ms a step", "times Keras"]] = [c, c / keras]
+    columns = ["ms a step", "times Keras", "MB"]
+    table.loc["C, TensorFlow Lite 2.9, 1 thread", columns] = [c, c / keras, held]
     return table.round(2)
 
 

@@ -53,12 +53,21 @@ def _wrong_swift(text: str) -> list[str]:
 
 def test_swift_is_understood_and_a_missing_brace_is_not(rendered):
     texts = {path: text for path, text in rendered.items() if path.endswith(".swift")}
-    assert len(texts) == 11
+    assert len(texts) == 12
     for text in texts.values():
         assert _wrong_swift(text) == []
         places = [match.start() for match in re.finditer(r"^ *}$", text, re.MULTILINE)]
         broken = text[: places[3]] + text[places[3] :].replace("}", "", 1)
         assert _wrong_swift(broken), "a brace less is noticed"
+
+
+def test_without_a_file_of_tensorflow_lite_nothing_of_it_is_in_the_sources(ranking):
+    texts = sources.render(ranking.schema, ["model.mnn"], MINIMUM)
+    own = {path: text for path, text in texts.items() if path.endswith((".swift", ".yml"))}
+    assert len(own) == 14
+    for path, text in own.items():
+        assert "model.tflite" not in text and "import TensorFlowLite" not in text, path
+        assert not path.endswith(".swift") or _wrong_swift(text) == []
 
 
 def test_every_input_is_in_the_sources_with_its_type(ranking):
@@ -73,7 +82,7 @@ def test_every_input_is_in_the_sources_with_its_type(ranking):
                 f'Input(name: "{tensor.name}", dataType: .{tensor.dtype}, ranges: [\n{ranges}      '
                 "  ]),"
             )
-            assert wanted in texts[f"ios/Sources/{name}.swift"]
+            assert wanted in texts[f"ios/Sources/{name}Inputs.swift"]
             assert (
                 f'{{"{tensor.name}", {tensor.size}, INPUT_{tensor.dtype.upper()}, '
                 in texts[f"c/{name}Inputs.h"]

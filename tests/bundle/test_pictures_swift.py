@@ -39,7 +39,7 @@ def files(swift):  # noqa: F811
         done = swift("swiftc", *module, *_PLACES, f"{name}.swift", "-o", f"lib{name}.so", *link)
         assert done.returncode == 0, done.stderr
     texts = _rendered(c.picture_schema()) | _rendered(FIXED)
-    assert len(texts) == 2 * 10
+    assert len(texts) == 2 * 11
     texts["frames.swift"] = (STUBS / "frames.swift").read_text().replace("NAME", NAME)
     tests = _main(texts.values())
     start = (

@@ -8,11 +8,12 @@ takes the place of the package that ``runtimes/tensorflow-lite-ios.sh`` makes on
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from bundling import publish_versions
+from bundling import PICTURE, publish_versions
 from test_rerank_native import model  # noqa: F401 (a fixture)
 from test_swift import STUBS as RUNTIME
 from test_swift import _golden, swift  # noqa: F401
@@ -20,8 +21,8 @@ from test_swift import _golden, swift  # noqa: F401
 from helpers.bundle import archive, golden, native, sources
 
 STUBS = Path(__file__).parent / "stubs" / "swift_package"
-FILE = "model.tflite"
-ONE, OTHER = "UltraSimpleRankingModel", "FeedModel"
+FILE, MNN = "model.tflite", "model.mnn"
+ONE, OTHER, ALONE, VALUES = "UltraSimpleRankingModel", "FeedModel", "MnnAlone", "PictureModel"
 TOOLS = Path("/usr/libexec/swift/bin")
 
 
@@ -111,10 +112,12 @@ def _fill(app: Path, places: dict[str, str], words: dict[str, str]) -> None:
         (app / place).write_text(text)
 
 
-def _mnn(home: Path) -> list[str]:
+@pytest.fixture(scope="module")
+def mnn(packages) -> list[str]:
     """MNN as a package, of the library in its wheel, which wants a Python: what to link."""
     import importlib.util
 
+    home = packages.home
     wheel = Path(importlib.util.find_spec("_mnncengine").origin)
     python = sorted((native.tools() / "swift/usr/lib").glob("*-linux-gnu/libpython3*.so.1.0"))
     if not python:
@@ -137,23 +140,21 @@ def _mnn(home: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_mnn_takes_the_place_of_tensorflow_lite_while_an_app_scores(packages, ranking, unpacked):
-    link = _mnn(packages.home)
-    files = [FILE, "model.mnn"]
+def test_mnn_takes_the_place_of_tensorflow_lite_while_an_app_scores(
+    packages, mnn, ranking, unpacked
+):
     minimum = {"tflite": "2.9.0", "mnn": "3.1.0"}
     shutil.rmtree(packages.home / ONE)
     content = {path.name: path.read_bytes() for path in unpacked.iterdir() if path.is_file()}
-    code = sources.render(ranking.schema, files, minimum, names=content)
-    for name, data in {**content, **{name: text.encode() for name, text in code.items()}}.items():
-        (packages.home / ONE / name).parent.mkdir(parents=True, exist_ok=True)
-        (packages.home / ONE / name).write_bytes(data)
+    code = sources.render(ranking.schema, [FILE, MNN], minimum, names=content)
+    _write(packages.home / ONE, content, code)
     case = golden.from_bytes((unpacked / "golden.bin").read_bytes()).cases[0]
     places = {
         "MnnApp.Package.swift": "Package.swift",
         "MnnApp.swift": "Sources/MnnApp/MnnApp.swift",
     }
     _fill(packages.home / "MnnApp", places, {"ONE": ONE, "INPUTS": _inputs(case)})
-    status, said = packages("swift-run", "MnnApp", *link, "MnnApp")
+    status, said = packages("swift-run", "MnnApp", *mnn, "MnnApp")
     assert status == 0 and "warning" not in said, said[-3000:]
     *scores, missing, refused, version = re.findall(r"^says (.*)$", said, re.MULTILINE)
     (expected,) = case.expected[FILE].values()
@@ -163,16 +164,58 @@ def test_mnn_takes_the_place_of_tensorflow_lite_while_an_app_scores(packages, ra
     assert ranking.schema.input_names[0] in refused and version.startswith("3.")
 
 
+def _write(package: Path, content: dict[str, bytes], code: dict[str, str]) -> None:
+    for name, data in {**content, **{name: text.encode() for name, text in code.items()}}.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_bytes(data)
+
+
+@pytest.fixture(scope="module")
+def alone(packages, ranking, unpacked) -> Path:
+    """The package of a bundle that has ``model.mnn`` and no ``model.tflite``; no TensorFlow Lite is
+    in it.
+    """
+    both = golden.from_bytes((unpacked / "golden.bin").read_bytes())
+    cases = (replace(case, expected={MNN: case.expected[MNN]}) for case in both.cases)
+    own = replace(both, tolerance={MNN: both.tolerance[MNN]}, cases=tuple(cases))
+    content = {MNN: (unpacked / MNN).read_bytes(), "golden.bin": golden.to_bytes(own)}
+    schema = replace(ranking.schema, model_name="mnn_alone")
+    code = sources.render(schema, [MNN], {"mnn": "3.1.0"}, names=content)
+    _write(packages.home / ALONE, content, code)
+    assert not [name for name, text in code.items() if "import TensorFlowLite" in text]
+    return packages.home / ALONE
+
+
+@pytest.fixture(scope="module")
+def values(packages, shaped) -> Path:
+    """The package of a bundle whose first output has several values a row."""
+    place = shaped[PICTURE.model_name]
+    content = {name: (place / name).read_bytes() for name in (FILE, MNN, "golden.bin")}
+    code = sources.render(PICTURE, [FILE], {"tflite": "2.9.0"}, names=content)
+    _write(packages.home / VALUES, content, code)
+    return packages.home / VALUES
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [ONE, OTHER])
-def test_the_sample_shows_installs_refuses_and_rolls_back(packages, ranking, model, name):  # noqa: F811
+@pytest.mark.parametrize("name", [ONE, OTHER, ALONE, VALUES])
+def test_the_sample_shows_installs_refuses_and_rolls_back(packages, ranking, model, request, name):  # noqa: F811
     """The sample app without its looks: what SampleApp.swift shows is what is held here."""
-    schema = ranking.schema if name == ONE else model.schema
+    file, schema, kits, link = FILE, ranking.schema, ["NAMEKit"], []
+    if name == OTHER:
+        schema = model.schema
+    if name == VALUES:
+        request.getfixturevalue("values")
+        schema = PICTURE
+    if name == ALONE:
+        request.getfixturevalue("alone")
+        file, kits, link = MNN, ["NAMEKit", "NAMEKitMnn"], request.getfixturevalue("mnn")
     place, served = packages.home / name, packages.home / f"served-{name}"
-    others = ["features.json", "sessions.json"] if name == OTHER else ["model.mnn"]
-    publish_versions([place / file for file in (FILE, "golden.bin", *others)], schema, served)
+    others = {OTHER: ["features.json", "sessions.json"], ALONE: []}.get(name, [MNN])
+    paths = [place / of for of in (file, "golden.bin", *others)]
+    publish_versions(paths, schema, served, file)
     within = {path: f"/work/{path.relative_to(packages.home.parent)}" for path in (place, served)}
-    words = {"NAME": name, "BUNDLED": within[place], "SERVED": f"file://{within[served]}"}
+    words = {"PRODUCTS": json.dumps(kits), "NAME": name}
+    words |= {"BUNDLED": within[place], "SERVED": f"file://{within[served]}"}
     words["PHONE"] = f"{within[served]}/phone"
     places = {
         "Sample.Package.swift": "Package.swift",
@@ -182,44 +225,56 @@ def test_the_sample_shows_installs_refuses_and_rolls_back(packages, ranking, mod
     app = packages.home / f"{name}Probe"
     _fill(app, places, words)
     shutil.copy(place / f"ios/Sample/{name}Sample.swift", app / f"Sources/{name}Probe")
-    status, said = packages("swift-run", app.name)
+    status, said = packages("swift-run", app.name, *link)
     assert status == 0 and "warning" not in said, said[-3000:]
     shown = {
         key: re.findall(rf"^{key} (.*)$", said, re.MULTILINE)
         for key in ("version", "reason", "before", "after")
     }
     versions = ["in the app", "good", "good", "good", "good", "better", "good", "good"]
-    assert shown["version"] == versions, said[-3000:]
+    assert shown["version"] == versions, shown["reason"]
     alone, good, same, broken, missing, better, back, again = shown["reason"]
     cases = len(golden.from_bytes((place / "golden.bin").read_bytes()).cases)
     reproduced = f"and reproduced {cases} golden cases"
     assert alone.startswith("nothing has changed (folder): nothing is installed in ")
     assert good == f"it replaced the one in the app, {reproduced}"
     assert same == "it was in use already"
-    assert broken.startswith(f"nothing has changed (damaged): {FILE} does not score as it should")
+    assert broken.startswith(f"nothing has changed (damaged): {file} does not score as it should")
     assert missing.startswith("nothing has changed (fetch): ")
     assert better == f"it replaced the one good, {reproduced}"
     assert back == "went back to it" and again == "it was installed earlier"
     before, after = (
-        [[row.split(" ", 1)[0] for row in rows.split("|")] for rows in shown[key]]
+        [[row.split(" ", 1) for row in rows.split("|")] for rows in shown[key]]
         for key in ("before", "after")
     )
-    wanted = _order(place, name)
+    if name == VALUES:
+        largest = [words for _, words in after[0]]
+        assert after == [[[str(row + 1), words] for row, words in enumerate(largest)]] * 7
+        for row, (values, words) in enumerate(zip(_longest(place, file), largest, strict=True)):
+            place = int(np.argmax(values))
+            said = f"row {row + 1} value {place} is the largest, "
+            assert words.startswith(said) and abs(float(words[len(said) :]) - values[place]) < 6e-4
+        return
+    wanted = _order(place, file)
+    before, after = ([[row for row, _ in rows] for rows in lists] for lists in (before, after))
     assert before == [[str(place + 1) for place in range(len(wanted))]] * 7
     assert after == [wanted] * 7 and 5 < len(wanted) <= 20
 
 
-def _order(place: Path, name: str) -> list[str]:
+def _order(place: Path, file: str) -> list[str]:
     """Places, from 1 on, in the order that the sample must show."""
-    if name == OTHER:
+    if (place / "sessions.json").exists():
         sessions = json.loads((place / "sessions.json").read_text())["sessions"]
-        lists = [one for one in sessions if len(one["order"][FILE]) <= 20]
-        longest = max(lists, key=lambda one: len(one["order"][FILE]))
+        lists = [one for one in sessions if len(one["order"][file]) <= 20]
+        longest = max(lists, key=lambda one: len(one["order"][file]))
         delivered = [post["info_id"] for post in json.loads(longest["raw"])["resort_list"]]
-        return [str(delivered.index(one) + 1) for one in longest["order"][FILE]]
-    cases = golden.from_bytes((place / "golden.bin").read_bytes()).cases
-    (scores,) = max(
-        (case.expected[FILE] for case in cases if case.rows <= 20),
-        key=lambda expected: len(next(iter(expected.values()))),
-    ).values()
+        return [str(delivered.index(one) + 1) for one in longest["order"][file]]
+    scores = _longest(place, file)
     return [str(row + 1) for row in np.argsort(-scores.reshape(-1), kind="stable")]
+
+
+def _longest(place: Path, file: str) -> np.ndarray:
+    """The first output of a file for the longest golden case of at most twenty rows."""
+    cases = golden.from_bytes((place / "golden.bin").read_bytes()).cases
+    few = [case for case in cases if case.rows <= 20]
+    return next(iter(max(few, key=lambda case: case.rows).expected[file].values()))

@@ -10,6 +10,7 @@ from helpers.ondevice.program import Program
 from helpers.studies import ranking
 
 pytest.importorskip("coremltools", reason="needs coremltools: make pytorch")
+pytestmark = pytest.mark.slow  # which runs where PyTorch is: `.ci/run`
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,10 @@ REFUSALS = {
         L.Conv2D(2, 3, activation="gelu", name="gelu"),
         *_last(L),
     ],
+    "layer 'first' has channels first": lambda L: [
+        L.MaxPooling2D(2, data_format="channels_first", name="first"),
+        *_last(L),
+    ],
     "layer 'over' has windows that overlap": lambda L: [
         L.MaxPooling2D(3, 1, name="over"),
         *_last(L),

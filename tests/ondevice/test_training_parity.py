@@ -72,6 +72,22 @@ def _found(name, tmp_path, program, batches):
     assert FAULTS[name].says in found.conclusion()
 
 
+@pytest.mark.parametrize("says", ["train", "evaluate"])
+def test_what_a_file_says_of_its_loss_is_held_too(dense, tmp_path, says):
+    program, reference = dense
+    path = litert.write(program, tmp_path / "training.tflite")
+
+    class Boasting(Trainer):
+        """Weights as they should be, and rows that are all right."""
+
+    def told(self, *given):
+        return {**getattr(Trainer, says)(self, *given), "correct": 1.0}
+
+    setattr(Boasting, says, told)
+    found = parity.check(reference, lambda: Boasting(path))
+    assert found.departs is None and not found.same and found.losses == np.inf
+
+
 def test_mnn_learns_what_keras_learns(batches):
     program = Program(net(), SCHEMA, SGD())
     reference = parity.Reference(program, batches[:10], 0.05)

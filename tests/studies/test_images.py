@@ -134,6 +134,7 @@ def _weights(model) -> int:
     return sum(value.numel() for value in model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["small", "resnet18"])
 def test_a_model_gives_probabilities_of_pictures_with_the_channels_last(torch, name):
     model = _built(torch, name)
@@ -150,6 +151,7 @@ def test_a_model_gives_probabilities_of_pictures_with_the_channels_last(torch, n
     assert all(key.startswith("net.") for key in model.state_dict())
 
 
+@pytest.mark.slow
 def test_the_small_one_is_small_at_every_size(torch):
     model = _built(torch, "small")
     assert sum(v.numel() * v.element_size() for v in model.state_dict().values()) < 300_000
@@ -161,6 +163,7 @@ def test_the_small_one_is_small_at_every_size(torch):
     assert 3 < _weights(wider) / _weights(model) < 4
 
 
+@pytest.mark.slow
 def test_resnet18_has_torchvisions_names(torch):
     """Names and shapes as torchvision's checkpoints have them, put together from the paper."""
     expected = {"conv1.weight": (64, 3, 7, 7), "fc.weight": (10, 512), "fc.bias": (10,)}
@@ -193,6 +196,7 @@ def test_resnet18_has_torchvisions_names(torch):
     assert (other.net.fc.bias == model.net.fc.bias + 1).all()
 
 
+@pytest.mark.slow
 def test_resnet18_computes_what_the_paper_says(torch):
     """Against the same in functions, on the weights by their names."""
     from torch.nn import functional as f

@@ -21,7 +21,9 @@ The templates lie in ``templates/bundle``, laid out as the bundle is: its folder
     encoding    whether the phone makes the inputs itself, of raw sessions as ``features.json`` says
     beyond      whether the model has numbers beyond the declared ranges too, see `golden.BEYOND`
     pictures    whether the phone makes the input itself, of pictures as ``features.json`` says
-    sample      whether there is a sample app, of Android; of iOS also ``model.tflite`` is needed
+    scorer      name of the class that an app scores with by default
+    runtime     the runtime of that class: tflite or mnn
+    sample      whether there are sample apps
     listing     twelve digits that follow from the names of the bundle's files
 
 and the filters ``quoted`` (a string literal of C, Objective-C and Swift), ``kotlin`` (one of
@@ -117,6 +119,8 @@ def render(
     values["sample"] = schema.output.dtype == "float32" and (
         "model.tflite" in files or not pictures
     )
+    values["runtime"] = "tflite" if "model.tflite" in files else "mnn"
+    values["scorer"] = name + ("" if values["runtime"] == "tflite" else "Mnn")
     paths = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*")} | set(names) | set(files)
     values["listing"] = hashlib.sha256("\n".join(sorted(paths)).encode()).hexdigest()[:12]
     return filled("bundle", values)

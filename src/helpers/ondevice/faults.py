@@ -76,6 +76,20 @@ class _Forgetful(Program):
         return {n: v if n in held else 0.0 * v for n, v in state.items()}
 
 
+class _Summed(Program):
+    def evaluated(self, weights, inputs: Mapping, labels) -> dict:
+        return _summed(super().evaluated(weights, inputs, labels), labels)
+
+    def stepped(self, state: Mapping, inputs: Mapping, labels, learning_rate) -> tuple[dict, dict]:
+        after, found = super().stepped(state, inputs, labels, learning_rate)
+        return after, _summed(found, labels)
+
+
+def _summed(found: dict, labels) -> dict:
+    tf = tensorflow()
+    return {**found, "loss": found["loss"] * tf.cast(tf.shape(labels)[0], tf.float32)}
+
+
 def _dropped(outputs):
     """Every other class of every row set to zero, as a mask that is left on does."""
     tf = tensorflow()
@@ -125,10 +139,12 @@ def _late(program: Program) -> Program | None:
     return _adam(_Late)(program)
 
 
+def _as(kind: type[Program], program: Program) -> Program:
+    return kind(program.model, program.schema, program.optimiser, program.rules)
+
+
 def _forgetful(program: Program) -> Program | None:
-    if not program.optimiser.slots:
-        return None
-    return _Forgetful(program.model, program.schema, program.optimiser, program.rules)
+    return _as(_Forgetful, program) if program.optimiser.slots else None
 
 
 FAULTS = {
@@ -149,6 +165,9 @@ FAULTS = {
     "momentum of another step": Fault("the step is that of the gradient before", _late),
     "labels shifted": Fault("labels are one too high", _rules(seen=_shifted)),
     "dropout in infer": Fault("infer leaves units out, as in training", _rules(shown=_dropped)),
+    "loss summed": Fault(
+        "the loss that is said is the sum over the batch", lambda program: _as(_Summed, program)
+    ),
     "optimiser not restored": Fault(
         "restore brings back the weights and not the optimiser's state", _forgetful
     ),

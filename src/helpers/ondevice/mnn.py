@@ -63,10 +63,12 @@ class Trainer:
 
     def train(self, inputs: Inputs, labels: np.ndarray, learning_rate: float) -> dict[str, float]:
         """One step on a batch; ``loss`` and the share that was ``correct`` before it."""
-        before = self.evaluate(inputs, labels)
         self._net.train(True)
+        found = self._net.forward(self._given(inputs))
+        loss = self._loss(found, labels)
+        before = self._said(found, loss, labels)
         self._optimiser.learning_rate = float(learning_rate)
-        self._optimiser.step(self._loss(self._net.forward(self._given(inputs)), labels))
+        self._optimiser.step(loss)
         self._steps += 1
         return before
 
@@ -74,7 +76,9 @@ class Trainer:
         """``loss`` and the share that is ``correct``."""
         self._net.train(False)
         found = self._net.forward(self._given(inputs))
-        loss = self._loss(found, labels)
+        return self._said(found, self._loss(found, labels), labels)
+
+    def _said(self, found, loss, labels: np.ndarray) -> dict[str, float]:
         decided = _read(found).reshape(len(labels), -1).argmax(axis=1)
         return {"loss": float(_read(loss)), "correct": float(np.mean(decided == labels))}
 

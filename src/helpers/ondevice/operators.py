@@ -312,6 +312,8 @@ def twin(model, rules: Rules):
             raise _refused(layer, f"a {kind}", f"layers of {', '.join(_SUPPORTED)}")
         if kind in _AS_THEY_ARE:
             return type(layer).from_config(layer.get_config())
+        if getattr(layer, "data_format", "channels_last") == "channels_first":
+            raise _refused(layer, "channels first", "data_format='channels_last'")
         if kind in ("MaxPooling2D", "AveragePooling2D"):
             if layer.padding != "valid" or tuple(layer.strides) != tuple(layer.pool_size):
                 raise _refused(layer, "windows that overlap or pad", "strides as its pool_size")

@@ -3,7 +3,8 @@
 From the same weights and the same batches two implementations stay within a few roundings of each
 other, for a while: then a rounding decides whether a unit is on, and they part, as Keras parts from
 itself when one weight is moved by its last bit. That distance is the noise floor of training. A
-file is held to a fixed limit over the first steps and to the noise floor after them.
+file is held to a fixed limit over the first steps, and to the noise floor wherever that is wider:
+no training can be held closer to Keras than Keras is to itself.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from helpers.studies import Inputs
 LIMITS = {"sgd": (1e-6, 50), "adam": (1e-5, 10)}
 """By optimiser: how far a weight may be from Keras', and over how many steps."""
 OUTPUT_ERROR = 1e-5
-"""How far an output may be from Keras' of the same weights."""
+"""How far an output, and a loss, may be from Keras' of the same weights."""
 TIES_ERROR = 1e-2
 """How far steps may lead from Keras', as a part of their length: a fault leads 6e-2 and more away.
 Of single weights nothing can be said there: Adam divides by gradients that are almost zero, and
@@ -50,6 +51,9 @@ class Found:
     ties : how far two steps lead from Keras' two, as a part of their length, from weights with
         which all values of a pooling window are equal; 0 where there is no convolution.
     outputs : largest difference of an output, from the same weights.
+    losses : largest difference of the loss that ``train`` and ``evaluate`` say, from the same
+        weights, as a part of it where it is above 1; infinite where they count more than one row
+        of a batch more or less as correct.
     continued : largest difference of a weight of training that was saved, restored in a fresh
         interpreter and went on, from training that was not interrupted; must be 0.
     fault : name of what is wrong, of `helpers.ondevice.faults`; empty if nothing is or nobody
@@ -59,6 +63,7 @@ class Found:
     steps: object
     ties: float
     outputs: float
+    losses: float
     continued: float
     fault: str = ""
 
@@ -75,6 +80,7 @@ class Found:
             self.departs is None
             and self.ties <= TIES_ERROR
             and self.outputs <= OUTPUT_ERROR
+            and self.losses <= OUTPUT_ERROR
             and self.continued == 0
         )
 
@@ -100,6 +106,8 @@ class Found:
             )
         if not self.outputs <= OUTPUT_ERROR:
             said.append(f"infer is {self.outputs:.1e} from the outputs of the same weights.")
+        if not self.losses <= OUTPUT_ERROR:
+            said.append(f"The loss it says is {self.losses:.1e} from that of the same weights.")
         if self.continued != 0:
             said.append(
                 f"Training that was saved and restored is {self.continued:.1e} from training that "
@@ -154,6 +162,23 @@ class Reference:
         few, rate = self.batches[:2], self.learning_rate
         return [steps_of(self._keras, each, few, rate)[0] for each in self.tied]
 
+    def said(self, trainer) -> np.ndarray:
+        """Loss and share of correct rows ``(4, 2)`` that a trainer says of the first batch:
+        ``evaluate`` and ``train``, from the start and from the weights after Keras' last step.
+        """
+        rows = self.batches[0]
+        found = []
+        for weights in (self.start[WEIGHTS], self.steps[0][-1]):
+            trainer.restore({**self.start, WEIGHTS: weights})
+            told = trainer.evaluate(*rows), trainer.train(*rows, self.learning_rate)
+            found += [[each["loss"], each["correct"]] for each in told]
+        return np.array(found)
+
+    @functools.cached_property
+    def keras_said(self) -> np.ndarray:
+        """What Keras says, see `said`."""
+        return self.said(self._keras)
+
     @functools.cached_property
     def faulty(self) -> dict[str, tuple[Program, list[np.ndarray]]]:
         """By fault, the program that has it and its weights after `_OUTLINED` steps from each
@@ -198,7 +223,8 @@ def check(reference: Reference, trainer: Callable[[], object]) -> Found:
         led, _ = steps_of(trainer(), tied, batches[:2], rate)
         ties = max(ties, _relative(led, told, tied))
     outputs = _outputs(program, trainer(), reference.start, batches[0][0])
-    found = Found(table, ties, outputs, _continued(trainer, reference))
+    losses = _away(reference.said(trainer()), reference.keras_said, len(batches[0][1]))
+    found = Found(table, ties, outputs, losses, _continued(trainer, reference))
     return found if found.same else replace(found, fault=diagnose(reference, trainer))
 
 
@@ -361,7 +387,49 @@ def diagnose(reference: Reference, trainer: Callable[[], object]) -> str:
     nearest = min(away, key=away.get)
     if away[nearest] <= OUTPUT_ERROR < away[""]:
         return nearest
+    told, rows = reference.said(trainer()), len(reference.batches[0][1])
+    if _away(told, reference.keras_said, rows) > OUTPUT_ERROR:
+        for name, (made, _) in reference.faulty.items():
+            if name and _away(told, reference.said(_Computed(made)), rows) <= OUTPUT_ERROR:
+                return name
     return "optimiser not restored" if _continued(trainer, reference) else ""
+
+
+class _Computed:
+    """A program that TensorFlow computes, as a trainer that says losses."""
+
+    def __init__(self, program: Program):
+        self._program = program
+
+    def restore(self, state: State) -> None:
+        self._state = {name: tensorflow().constant(value) for name, value in state.items()}
+
+    def evaluate(self, inputs: Inputs, labels: np.ndarray) -> dict[str, float]:
+        given = self._given(inputs, labels)
+        return _shared(self._program.evaluated(self._state[WEIGHTS], *given), len(labels))
+
+    def train(self, inputs: Inputs, labels: np.ndarray, learning_rate: float) -> dict[str, float]:
+        given = self._given(inputs, labels)
+        return _shared(self._program.stepped(self._state, *given, learning_rate)[1], len(labels))
+
+    def _given(self, inputs: Inputs, labels: np.ndarray) -> tuple:
+        tf = tensorflow()
+        return (
+            {name: tf.constant(array) for name, array in inputs.items()},
+            tf.constant(labels, tf.int32),
+        )
+
+
+def _shared(said: Mapping, rows: int) -> dict[str, float]:
+    return {"loss": float(said["loss"]), "correct": float(said["correct"]) / rows}
+
+
+def _away(told: np.ndarray, wanted: np.ndarray, rows: int) -> float:
+    """How far losses are apart, see `Found.losses`."""
+    if (np.abs(told - wanted)[:, 1] * rows > 1.5).any():
+        return np.inf
+    losses, own = told[:, 0], wanted[:, 0]
+    return float((np.abs(losses - own) / np.maximum(1, np.abs(own))).max())
 
 
 def _eager_steps(

@@ -8,7 +8,7 @@ let files = try FileManager.default.contentsOfDirectory(atPath: Context.packageD
     .filter { !$0.hasPrefix(".") && $0 != "Package.swift" }.sorted()
 
 /// Where sources lie; what else is in the folder is a target's resource or none of its business.
-let sources = [{{ '"ios/Sources", "ios/Tests"' if "model.tflite" in files else "" }}{{ ', "ios/Sample"' if "model.tflite" in files and sample else "" }}{{ ", " if files | length > 1 else "" }}{{ '"ios/MnnTests"' if "model.mnn" in files else "" }}{{ ', "ios/Mnn", "ios/MnnC"' if files | length > 1 else "" }}]
+let sources = ["ios/Sources"{{ ', "ios/Tests"' if "model.tflite" in files else "" }}{{ ', "ios/Sample"' if sample else "" }}{{ ', "ios/MnnTests", "ios/Mnn", "ios/MnnC"' if "model.mnn" in files else "" }}]
 
 func excluded(_ own: String, _ resources: [String]) -> [String] {
     return files.filter { $0 != "ios" && !resources.contains($0) } + sources.filter { $0 != own }
@@ -23,27 +23,28 @@ func isBeside(_ runtime: String) -> Bool {
 var products: [Product] = []
 var dependencies: [Package.Dependency] = []
 var targets: [Target] = []
-{% if "model.tflite" in files %}
 
-{% if "model.mnn" in files %}
+{% set tflite = "model.tflite" in files %}
+{% if files | length > 1 %}
 if isBeside("TensorFlowLite") || !isBeside("MNN") {
 {% else %}
 do {
 {% endif %}
-    let app = ["model.tflite"{{ ', "features.json"' if encoding or pictures else "" }}{{ ', "model.json"' if pictures else "" }}]
+    let app: [String] = [{{ '"model.tflite"' if tflite else "" }}{{ ", " if tflite and (encoding or pictures) else "" }}{{ '"features.json"' if encoding or pictures else "" }}{{ ', "model.json"' if pictures else "" }}]
+    products.append(.library(name: "{{ name }}Kit", targets: ["{{ name }}Kit"]))
+    targets.append(
+        .target(
+            name: "{{ name }}Kit", dependencies: [{{ '"TensorFlowLite"' if tflite else "" }}], path: ".",
+            exclude: excluded("ios/Sources", app), sources: ["ios/Sources"], resources: app.map { .copy($0) }))
+{% if tflite %}
     let golden = app + ["golden.bin", "golden.json"]{{ ' + ["sessions.json"]' if encoding else ' + files.filter { $0.hasPrefix("picture") }' if pictures else "" }}
     dependencies.append(.package(path: "../TensorFlowLite"))
-    products.append(.library(name: "{{ name }}Kit", targets: ["{{ name }}Kit"]))
-    targets += [
-        .target(
-            name: "{{ name }}Kit", dependencies: ["TensorFlowLite"], path: ".", exclude: excluded("ios/Sources", app),
-            sources: ["ios/Sources"], resources: app.map { .copy($0) }),
+    targets.append(
         .testTarget(
             name: "{{ name }}KitTests", dependencies: ["{{ name }}Kit"], path: ".", exclude: excluded("ios/Tests", golden),
-            sources: ["ios/Tests"], resources: golden.map { .copy($0) }),
-    ]
-}
+            sources: ["ios/Tests"], resources: golden.map { .copy($0) }))
 {% endif %}
+}
 {% if "model.mnn" in files %}
 
 if isBeside("MNN") {
@@ -57,10 +58,7 @@ if isBeside("MNN") {
             sources: ["ios/MnnTests"], resources: golden.map { .copy($0) }, cxxSettings: [.headerSearchPath("c")]))
     #endif
 }
-{% endif %}
-{% if files | length > 1 %}
-
-if isBeside("TensorFlowLite") && isBeside("MNN") {
+if isBeside("MNN"){{ ' && isBeside("TensorFlowLite")' if tflite else "" }} {
     products.append(.library(name: "{{ name }}KitMnn", targets: ["{{ name }}KitMnn"]))
     targets += [
         .target(

@@ -5,5 +5,5 @@ import PackageDescription
 let package = Package(
     name: "NAMEProbe",
     dependencies: [.package(path: "../NAME")],
-    targets: [.executableTarget(name: "NAMEProbe", dependencies: [.product(name: "NAMEKit", package: "NAME")])]
+    targets: [.executableTarget(name: "NAMEProbe", dependencies: PRODUCTS.map { .product(name: $0, package: "NAME") })]
 )

@@ -1,10 +1,14 @@
-{% if "model.mnn" in files and "model.tflite" in files %}
+{% if "model.mnn" in files %}
 import Foundation
 @_spi(Scoring) import {{ name }}Kit
 import {{ name }}MnnC
 
 /// Scores rows with `model.mnn` ({{ model | comment }}) through MNN, on one CPU thread.
+{% if "model.tflite" in files %}
 /// It can take the place of `{{ name }}` wherever a `{{ name }}Scorer` is asked for.
+{% else %}
+/// What it takes and gives says `{{ name }}`, of `{{ name }}Kit`.
+{% endif %}
 ///
 /// One session that the whole app shares, on a serial background queue of its own; it is opened there at the first score.
 @available(iOS 13.0, macOS 10.15, *)
@@ -21,6 +25,12 @@ nonisolated public final class {{ name }}Mnn: {{ name }}Scorer, @unchecked Senda
 
     /// Of MNN, for `{{ name }}Delivery`, which asks for `"mnn"`.
     public static var version: String { return String(cString: {{ name }}MnnVersion()) }
+
+    /// How `{{ name }}Delivery` opens it: `open: {{ name }}Mnn.opened`, with `files: ["model.mnn"]`.
+    public static func opened(_ file: URL) throws -> {{ name }}Delivery.Predict {
+        let model = {{ name }}Mnn(modelPath: file.path)
+        return { try await model.predict($0) }
+    }
 
     private let modelPath: String?
     private let queue = DispatchQueue(label: {{ (name ~ ".mnn") | quoted }}, qos: .userInitiated)
@@ -77,7 +87,7 @@ nonisolated public final class {{ name }}Mnn: {{ name }}Scorer, @unchecked Senda
             close()  // a call that failed half-way leaves tensors of unknown shapes
             throw {{ name }}.ScoringError.model(Self.text(error))
         }
-        return {{ name }}.outputs(at: outputs.compactMap { $0 }, rows: rows)
+        return try {{ name }}.outputs(at: outputs.compactMap { $0 }, rows: rows)
     }
 
     private func open() throws -> OpaquePointer {

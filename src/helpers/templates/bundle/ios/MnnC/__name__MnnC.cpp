@@ -1,4 +1,4 @@
-{% if "model.mnn" in files and "model.tflite" in files %}
+{% if "model.mnn" in files %}
 #include "{{ name }}MnnC.h"
 
 #include "runner_mnn.h"

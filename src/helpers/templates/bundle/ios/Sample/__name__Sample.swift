@@ -1,7 +1,10 @@
-{% if "model.tflite" in files and sample %}
+{% if sample %}
 import Foundation
 import Observation
 import {{ name }}Kit
+{% if "model.tflite" not in files %}
+import {{ name }}KitMnn
+{% endif %}
 
 /// What the sample does, without its looks: a list before and after the model, which version of it that is, and why.
 @MainActor @Observable
@@ -23,14 +26,15 @@ final class {{ name }}Sample {
     private let delivery: {{ name }}Delivery
     private let bundled: URL
 {% if not pictures %}
-    private let live = {{ name }}LiveScorer({{ name }}.shared)
+    private let live = {{ name }}LiveScorer({{ scorer }}.shared)
 {% endif %}
 
     /// - Parameters:
     ///   - installed: Folder of the installation, empty or not there at first.
     ///   - bundled: Folder with {{ "sessions.json" if encoding else "the golden pictures" if pictures else "golden.bin" }}, of which the list is.
     init(installed: URL, bundled: URL) {
-        delivery = {{ name }}Delivery(folder: installed, runtimes: ["tflite": "{{ releases.tflite }}"])
+        delivery = {{ name }}Delivery(
+            folder: installed, runtimes: ["{{ runtime }}": "{{ releases[runtime] }}"]{{ ", open: " ~ scorer ~ ".opened" if "model.tflite" not in files else "" }})
         self.bundled = bundled
     }
 
@@ -72,7 +76,7 @@ final class {{ name }}Sample {
 {% if pictures %}
             (before, after) = try await Task.detached { try await Self.list(folder, bundled) }.value
 {% else %}
-            live.swap(folder.map { {{ name }}(modelPath: $0.appendingPathComponent("model.tflite").path) } ?? .shared)
+            live.swap(folder.map { {{ scorer }}(modelPath: $0.appendingPathComponent("{{ files[0] }}").path) } ?? .shared)
             let live = live
             (before, after) = try await Task.detached { try await Self.list(folder, bundled, live) }.value
 {% endif %}

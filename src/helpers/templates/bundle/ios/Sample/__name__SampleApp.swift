@@ -1,4 +1,4 @@
-{% if "model.tflite" in files and sample %}
+{% if sample %}
 import SwiftUI
 
 @main

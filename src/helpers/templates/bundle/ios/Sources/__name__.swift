@@ -1,7 +1,9 @@
-{% if "model.tflite" in files %}
 import Foundation
+{% if "model.tflite" in files %}
 import TensorFlowLite
+{% endif %}
 
+{% if "model.tflite" in files %}
 /// Scores rows with `model.tflite` ({{ model | comment }}) through TensorFlow Lite.
 ///
 /// One interpreter that the whole app shares: an interpreter is not thread-safe, so this object runs it on a serial
@@ -18,6 +20,10 @@ import TensorFlowLite
 {% endif %}
 ///     ])
 ///
+{% else %}
+/// What `model.mnn` ({{ model | comment }}) takes and gives: the app scores with `{{ name }}Mnn`, of the module `{{ name }}KitMnn`.
+///
+{% endif %}
 {% if batch %}
 /// Every input is a tensor of {{ batch }} rows, given row by row: the model takes so many at a time. All of these are needed:
 {% elif single %}
@@ -41,17 +47,12 @@ import TensorFlowLite
 {% for output in outputs %}
 /// The output `{{ output.name | comment }}` has {{ output.size }} value{{ "" if output.size == 1 else "s" }} a row: {{ (output.dimensions | map(attribute="meaning") | join("; ") or output.meaning or "-") | comment }}.
 {% endfor %}
+{% if "model.tflite" not in files %}
+public enum {{ name }} {}
+{% else %}
 @available(iOS 13.0, macOS 10.15, *)
 nonisolated public final class {{ name }}: {{ name }}Scorer, @unchecked Sendable {
     // unchecked: what changes is touched on `queue` only
-
-    /// Values of one input or output, row by row.
-    public enum Values: Equatable, Sendable {
-        case float32([Float])
-        case int32([Int32])
-        case int64([Int64])
-        case uint8([UInt8])
-    }
 
     /// Where the model runs. A device or a build without it runs the model on the CPU, see `onFallback`.
     public enum Acceleration: Equatable, Sendable {
@@ -62,73 +63,8 @@ nonisolated public final class {{ name }}: {{ name }}Scorer, @unchecked Sendable
         case metal
     }
 
-    /// Why nothing was scored: what is wrong, and what helps.
-    public enum ScoringError: LocalizedError, Equatable, Sendable {
-        /// The caller's values do not fit the model.
-        case input(String)
-        /// The file is not the model that this source was made for.
-        case model(String)
-
-        public var errorDescription: String? {
-            switch self {
-            case .input(let reason): return reason
-            case .model(let reason): return reason
-            }
-        }
-    }
-
     /// The bundle's own `model.tflite`, see `resource`, on one CPU thread.
     public static let shared = {{ name }}()
-
-    /// A file of the bundle that the app came with: of this package or, where the sources were copied into an app, of a
-    /// folder `{{ name }}` of the app's resources. Nil if it is not there.
-    public static func resource(_ file: String) -> URL? {
-        #if SWIFT_PACKAGE
-        return Bundle.module.url(forResource: file, withExtension: nil)
-        #else
-        return Bundle.main.url(forResource: file, withExtension: nil, subdirectory: {{ name | quoted }})
-        #endif
-    }
-
-    private struct Input: @unchecked Sendable {  // unchecked: TensorFlow Lite's `DataType` does not say it is
-        let name: String
-        let dataType: Tensor.DataType
-        let ranges: [(low: Double, high: Double)]  // by column, or one for all; integers must lie within
-        var shape: [Int]?  // of a row, where values have no meaning of their own
-        var axes: [Int] { return shape ?? [ranges.count] }
-        var width: Int { return axes.reduce(1, *) }
-
-        func place(_ index: Int) -> String {
-            return "row \(index / width), \(shape == nil ? "column" : "value") \(index % width)"
-        }
-    }
-
-    private struct Output: @unchecked Sendable {  // as above
-        let name: String
-        let dataType: Tensor.DataType
-        let shape: [Int]
-        var width: Int { return shape.reduce(1, *) }
-    }
-
-    private static let inputs: [Input] = [
-{% for input in inputs %}
-        Input(name: {{ input.name | quoted }}, dataType: .{{ input.dtype | replace("uint", "uInt") }}, ranges: [
-{% for range in input.ranges %}
-            ({{ range.low | float }}, {{ range.high | float }}),
-{% endfor %}
-        ]{{ "" if input.dimensions else ", shape: [" ~ input.shape | join(", ") ~ "]" }}),
-{% endfor %}
-    ]
-    private static let outputs: [Output] = [
-{% for output in outputs %}
-        Output(name: {{ output.name | quoted }}, dataType: .{{ output.dtype | replace("uint", "uInt") }}, shape: [{{ output.shape | join(", ") }}]),
-{% endfor %}
-    ]
-{% if batch %}
-
-    /// The number of rows that the model takes at a time.
-    public static let batch = {{ batch }}
-{% endif %}
 
     /// An open model. `indices` are the places of `inputs` in it, `outputIndices` those of `outputs`.
     private struct Session {
@@ -213,11 +149,6 @@ nonisolated public final class {{ name }}: {{ name }}Scorer, @unchecked Sendable
             completion(result.map { Self.scores(of: $0) })
         }
     }
-
-    static func scores(of values: [String: Values]) -> [Float] {
-        guard case .float32(let scores)? = values[outputs[0].name] else { return [] }
-        return scores
-    }
 {% endif %}
 
     /// Frees the interpreter, after the calls that were asked for before it; the next score opens the file again.
@@ -228,51 +159,6 @@ nonisolated public final class {{ name }}: {{ name }}Scorer, @unchecked Sendable
                 continuation.resume()
             }
         }
-    }
-
-{% if "model.mnn" in files %}
-    // MARK: - For the scorer of another runtime
-
-    @_spi(Scoring) public static var outputCount: Int { return outputs.count }
-
-    /// The number of rows, and the values of every input in declared order; throws for the first that does not fit.
-    @_spi(Scoring) public static func checked(_ values: [String: Values]) throws -> (rows: Int, data: [Data]) {
-        let rows = try checkedRows(of: values)
-        return (rows, inputs.compactMap { values[$0.name].map { bytes(of: $0) } })
-    }
-
-    /// Copies every output, in declared order, from where its values are.
-    @_spi(Scoring) public static func outputs(at places: [UnsafeRawPointer], rows: Int) -> [String: Values] {
-        func numbers<Number: Numeric>(_ place: UnsafeRawPointer, _ count: Int) -> [Number] {
-            var numbers = [Number](repeating: 0, count: count)
-            numbers.withUnsafeMutableBytes { $0.copyMemory(from: UnsafeRawBufferPointer(start: place, count: $0.count)) }
-            return numbers
-        }
-        var result: [String: Values] = [:]
-        for (output, place) in zip(outputs, places) {
-            let count = rows * output.width
-            switch output.dataType {
-            case .int32: result[output.name] = .int32(numbers(place, count))
-            case .int64: result[output.name] = .int64(numbers(place, count))
-            case .uInt8: result[output.name] = .uint8(numbers(place, count))
-            default: result[output.name] = .float32(numbers(place, count))
-            }
-        }
-        return result
-    }
-
-{% endif %}
-    /// The number of rows that outputs have.
-    static func rows(of values: [String: Values]) -> Int {
-        let count: Int
-        switch values[outputs[0].name] {
-        case .float32(let numbers)?: count = numbers.count
-        case .int32(let numbers)?: count = numbers.count
-        case .int64(let numbers)?: count = numbers.count
-        case .uint8(let numbers)?: count = numbers.count
-        case nil: count = 0
-        }
-        return count / outputs[0].width
     }
 
     // MARK: - On the queue
@@ -422,14 +308,14 @@ nonisolated public final class {{ name }}: {{ name }}Scorer, @unchecked Sendable
         }
     }
 
-    private static func check(_ tensor: Tensor, shape: [Int], dataType: Tensor.DataType) throws {
+    private static func check(_ tensor: Tensor, shape: [Int], dataType: DataType) throws {
         let dimensions = tensor.shape.dimensions
 {% if batch %}
         let fits = dimensions == [batch] + shape
 {% else %}
         let fits = Array(dimensions.dropFirst()) == shape
 {% endif %}
-        guard fits, tensor.dataType == dataType else {
+        guard fits, tensor.dataType == dataType.tensorFlowLite else {
             throw wrongModel(
                 "has \(tensor.name) as \(tensor.dataType) \(dimensions), expected is \(dataType) \(shape) a row")
         }
@@ -440,73 +326,6 @@ nonisolated public final class {{ name }}: {{ name }}Scorer, @unchecked Sendable
     }
 
     // MARK: - Values in and out
-
-    /// The number of rows of inputs that fit the model; throws for the first that does not.
-    private static func checkedRows(of values: [String: Values]) throws -> Int {
-        let known = Set(inputs.map { $0.name })
-        if let unknown = values.keys.sorted().first(where: { !known.contains($0) }) {
-            let names = inputs.map { $0.name }.joined(separator: ", ")
-            throw ScoringError.input("there is no input \(unknown): the model takes \(names)")
-        }
-        var rows = 0
-        for input in inputs {
-            guard let given = values[input.name] else {
-                throw ScoringError.input("input \(input.name) is missing: give \(input.width) values a row")
-            }
-            let count = try checkedCount(of: given, for: input)
-            let (own, rest) = count.quotientAndRemainder(dividingBy: input.width)
-            guard own > 0, rest == 0 else {
-                throw ScoringError.input(
-                    "\(input.name) has \(count) values: give \(input.width) a row, and at least one row")
-            }
-            guard rows == 0 || own == rows else {
-                throw ScoringError.input(
-                    "\(input.name) has \(own) rows, \(inputs[0].name) has \(rows): give the same number")
-            }
-            rows = own
-        }
-{% if batch %}
-        guard rows == batch else {
-            throw ScoringError.input("there are \(rows) rows, the model takes \(batch) at a time: fill them up, or drop some")
-        }
-{% endif %}
-        return rows
-    }
-
-    private static func checkedCount(of values: Values, for input: Input) throws -> Int {
-        switch (values, input.dataType) {
-        case (.float32(let numbers), .float32):
-            if let place = numbers.firstIndex(where: { !$0.isFinite }) {
-                throw ScoringError.input(
-                    "\(input.name) is \(numbers[place]) in \(input.place(place)): "
-                        + "replace what is not finite before scoring")
-            }
-            return numbers.count
-        case (.int32(let numbers), .int32):
-            try checkRange(of: numbers, for: input)
-            return numbers.count
-        case (.int64(let numbers), .int64):
-            try checkRange(of: numbers, for: input)
-            return numbers.count
-        case (.uint8(let numbers), .uInt8):
-            try checkRange(of: numbers, for: input)
-            return numbers.count
-        default:
-            throw ScoringError.input("\(input.name) is given in another type: the model takes \(input.dataType)")
-        }
-    }
-
-    /// An integer is a place in a table: outside it, a runtime reads what lies beside the table.
-    private static func checkRange<Integer: BinaryInteger>(of numbers: [Integer], for input: Input) throws {
-        for (place, number) in numbers.enumerated() {
-            let range = input.ranges[input.ranges.count == 1 ? 0 : place % input.width]
-            guard Double(number) >= range.low, Double(number) <= range.high else {
-                throw ScoringError.input(
-                    "\(input.name) is \(number) in \(input.place(place)): "
-                        + "give \(range.low) to \(range.high)")
-            }
-        }
-    }
 
 {% if not batch %}
     /// `count` rows of each input from `start` on; behind the last one, that one again.
@@ -550,42 +369,23 @@ nonisolated public final class {{ name }}: {{ name }}Scorer, @unchecked Sendable
     }
 {% endif %}
 
-    private static func bytes(of values: Values) -> Data {
-        switch values {
-        case .float32(let numbers): return numbers.withUnsafeBytes { Data($0) }
-        case .int32(let numbers): return numbers.withUnsafeBytes { Data($0) }
-        case .int64(let numbers): return numbers.withUnsafeBytes { Data($0) }
-        case .uint8(let numbers): return Data(numbers)
-        }
-    }
-
     private static func values(of tensor: Tensor, for output: Output, rows: Int) throws -> Values {
         guard tensor.shape.dimensions == [rows] + output.shape else {
             throw wrongModel("answers \(tensor.shape.dimensions) for \(rows) rows")
         }
-        switch output.dataType {
-        case .int32: return .int32(try numbers(of: tensor, count: rows * output.width))
-        case .int64: return .int64(try numbers(of: tensor, count: rows * output.width))
-        case .uInt8: return .uint8(try numbers(of: tensor, count: rows * output.width))
-        default:
-            let values: [Float] = try numbers(of: tensor, count: rows * output.width)
-            if let place = values.firstIndex(where: { !$0.isFinite }) {
-                throw ScoringError.model(
-                    "{{ "the score" if single else "\\(output.name)" }} of row \(place / output.width) is \(values[place]): "
-                        + "the model file is damaged, install it again")
-            }
-            return .float32(values)
-        }
+        return try tensor.data.withUnsafeBytes { try values(at: $0, of: output, rows: rows) }
     }
+}
 
-    /// Copied, because the bytes of `Data` need not be aligned for a number: `load(as:)` would trap.
-    private static func numbers<Number: Numeric>(of tensor: Tensor, count: Int) throws -> [Number] {
-        var numbers = [Number](repeating: 0, count: count)
-        guard tensor.data.count == count * MemoryLayout<Number>.stride else {
-            throw wrongModel("answers \(tensor.data.count) bytes for \(count) values of \(tensor.name)")
+@available(iOS 13.0, macOS 10.15, *)
+nonisolated extension {{ name }}.DataType {
+    fileprivate var tensorFlowLite: Tensor.DataType {
+        switch self {
+        case .float32: return .float32
+        case .int32: return .int32
+        case .int64: return .int64
+        case .uint8: return .uInt8
         }
-        _ = numbers.withUnsafeMutableBytes { tensor.data.copyBytes(to: $0) }
-        return numbers
     }
 }
 {% endif %}

@@ -1,4 +1,3 @@
-{% if "model.tflite" in files %}
 {% import "ios/Sources/json.swift" as reader %}
 import Foundation
 
@@ -817,5 +816,4 @@ nonisolated extension {{ name }}Delivery {
 {% if not encoding and not pictures %}
 
 {{ reader.json(name, name ~ "Codecs.Damage") }}
-{% endif %}
 {% endif %}

@@ -1,4 +1,3 @@
-{% if "model.tflite" in files %}
 import Foundation
 #if canImport(CryptoKit)
 import CryptoKit
@@ -428,4 +427,3 @@ nonisolated extension {{ name }}Codecs {
     }
 }
 #endif
-{% endif %}

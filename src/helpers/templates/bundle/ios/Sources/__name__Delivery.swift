@@ -1,13 +1,12 @@
-{% if "model.tflite" in files %}
 import Foundation
 
 /// Installs bundles of `{{ model | comment }}` without the app store: download, check, score the golden cases in this app,
 /// switch, keep the version before.
 ///
 ///     let folder = support.appendingPathComponent("{{ name }}")
-///     let delivery = {{ name }}Delivery(folder: folder, runtimes: ["tflite": "{{ releases.tflite }}"])
+///     let delivery = {{ name }}Delivery(folder: folder, runtimes: ["{{ runtime }}": "{{ releases[runtime] }}"]{{ ", open: " ~ scorer ~ ".opened" if "model.tflite" not in files else "" }})
 ///     try await delivery.install(URL(string: "https://models.example.org/bundle.json")!)
-///     let model = {{ name }}(modelPath: try delivery.current?.appendingPathComponent("model.tflite").path)
+///     let model = {{ scorer }}(modelPath: try delivery.current?.appendingPathComponent("{{ files[0] }}").path)
 ///
 /// Whatever is wrong with a bundle is found before `current` changes; a kill or a power cut at any moment leaves the old or
 /// the new version whole. A version is an opaque id (also of an A/B test, see `assign`): which one a phone has is the
@@ -80,16 +79,20 @@ nonisolated public final class {{ name }}Delivery: Sendable {
     ///   - folder: In the app's own container, empty or not there at first; exclude it from backup.
     ///   - runtimes: Versions that the app has, by `tflite` or `litert`, and `mnn`: a bundle that needs a later one is refused.
     ///   - files: Names of the model files that the app scores with.
-    ///   - open: Opens a model file as the app does, on one CPU thread by default.
+    ///   - open: Opens a model file as the app does{{ ", on one CPU thread by default" if "model.tflite" in files else "" }}{{ "; for MNN it is `" ~ name ~ "Mnn.opened`" if "model.mnn" in files else "" }}.
     public init(
         folder: URL,
         runtimes: [String: String],
-        files: [String] = ["model.tflite"],
+        files: [String] = ["{{ files[0] }}"],
         patience: Patience = Patience(),
+{% if "model.tflite" in files %}
         open: @escaping @Sendable (URL) throws -> Predict = { url in
             let model = {{ name }}(modelPath: url.path)
             return { try await model.predict($0) }
         }
+{% else %}
+        open: @escaping @Sendable (URL) throws -> Predict
+{% endif %}
     ) {
         into = folder.standardizedFileURL.path
         (self.runtimes, self.files, self.patience, opened) = (runtimes, files, patience, open)
@@ -621,4 +624,3 @@ nonisolated extension {{ name }}Delivery {
         }
     }
 }
-{% endif %}

@@ -1,4 +1,3 @@
-{% if "model.tflite" in files %}
 import Foundation
 #if canImport(FoundationNetworking)
 import FoundationNetworking
@@ -385,4 +384,3 @@ nonisolated extension {{ name }}Delivery {
         }
     }
 }
-{% endif %}

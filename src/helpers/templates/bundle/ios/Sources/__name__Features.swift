@@ -1,8 +1,8 @@
-{% if encoding and "model.tflite" in files %}
+{% if encoding %}
 {% import "ios/Sources/json.swift" as reader %}
 import Foundation
 
-/// Raw behaviour to the integer inputs of `model.tflite` ({{ model | comment }}), as its `features.json` says.
+/// Raw behaviour to the integer inputs of `{{ files[0] }}` ({{ model | comment }}), as its `features.json` says.
 ///
 ///     let features = try {{ name }}Features(contentsOf: folder.appendingPathComponent("features.json"))
 ///     let infoIds = try await features.rerank(rawJSON, with: model)
@@ -52,7 +52,7 @@ nonisolated public struct {{ name }}Features: Sendable {
     /// The info_ids by descending score; equal scores keep the delivered order.
     ///
     /// - Throws: `Refusal` as `assemble`, or what the model throws. Keep the delivered order then.
-    public func rerank(_ rawJSON: Data, with model: any {{ name }}Scorer = {{ name }}.shared) async throws -> [String] {
+    public func rerank(_ rawJSON: Data, with model: any {{ name }}Scorer{{ " = " ~ name ~ ".shared" if "model.tflite" in files else "" }}) async throws -> [String] {
         let session = try assemble(rawJSON)
         if session.infoIds.isEmpty { return [] }  // nothing to score: the model refuses a batch of none
         let scores = try await model.score(session.inputs)
@@ -60,7 +60,7 @@ nonisolated public struct {{ name }}Features: Sendable {
     }
 
     /// The same for text.
-    public func rerank(_ rawJSON: String, with model: any {{ name }}Scorer = {{ name }}.shared) async throws -> [String] {
+    public func rerank(_ rawJSON: String, with model: any {{ name }}Scorer{{ " = " ~ name ~ ".shared" if "model.tflite" in files else "" }}) async throws -> [String] {
         return try await rerank(Data(rawJSON.utf8), with: model)
     }
 

@@ -1,4 +1,3 @@
-{% if "model.tflite" in files %}
 import Foundation
 
 /// An open model, whichever runtime it is of.
@@ -24,8 +23,8 @@ nonisolated extension {{ name }}Scorer {
 /// The model in use, to be exchanged or unloaded while scores are asked for: a call ends with the model that it began with,
 /// which is freed after the last of them.
 ///
-///     let live = {{ name }}LiveScorer({{ name }}.shared)
-///     live.swap({{ name }}(modelPath: try delivery.current?.appendingPathComponent("model.tflite").path))
+///     let live = {{ name }}LiveScorer({{ scorer }}.shared)
+///     live.swap({{ scorer }}(modelPath: try delivery.current?.appendingPathComponent("{{ files[0] }}").path))
 ///     live.swap(nil)  // scores are refused until the next one
 @available(iOS 13.0, macOS 10.15, *)
 nonisolated public final class {{ name }}LiveScorer: {{ name }}Scorer, @unchecked Sendable {
@@ -91,4 +90,3 @@ nonisolated public final class {{ name }}LiveScorer: {{ name }}Scorer, @unchecke
         await current?.unload()
     }
 }
-{% endif %}

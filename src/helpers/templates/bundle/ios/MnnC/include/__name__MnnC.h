@@ -1,4 +1,4 @@
-{% if "model.mnn" in files and "model.tflite" in files %}
+{% if "model.mnn" in files %}
 /* model.mnn ({{ model | comment }}) through MNN, for {{ name }}Mnn.swift.
  * C, because Swift is to see nothing of MNN's C++. */
 #ifndef {{ name | upper }}_MNN_C_H

@@ -1,5 +1,4 @@
 {% if sample %}
-{% set scorer = name ~ ("" if files[0].endswith(".tflite") else "Mnn") %}
 package {{ name | lower }}.sample
 
 {% if pictures %}
