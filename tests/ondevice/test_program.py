@@ -123,7 +123,7 @@ REFUSALS = {
         *_last(L),
     ],
     "layer 'first' has channels first": lambda L: [
-        L.MaxPooling2D(2, data_format="channels_first", name="first"),
+        L.MaxPooling2D((2, 1), data_format="channels_first", name="first"),
         *_last(L),
     ],
     "layer 'over' has windows that overlap": lambda L: [
