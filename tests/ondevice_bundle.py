@@ -73,3 +73,33 @@ def state_of(folder, steps: int, path):
         trainer.train(*rows(6, 50 + seed), RATE)
     trainer.keep(path)
     return trainer
+
+
+def require_rehearsed(folder, store):
+    """A saved state is that after a round over the golden batches, each followed by as many
+    rehearsal rows in turn.
+    """
+    from helpers.ondevice.rows import at, joined
+    from helpers.ondevice.trainer import Trainer
+
+    trainer, saved = (Trainer(folder / bundle.TRAINING) for _ in range(2))
+    others = bundle.read_rehearsal((folder / bundle.REHEARSAL).read_bytes())
+    steps = bundle.Golden.from_bytes((folder / bundle.GOLDEN).read_bytes()).steps
+    for number, (inputs, labels, *_) in enumerate(steps):
+        count = len(labels)
+        places = (number * count + np.arange(count)) % len(others[1])
+        trainer.train(*joined((inputs, labels), at(others, places)), RATE)
+    saved.resume(store)
+    for name, wanted in trainer.save().items():
+        np.testing.assert_allclose(saved.save()[name], wanted, rtol=0, atol=1e-6, err_msg=name)
+
+
+def spoiled(folder, place):
+    """A copy of a bundle whose last golden weight is another."""
+    import shutil
+
+    copy = shutil.copytree(folder, place)
+    content = bytearray((copy / bundle.GOLDEN).read_bytes())
+    content[-4:] = (np.frombuffer(content[-4:], "<f4") + np.float32(0.01)).tobytes()
+    (copy / bundle.GOLDEN).write_bytes(content)
+    return copy

@@ -582,6 +582,7 @@ def rollback(into: Path) -> None:
     show_default=True,
     help="Training rows that go along, for a phone to stay good on.",
 )
+@click.option("--last-layer", is_flag=True, help="Train nothing else: for ten rows of an owner.")
 def training(study: str, run_name: str, **settings) -> None:
     """Make the bundle of files with which a phone trains the model of a run of STUDY.
 

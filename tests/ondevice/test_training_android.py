@@ -72,6 +72,18 @@ def test_the_class_does_what_it_promises(run, what):
     assert run(what).splitlines()[-1] == f"ok {what}"
 
 
+def test_a_round_rehearses_the_rows_that_are_next(run, folder, tmp_path):
+    run("rehearsed")
+    ondevice_bundle.require_rehearsed(folder, tmp_path / "personal")
+
+
+def test_golden_steps_that_it_does_not_make_are_refused(command, folder, tmp_path):
+    copy = ondevice_bundle.spoiled(folder, tmp_path / "copy")
+    given = [copy, tmp_path / "personal", "golden"]
+    done = subprocess.run([*command, *given], capture_output=True, text=True)
+    assert done.returncode == 1 and "golden step 3 is" in done.stderr, done.stderr
+
+
 def test_a_state_that_python_saved_is_saved_again_byte_for_byte(run, folder, tmp_path):
     ondevice_bundle.state_of(folder, 3, tmp_path / "personal")
     content = (tmp_path / "personal").read_bytes()

@@ -80,6 +80,18 @@ def test_the_class_does_what_it_promises(run, what):
     assert run(what).splitlines()[-1] == f"ok {what}"
 
 
+def test_a_round_rehearses_the_rows_that_are_next(run, place, folder):
+    run("rehearsed")
+    ondevice_bundle.require_rehearsed(folder, place / "personal")
+
+
+def test_golden_steps_that_it_does_not_make_are_refused(program, place, folder):
+    copy = ondevice_bundle.spoiled(folder, place / "spoiled")
+    command = [copy.name if word == "bundle" else word for word in program]
+    done = subprocess.run([*command, "golden"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "golden step 3 is" in done.stdout, done.stdout
+
+
 def test_a_state_that_python_saved_is_saved_again_byte_for_byte(run, place, folder):
     ondevice_bundle.state_of(folder, 3, place / "personal")
     content = (place / "personal").read_bytes()

@@ -232,6 +232,7 @@ def of(
     learning_rate: float = 0.001,
     batch_size: int = 16,
     rehearsal: int = 200,
+    last_layer: bool = False,
     seed: int = 42,
 ) -> Path:
     """Write the training bundle of a run's model, with rows of its training data.
@@ -240,6 +241,7 @@ def of(
     ----------
     optimiser : ``adam`` or ``sgd``.
     rehearsal : how many rows a phone keeps, the first.
+    last_layer : train nothing else, which a few rows of one owner are enough for.
 
     Returns
     -------
@@ -250,6 +252,8 @@ def of(
     BadInput : the model has a layer that cannot be trained, named; and as `make`.
     """
     program = Program(shipped.model, shipped.schema, optimisers.get(optimiser))
+    if last_layer:
+        program = program.last_layer()
     return make(
         program,
         place,

@@ -45,6 +45,9 @@ class Training private constructor(
     /** Rows: of each input its values row by row, and a class a row. */
     class Batch(val inputs: Map<String, FloatArray>, val labels: IntArray)
 
+    /** How far a golden step leads from Keras' own: the loss before it, and the furthest of the weights after it. */
+    class Difference(val loss: Float, val weights: Float)
+
     /** What came of a round; [accuracy] on the rehearsal rows, [losses] of each step before it. */
     class Outcome(val steps: Int, val losses: List<Float>, val accuracy: Double, val counts: Boolean)
 
@@ -64,19 +67,23 @@ class Training private constructor(
     /**
      * Train on batches within the limits, and save what came of it if it counts.
      *
+     * @param rehearsed whether each batch is followed by as many of the bundle's rehearsal rows, in turn, in the same step: so
+     *   that what everybody needs is not forgotten.
      * @param mayContinue the app's own limits, asked before each step.
      * @throws IllegalArgumentException a batch does not fit the model; the state before the round is back.
      * @throws IllegalStateException the numbers overflow, as with too high a learning rate; likewise.
      * @throws IOException it cannot be saved; likewise.
      */
     @Synchronized
-    fun round(batches: Iterator<Batch>, mayContinue: () -> Boolean): Outcome {
+    fun round(batches: Iterator<Batch>, rehearsed: Boolean = true, mayContinue: () -> Boolean): Outcome {
         val start = state()
+        val rehearsal = rehearsal()
         val losses = ArrayList<Float>()
         val end = System.nanoTime() + (plan.seconds * 1e9).toLong()
         try {
             while (losses.size < plan.steps && System.nanoTime() < end && mayContinue() && batches.hasNext()) {
-                losses += step(batches.next())
+                val batch = batches.next()
+                losses += step(if (rehearsed) joined(batch, rehearsal) else batch)
             }
             val accuracy = rehearse()
             val counts = losses.isNotEmpty() && counts(plan.shipped, accuracy, plan.margin)
@@ -121,7 +128,7 @@ class Training private constructor(
     @Synchronized
     fun rehearse(): Double {
         state() // which refuses one that overflowed
-        val rows = rehearsal(File(folder, "rehearsal.bin"))
+        val rows = rehearsal()
         var right = 0.0
         for (first in rows.labels.indices step plan.batchSize) {
             val part = part(rows, first, minOf(first + plan.batchSize, rows.labels.size))
@@ -243,12 +250,14 @@ class Training private constructor(
         return array
     }
 
-    private fun labelled(batch: Batch): Map<String, Any> {
+    private fun labelled(batch: Batch): Map<String, Any> = shaped(batch.inputs, rows(batch)) + ("labels" to batch.labels)
+
+    private fun rows(batch: Batch): Int {
         val rows = rows(batch.inputs)
         require(batch.labels.size == rows) { "there are $rows rows and ${batch.labels.size} labels" }
         val last = maxOf(width, 2) - 1
         require(batch.labels.all { it in 0..last }) { "labels are from 0 to $last" }
-        return shaped(batch.inputs, rows) + ("labels" to batch.labels)
+        return rows
     }
 
     private fun part(rows: Batch, first: Int, end: Int): Batch =
@@ -257,25 +266,89 @@ class Training private constructor(
             rows.labels.copyOfRange(first, end),
         )
 
-    /** The bundle's form: inputs with their names, types and axes, then the rows. */
-    private fun rehearsal(file: File): Batch {
+    /** A batch, and behind it as many of the other rows, which come in turn as the state's steps go on. */
+    private fun joined(batch: Batch, others: Batch): Batch {
+        val count = rows(batch)
+        val made = call("save", mapOf("ignored" to 0f), mapOf("step" to 1)).getValue("step")[0].toLong()
+        val places = List(count) { ((made * count + it) % others.labels.size).toInt() }
+        return Batch(
+            batch.inputs.mapValues { (name, values) ->
+                val width = size(name)
+                val all = values.copyOf(2 * count * width)
+                for ((row, place) in places.withIndex()) {
+                    others.inputs.getValue(name).copyInto(all, (count + row) * width, place * width, (place + 1) * width)
+                }
+                all
+            },
+            batch.labels + IntArray(count) { others.labels[places[it]] },
+        )
+    }
+
+    private fun rehearsal(): Batch = read(File(folder, "rehearsal.bin"), "REHEARS1") { bytes -> batch(bytes, inputs(bytes)) }
+
+    /**
+     * Make the bundle's golden steps, which are Keras', and go back to the state before: whether this device learns as it should.
+     *
+     * @throws IllegalStateException it does not: do not train on it.
+     * @throws IllegalArgumentException `golden_steps.bin` is missing, damaged or of another bundle.
+     */
+    @Synchronized
+    fun golden(): List<Difference> {
+        val start = state()
+        try {
+            return read(File(folder, "golden_steps.bin"), "GSTEPS01") { bytes ->
+                val own = ByteArray(DIGEST).also { bytes.get(it) }
+                require(own.contentEquals(identity)) { "it is of another bundle" }
+                val rate = bytes.getFloat()
+                val most = Difference(bytes.getDouble().toFloat(), bytes.getDouble().toFloat())
+                val names = inputs(bytes)
+                val count = bytes.getInt()
+                restore(lengths.mapValues { FloatArray(it.value) } + ("weights" to floats(bytes, count)))
+                List(bytes.getInt()) { number ->
+                    val loss = step(batch(bytes, names), rate)
+                    val wanted = bytes.getFloat()
+                    val weights = state().getValue("weights")
+                    val after = floats(bytes, count)
+                    val found = Difference(Math.abs(loss - wanted), weights.indices.maxOf { Math.abs(weights[it] - after[it]) })
+                    check(found.loss <= most.loss && found.weights <= most.weights) {
+                        "golden step ${number + 1} is ${found.loss} and ${found.weights} from Keras': do not train on this device"
+                    }
+                    found
+                }
+            }
+        } finally {
+            restore(start)
+        }
+    }
+
+    private fun <T> read(file: File, magic: String, content: (ByteBuffer) -> T): T {
+        require(file.isFile) { "$file is missing: install the bundle again" }
         val bytes = little(file.readBytes())
         try {
-            require(text(bytes, 8) == "REHEARS1") { "$file holds no rehearsal rows" }
-            val names = List(bytes.getInt()) {
-                val name = text(bytes, bytes.getInt())
-                require(bytes.getInt() == 0) { "$name is not float32" }
-                val shape = List(bytes.getInt()) { bytes.getInt() }
-                require(axes[name] == shape) { "$name has the shape $shape in $file: it is of another model" }
-                name
-            }
-            val rows = bytes.getInt()
-            require(rows > 0) { "$file has no rows" }
-            val inputs = names.associateWith { floats(bytes, rows * size(it)) }
-            return Batch(inputs, IntArray(rows) { bytes.getInt() })
+            require(text(bytes, magic.length) == magic) { "it does not begin with $magic" }
+            return content(bytes)
+        } catch (error: IllegalStateException) {
+            throw error
         } catch (error: RuntimeException) {
-            throw IllegalArgumentException("$file is damaged: install the bundle again", error)
+            throw IllegalArgumentException("$file is damaged (${error.message}): install the bundle again", error)
         }
+    }
+
+    /** The names of inputs, which must be those of the model. */
+    private fun inputs(bytes: ByteBuffer): List<String> =
+        List(bytes.getInt()) {
+            val name = text(bytes, bytes.getInt())
+            require(bytes.getInt() == 0) { "$name is not float32" }
+            val shape = List(bytes.getInt()) { bytes.getInt() }
+            require(axes[name] == shape) { "$name has the shape $shape: it is of another model" }
+            name
+        }
+
+    private fun batch(bytes: ByteBuffer, names: List<String>): Batch {
+        val rows = bytes.getInt()
+        require(rows > 0) { "it has no rows" }
+        val inputs = names.associateWith { floats(bytes, rows * size(it)) }
+        return Batch(inputs, IntArray(rows) { bytes.getInt() })
     }
 
     /** A saved state: a head, by name in alphabetical order a vector each, and the SHA-256 of everything before it. */

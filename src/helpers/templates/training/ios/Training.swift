@@ -40,6 +40,12 @@ nonisolated public final class Training: @unchecked Sendable {  // unchecked: wh
         }
     }
 
+    /// How far a golden step leads from Keras' own: the loss before it, and the furthest of the weights after it.
+    public struct Difference: Sendable {
+        public let loss: Float
+        public let weights: Float
+    }
+
     /// What came of a round; `accuracy` on the rehearsal rows, `losses` of each step before it.
     public struct Outcome: Sendable {
         public let steps: Int
@@ -56,12 +62,15 @@ nonisolated public final class Training: @unchecked Sendable {  // unchecked: wh
         case file(String)
         /// The numbers overflow, as with too high a learning rate; the state is as it was before the step.
         case overflow(String)
+        /// This device does not learn as Keras does.
+        case golden(String)
 
         public var errorDescription: String? {
             switch self {
             case .input(let reason): return reason
             case .file(let reason): return reason
             case .overflow(let reason): return reason
+            case .golden(let reason): return reason
             }
         }
     }
@@ -190,14 +199,16 @@ nonisolated public final class Training: @unchecked Sendable {  // unchecked: wh
     ///
     /// - Parameters:
     ///   - next: The next batch; nil ends the round.
+    ///   - rehearsed: Whether each batch is followed by as many of the bundle's rehearsal rows, in turn, in the same step: so
+    ///     that what everybody needs is not forgotten.
     ///   - mayContinue: The app's own limits, asked before each step.
     /// - Throws: `TrainingError`, `InterpreterError`, or what writing the store throws; the state before the round is back.
     public func round(
-        next: @escaping @Sendable () -> Batch?, mayContinue: @escaping @Sendable () -> Bool
+        next: @escaping @Sendable () -> Batch?, rehearsed: Bool = true, mayContinue: @escaping @Sendable () -> Bool
     ) async throws -> Outcome {
         return try await withCheckedThrowingContinuation { continuation in
             queue.async {
-                continuation.resume(with: Result { try self.roundOnQueue(next, mayContinue) })
+                continuation.resume(with: Result { try self.roundOnQueue(next, rehearsed, mayContinue) })
             }
         }
     }
@@ -211,6 +222,15 @@ nonisolated public final class Training: @unchecked Sendable {  // unchecked: wh
     /// The model's output for rows, row by row.
     public func infer(_ inputs: [String: [Float]]) throws -> [Float] {
         return try queue.sync { try inferOnQueue(inputs) }
+    }
+
+    /// Makes the bundle's golden steps, which are Keras', and goes back to the state before: whether this device learns as it
+    /// should.
+    ///
+    /// - Throws: `TrainingError.golden` if it does not: do not train on it. `TrainingError.file` if `golden_steps.bin` is missing,
+    ///   damaged or of another bundle.
+    public func golden() throws -> [Difference] {
+        return try queue.sync { try goldenOnQueue() }
     }
 
     /// Part of the bundle's rehearsal rows that is decided as labelled.
@@ -275,13 +295,14 @@ nonisolated public final class Training: @unchecked Sendable {  // unchecked: wh
 
     // MARK: - On the queue
 
-    private func roundOnQueue(_ next: () -> Batch?, _ mayContinue: () -> Bool) throws -> Outcome {
+    private func roundOnQueue(_ next: () -> Batch?, _ rehearsed: Bool, _ mayContinue: () -> Bool) throws -> Outcome {
         let start = values
+        let rehearsal = try self.rehearsal()
         let end = DispatchTime.now().uptimeNanoseconds + UInt64(min(plan.seconds, 1e9) * 1e9)
         var losses: [Float] = []
         do {
             while losses.count < plan.steps, DispatchTime.now().uptimeNanoseconds < end, mayContinue(), let batch = next() {
-                losses.append(try stepOnQueue(batch, plan.learningRate))
+                losses.append(try stepOnQueue(rehearsed ? joined(batch, rehearsal) : batch, plan.learningRate))
             }
             let accuracy = try rehearseOnQueue()
             let counts = !losses.isEmpty && Self.counts(before: plan.shipped, after: accuracy, margin: plan.margin)
@@ -294,14 +315,7 @@ nonisolated public final class Training: @unchecked Sendable {  // unchecked: wh
     }
 
     private func stepOnQueue(_ batch: Batch, _ learningRate: Float) throws -> Float {
-        let rows = try checkedRows(of: batch.inputs)
-        let last = Int32(classes - 1)
-        guard batch.labels.count == rows else {
-            throw TrainingError.input("there are \(rows) rows and \(batch.labels.count) labels")
-        }
-        guard batch.labels.allSatisfy({ (0...last).contains($0) }) else {
-            throw TrainingError.input("labels are from 0 to \(last)")
-        }
+        let rows = try checkedRows(of: batch)
         guard learningRate > 0, Self.isFinite(learningRate) else {
             throw TrainingError.input("the learning rate is \(learningRate)")
         }
@@ -336,7 +350,7 @@ nonisolated public final class Training: @unchecked Sendable {  // unchecked: wh
     }
 
     private func rehearseOnQueue() throws -> Double {
-        let rows = try Self.rehearsal(folder.appendingPathComponent("rehearsal.bin"), shapes: shapes)
+        let rows = try rehearsal()
         var right = 0
         for first in stride(from: 0, to: rows.labels.count, by: plan.batchSize) {
             let end = min(first + plan.batchSize, rows.labels.count)
@@ -358,6 +372,18 @@ nonisolated public final class Training: @unchecked Sendable {  // unchecked: wh
     private static func decided(_ scores: [Float]) -> Int {
         if scores.count == 1 { return scores[0] > 0.5 ? 1 : 0 }
         return scores.indices.reduce(0) { scores[$1] > scores[$0] ? $1 : $0 }
+    }
+
+    private func checkedRows(of batch: Batch) throws -> Int {
+        let rows = try checkedRows(of: batch.inputs)
+        let last = Int32(classes - 1)
+        guard batch.labels.count == rows else {
+            throw TrainingError.input("there are \(rows) rows and \(batch.labels.count) labels")
+        }
+        guard batch.labels.allSatisfy({ (0...last).contains($0) }) else {
+            throw TrainingError.input("labels are from 0 to \(last)")
+        }
+        return rows
     }
 
     private func checkedRows(of inputs: [String: [Float]]) throws -> Int {
@@ -420,25 +446,81 @@ nonisolated public final class Training: @unchecked Sendable {  // unchecked: wh
         return state
     }
 
-    /// The bundle's form: inputs with their names, types and axes, then the rows.
-    private static func rehearsal(_ file: URL, shapes: [String: [Int]]) throws -> Batch {
-        var reader = Reader(content: try content(file), place: 0)
-        guard try reader.take(8) == Data("REHEARS1".utf8) else { throw TrainingError.file("\(file.path) holds no rehearsal rows") }
-        var names: [String] = []
-        for _ in 0..<(try reader.number()) {
+    private func rehearsal() throws -> Batch {
+        var reader = try opened("rehearsal.bin", "REHEARS1")
+        let names = try inputs(&reader)
+        return try batch(&reader, names)
+    }
+
+    private func opened(_ file: String, _ magic: String) throws -> Reader {
+        var reader = Reader(content: try Self.content(folder.appendingPathComponent(file)), place: 0)
+        guard try reader.take(magic.utf8.count) == Data(magic.utf8) else {
+            throw TrainingError.file("\(file) does not begin with \(magic): install the bundle again")
+        }
+        return reader
+    }
+
+    /// The names of inputs, which must be those of the model.
+    private func inputs(_ reader: inout Reader) throws -> [String] {
+        return try (0..<(try reader.number())).map { _ in
             let name = String(decoding: try reader.take(try reader.number()), as: UTF8.self)
             let dtype = try reader.number()
             let shape = try (0..<(try reader.number())).map { _ in try reader.number() }
-            guard dtype == 0, shapes[name] == shape else { throw TrainingError.file("\(name) of \(file.path) is of another model") }
-            names.append(name)
+            guard dtype == 0, shapes[name] == shape else { throw TrainingError.file("\(name) is of another model") }
+            return name
         }
+    }
+
+    private func batch(_ reader: inout Reader, _ names: [String]) throws -> Batch {
         let rows = try reader.number()
-        guard rows > 0 else { throw TrainingError.file("\(file.path) has no rows") }
+        guard rows > 0 else { throw TrainingError.file("a file has no rows: install the bundle again") }
         var inputs: [String: [Float]] = [:]
         for name in names {
-            inputs[name] = floats(try reader.take(4 * rows * shapes[name, default: []].reduce(1, *)))
+            inputs[name] = Self.floats(try reader.take(4 * rows * shapes[name, default: []].reduce(1, *)))
         }
         return Batch(inputs: inputs, labels: try (0..<rows).map { _ in Int32(truncatingIfNeeded: try reader.number()) })
+    }
+
+    /// A batch, and behind it as many of the other rows, which come in turn as the state's steps go on.
+    private func joined(_ batch: Batch, _ others: Batch) throws -> Batch {
+        let rows = try checkedRows(of: batch)
+        let made = Int(values["step"]?.first ?? 0)
+        let places = (0..<rows).map { (made * rows + $0) % others.labels.count }
+        var inputs = batch.inputs
+        for (name, given) in others.inputs {
+            let width = given.count / others.labels.count
+            inputs[name]? += places.flatMap { given[($0 * width)..<(($0 + 1) * width)] }
+        }
+        return Batch(inputs: inputs, labels: batch.labels + places.map { others.labels[$0] })
+    }
+
+    private func goldenOnQueue() throws -> [Difference] {
+        var reader = try opened("golden_steps.bin", "GSTEPS01")
+        guard try reader.take(Self.digest) == identity else {
+            throw TrainingError.file("golden_steps.bin is of another bundle: install the bundle again")
+        }
+        let rate = Self.floats(try reader.take(4))[0]
+        let most = Difference(loss: Float(try reader.double()), weights: Float(try reader.double()))
+        let names = try inputs(&reader)
+        let count = try reader.number()
+        let start = values
+        defer { values = start }
+        for (name, length) in vectors { values[name] = [Float](repeating: 0, count: length) }
+        guard count == start["weights"]?.count else { throw TrainingError.file("golden_steps.bin has other weights") }
+        values["weights"] = Self.floats(try reader.take(4 * count))
+        return try (1...(try reader.number())).map { number in
+            let given = try batch(&reader, names)
+            let loss = try stepOnQueue(given, rate)
+            let wanted = Self.floats(try reader.take(4))[0]
+            let after = Self.floats(try reader.take(4 * count))
+            let weights = zip(values["weights"] ?? [], after).reduce(Float(0)) { max($0, abs($1.0 - $1.1)) }
+            let found = Difference(loss: abs(loss - wanted), weights: weights)
+            guard found.loss <= most.loss, found.weights <= most.weights else {
+                throw TrainingError.golden(
+                    "golden step \(number) is \(found.loss) and \(found.weights) from Keras': do not train on this device")
+            }
+            return found
+        }
     }
 
     /// Reads from bytes that may be damaged.
@@ -454,6 +536,10 @@ nonisolated public final class Training: @unchecked Sendable {  // unchecked: wh
 
         mutating func number() throws -> Int {
             return try take(4).reversed().reduce(0) { $0 << 8 | Int($1) }
+        }
+
+        mutating func double() throws -> Double {
+            return Double(bitPattern: try take(8).reversed().reduce(0) { $0 << 8 | UInt64($1) })
         }
     }
 
