@@ -1,13 +1,48 @@
 """A table with a sentence over it."""
 
+import re
+
 import pandas as pd
 
 from helpers.captions import captioned
 
+TABLE = pd.DataFrame(
+    {
+        "file": ["fp32", "int8"],
+        "bytes": [3196, 2624],
+        "loss": ["-0.001 (-0.002 to 0.000)", "under 1e-05"],
+        "why": ["it is what was trained", "its weights have 256 values, and activations as well"],
+    },
+    index=["a", "b"],
+)
+
 
 def test_the_sentence_stands_over_the_table_as_html_and_as_text():
-    frame = pd.DataFrame({"bytes": [1, 2]})
-    shown = captioned(frame, "Files < 3 bytes")
-    assert shown._repr_html_() == f"<p><b>Files &lt; 3 bytes</b></p>\n{frame._repr_html_()}"
-    assert repr(shown) == f"Files < 3 bytes\n\n{frame!r}"
+    shown = captioned(TABLE, "Files < 3 bytes")
+    assert shown._repr_html_().startswith("<p><b>Files &lt; 3 bytes</b></p>\n<div>")
+    assert repr(shown) == f"Files < 3 bytes\n\n{TABLE!r}"
     assert captioned(None, "nothing") is None
+    plain = re.sub(
+        r' style="text-align: (?!right)[^"]*"| style="white[^"]*"', "", shown._repr_html_()
+    )
+    assert plain.endswith(TABLE._repr_html_())
+
+
+def test_text_begins_on_the_left_and_no_figure_is_broken():
+    shown = captioned(TABLE, "Files")._repr_html_()
+    for text in ("fp32", "it is what was trained"):
+        assert f'text-align: left; white-space: nowrap">{text}<' in shown or (
+            f'text-align: left">{text}<' in shown
+        )
+    for figure in ("3196", "-0.001 (-0.002 to 0.000)", "under 1e-05"):
+        assert f'<td style="white-space: nowrap">{figure}<' in shown
+    assert '<th style="text-align: left">why</th>' in shown and "<th>bytes</th>" in shown
+
+
+def test_levels_of_an_index_and_columns_that_are_left_out_are_no_trouble():
+    levels = TABLE.set_index(["file", "bytes"])
+    shown = captioned(levels, "Files")._repr_html_()
+    assert '<td style="white-space: nowrap">under 1e-05</td>' in shown
+    wide = pd.DataFrame([range(40)] * 2)
+    with pd.option_context("display.max_columns", 6):
+        assert captioned(wide, "Wide")._repr_html_().endswith(wide._repr_html_())

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers import code, files, parameters, records, runs
+from helpers import code, figures, files, parameters, records, runs
 from helpers.errors import BadInput, DamagedFile, MissingStage, WorkbenchError
 from helpers.plots import training
 
@@ -492,12 +492,12 @@ def test_a_figure_is_a_sharp_picture_of_few_bytes_that_says_what_it_shows(home):
     shown = stage.figure("curves", figure)
     picture = Image.open(stage.run.folder / "figures" / "curves.png")
     wide, high = figure.get_size_inches()
-    assert picture.size == (round(wide * runs.DOTS), round(high * runs.DOTS))
-    assert picture.mode == "P" and round(picture.info["dpi"][0]) == runs.DOTS
-    assert picture.info[runs.DESCRIPTION] == shown.alt == figure.get_label() != ""
+    assert picture.size == (round(wide * figures.DOTS), round(high * figures.DOTS))
+    assert picture.mode == "P" and round(picture.info["dpi"][0]) == figures.DOTS
+    assert picture.info[figures.DESCRIPTION] == shown.alt == figure.get_label() != ""
     assert (shown.width, shown.height) == (picture.width // 2, picture.height // 2)
     drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=runs.DOTS)
+    figure.savefig(drawn, dpi=figures.DOTS)
     whole = np.asarray(Image.open(drawn).convert("RGB"), float)
     few = np.asarray(picture.convert("RGB"), float)
     assert np.abs(whole - few).mean() < 1 and (whole == 255).all(axis=2).mean() > 0.8

@@ -1,22 +1,61 @@
-"""A table with a sentence over it that says what it shows."""
+"""A table with a sentence over it that says what it shows, for a notebook to be read."""
 
 from __future__ import annotations
 
 import html
+import re
+
+_FIGURE = re.compile(r"(under |over )?[-+~]*[.\d]|[-+]?$|nan$", re.IGNORECASE)
+"""How a figure begins; also what stands where there is none."""
+_CELL, _ROW = re.compile(r"<t([dh])>"), re.compile(r"<tr.*?</tr>", re.DOTALL)
+_TEXT, _WHOLE = "text-align: left", "white-space: nowrap"
+_SHORT = 24
+"""Characters of a text that stays on its line."""
 
 
 class Captioned:
-    """A DataFrame for the end of a cell, with its caption as HTML and as text."""
+    """A DataFrame for the end of a cell, with its caption as HTML and as text.
+
+    In HTML, text begins on the left, and no figure is broken in two.
+    """
 
     def __init__(self, frame, caption: str):
         self.frame, self.caption = frame, caption
 
     def _repr_html_(self) -> str:
         # outside of the table: its own caption would be as narrow as it is
-        return f"<p><b>{html.escape(self.caption)}</b></p>\n{self.frame._repr_html_()}"
+        said = f"<p><b>{html.escape(self.caption)}</b></p>\n"
+        styles = [_style(self.frame.iloc[:, place]) for place in range(self.frame.shape[1])]
+        return said + _ROW.sub(lambda row: _styled(row[0], styles), self.frame._repr_html_())
 
     def __repr__(self) -> str:
         return f"{self.caption}\n\n{self.frame!r}"
+
+
+def _style(column) -> str:
+    if column.dtype.kind not in "OUT":
+        return _WHOLE
+    values = [str(value) for value in column]
+    if all(_FIGURE.match(value) for value in values):
+        return _WHOLE
+    short = max(map(len, values), default=0) <= _SHORT
+    return f"{_TEXT}; {_WHOLE}" if short else _TEXT
+
+
+def _styled(row: str, styles: list[str]) -> str:
+    """A row of the table with the style of each column, where it has them all; heads may break."""
+    index = len(_CELL.findall(row)) - len(styles)
+    if index < 0:
+        return row
+    places = iter([_TEXT] * index + styles)
+
+    def styled(cell: re.Match) -> str:
+        style = next(places)
+        if cell[1] == "h":
+            style = style.removesuffix(_WHOLE).removesuffix("; ")
+        return f'<t{cell[1]} style="{style}">' if style else cell[0]
+
+    return _CELL.sub(styled, row)
 
 
 def captioned(frame, caption: str) -> Captioned | None:

@@ -592,7 +592,7 @@ def training(study: str, run_name: str, **settings) -> None:
 
     The model must be one of Keras, of layers that can be trained on a phone (docs/digits.md);
     others are refused by name. Every weight is held to Keras' over golden steps, which the classes
-    for Android, iOS and C run again on the phone.
+    for Android, iOS and C can make again on the phone.
     """
     from helpers import registry
     from helpers.ondevice import bundle, shipped

@@ -15,6 +15,7 @@ from pathlib import Path
 from helpers import (
     code,
     environment,
+    figures,
     files,
     notebooks,
     pages,
@@ -353,7 +354,7 @@ def _figures(run: runs.Run, stage: str) -> Iterator[dict]:
                 yield {
                     "file": file,
                     "name": name,
-                    "says": picture.info.get(runs.DESCRIPTION, ""),
+                    "says": picture.info.get(figures.DESCRIPTION, ""),
                     "width": round(100 * picture.width / dots),
                     "height": round(100 * picture.height / dots),
                     "data": base64.b64encode(content).decode(),

@@ -11,7 +11,6 @@ of them count.
 from __future__ import annotations
 
 import errno
-import io
 import json
 import math
 import shutil
@@ -21,15 +20,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from helpers import code, environment, files, records
+from helpers import code, environment, figures, files, records
 from helpers import parameters as parameter_table
 from helpers.errors import BadInput, DamagedFile, MissingStage, WorkbenchError
 
 RECORD = "run.json"
-DESCRIPTION = "Description"
-"""Keyword of a PNG file under which it says what it shows."""
-DOTS = 200
-"""An inch, of a figure's picture."""
 _TABLES = ("parameters", "inputs", "outputs", "shared", "metrics", "code", "environment")
 _VERBS = {"inputs": "used", "outputs": "recorded", "shared": "made"}
 _NOT_OF_STAGES = (RECORD, "report.html", "notebooks")
@@ -378,13 +373,10 @@ class Stage:
         The file and the notebook's picture say in words what it shows: the label of the figure, see
         `helpers.plots.shows`.
         """
-        from IPython.display import Image
-
-        says = figure.get_label()
-        content = _png(figure, says)
+        content = figures.png(figure)
         with self.output(f"figures/{name}.png") as path:
             path.write_bytes(content)
-        return Image(content, retina=True, alt=says or None)
+        return figures.image(content)
 
     def finish(self, **metrics: float) -> str:
         """Record the stage as done, with `metrics` to be found again in run.json; returns a line to
@@ -417,25 +409,3 @@ class Stage:
             "code": {**code.loaded(), **self._used},
             "environment": self._environment,
         }
-
-
-def _png(figure, says: str) -> bytes:
-    """A figure as a picture for screens of twice 100 dots an inch, in few colours: a third of the
-    bytes, and no difference to see.
-    """
-    from PIL import Image, PngImagePlugin
-
-    drawn, written = io.BytesIO(), io.BytesIO()
-    if layout := figure.get_layout_engine():  # savefig would draw once more to lay out
-        figure.set_dpi(DOTS)
-        layout.execute(figure)
-        figure.set_layout_engine("none")
-    figure.savefig(drawn, dpi=DOTS, pil_kwargs={"compress_level": 1})
-    few = {"colors": 256, "method": Image.Quantize.FASTOCTREE, "dither": Image.Dither.NONE}
-    picture = Image.open(drawn).convert("RGB").quantize(**few)
-    picture.putpalette([255 if value == 254 else value for value in picture.getpalette()])  # white
-    words = PngImagePlugin.PngInfo()
-    if says:
-        words.add_itxt(DESCRIPTION, says)
-    picture.save(written, "png", dpi=(DOTS, DOTS), pnginfo=words)
-    return written.getvalue()

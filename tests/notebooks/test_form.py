@@ -1,6 +1,7 @@
 """What a stored notebook must be: executed, in order, small, of this project and of no machine."""
 
 import base64
+import io
 import json
 import re
 import statistics
@@ -9,9 +10,10 @@ import sys
 
 import nbformat
 import pytest
+from PIL import Image
 from support import code_cells
 
-from helpers import notebooks, parameters, runs, tasks
+from helpers import figures, notebooks, parameters, runs, tasks
 from helpers.errors import StageFailed
 
 
@@ -53,6 +55,17 @@ def test_figures_are_small(notebook):
         for output in cell["outputs"]:
             png = output.get("data", {}).get("image/png")
             assert png is None or len(base64.b64decode(png)) < 100_000
+
+
+def test_figures_are_sharp_and_say_what_they_show(notebook):
+    for cell in code_cells(notebook):
+        for output in cell["outputs"]:
+            if png := output.get("data", {}).get("image/png"):
+                picture = Image.open(io.BytesIO(base64.b64decode(png)))
+                assert round(picture.info["dpi"][0]) == figures.DOTS
+                shown = output["metadata"]["image/png"]
+                assert shown["alt"] == picture.info[figures.DESCRIPTION]
+                assert shown["width"] == picture.width // 2
 
 
 def test_it_shows_pictures_and_no_place_of_a_machine(notebook):

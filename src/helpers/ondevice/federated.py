@@ -10,6 +10,7 @@ client of Flower (``NumPyClient.fit``) returns. No row leaves its phone.
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from helpers.ondevice.trainer import Trainer, with_weights
 
 
 def trained(
-    path: str,
+    file: bytes,
     weights: np.ndarray,
     rows: Rows,
     epochs: int,
@@ -30,8 +31,16 @@ def trained(
     learning_rate: float,
     seed: int,
 ) -> tuple[np.ndarray, int]:
-    """What one phone does in a round: the weights that it learns, and from how many rows."""
-    trainer = Trainer(Path(path))
+    """What one phone does in a round: the weights that it learns, and from how many rows.
+
+    Parameters
+    ----------
+    file : content of the training file; a phone is a machine of its own.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "training.tflite"
+        path.write_bytes(file)
+        trainer = Trainer(path)
     state = with_weights(trainer.save(), weights)
     settings = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     return learn(trainer, state, rows, seed=seed, **settings)[WEIGHTS], len(rows[1])
@@ -79,7 +88,7 @@ def rounds(
     ):
         if number:
             each = len(phones)
-            lists = [[str(path)] * each, [weights] * each, phones]
+            lists = [[path.read_bytes()] * each, [weights] * each, phones]
             fixed = [[value] * each for value in (epochs, batch_size, learning_rate)]
             seeds = [[seed * 1000 + number, phone] for phone in range(each)]
             seeds = [int(np.random.SeedSequence(s).generate_state(1)[0]) for s in seeds]

@@ -230,11 +230,12 @@ def check(reference: Reference, trainer: Callable[[], object]) -> Found:
 
 def table(found: Mapping[str, Found]):
     """Files by name: DataFrame of ``same``, ``furthest`` that a weight was from Keras', ``departs``
-    the step after which it leaves what is allowed, and how it ``goes on`` from what was saved.
+    the step after which it leaves what is allowed, and how it goes on ``after an interruption``
+    from what was saved.
     """
     import pandas as pd
 
-    columns = ["same", "furthest", "departs", "goes on"]
+    columns = ["same", "furthest", "departs", "after an interruption"]
     rows = {
         name: [
             "yes" if each.same else "NO",

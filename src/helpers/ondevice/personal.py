@@ -166,10 +166,14 @@ def spread(table, value: str):
     """Mean over the writers with its 95 % interval, by way and samples: DataFrame of ``mean``,
     ``low``, ``high``.
     """
+    return _means(table.groupby(["way", "samples"], sort=False)[value])
+
+
+def _means(grouped):
     import pandas as pd
     from scipy import stats
 
-    found = table.groupby(["way", "samples"], sort=False)[value].agg(["mean", "sem", "count"])
+    found = grouped.agg(["mean", "sem", "count"])
     reach = found["sem"] * stats.t.ppf(0.975, found["count"] - 1)
     low, high = found["mean"] - reach, found["mean"] + reach
     return pd.DataFrame({"mean": found["mean"], "low": low, "high": high})
@@ -256,3 +260,23 @@ def days(
         table.append([auc(), shipped, best, said, kept])
     columns = ["personal", "shipped", "best", "rehearsed", "kept"]
     return pd.DataFrame(table, columns=columns, index=pd.RangeIndex(days + 1, name="day"))
+
+
+def owners(
+    trainer: Trainer, state: State, rehearsed: Rows, *, count: int = 8, seed: int = 42, **settings
+):
+    """AUC on the lists of owners of different tastes, before and after `days` of honest clicks, and
+    how much of it is possible: DataFrame of ``mean``, ``low``, ``high`` (95 % interval over the
+    owners) by ``shipped``, ``personal``, ``gain``, ``best``.
+    """
+    import pandas as pd
+
+    last = []
+    for number in range(count):
+        taste = shopper(np.random.default_rng([seed, number]))
+        lived = days(trainer, state, taste, rehearsed, seed=seed + number, **settings)
+        last.append(lived[["shipped", "personal", "best"]].iloc[-1])
+    table = pd.DataFrame(last, index=pd.RangeIndex(count, name="owner"))
+    table.insert(2, "gain", table["personal"] - table["shipped"])
+    long = table.melt(var_name="AUC")
+    return _means(long.groupby("AUC", sort=False)["value"])

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import figure as drawing
 from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.figure import Figure
 
+from helpers import figures
 from helpers.colours import COLOURS, RUNTIME_COLOURS, colour_of
 from helpers.schema import Schema
 
@@ -32,6 +33,13 @@ _STYLE = {
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
 }
+
+
+class Figure(drawing.Figure):
+    """One that a notebook shows as `helpers.figures` draws it, its label for those who see none."""
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return figures.image(figures.png(self))._repr_mimebundle_(include, exclude)
 
 
 def shows(sentence: str) -> Callable:
@@ -63,7 +71,9 @@ def axes_of(
     returned.
     """
     with plt.rc_context(_STYLE):
-        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
+        figure, axes = plt.subplots(
+            rows, columns, figsize=size, squeeze=False, FigureClass=Figure, **options
+        )
     plt.close(figure)
     return figure, axes
 

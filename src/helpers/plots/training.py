@@ -23,19 +23,21 @@ def followed(found: Mapping[str, object]) -> Figure:
 
     Parameters
     ----------
-    found : by name, the table `steps` of a `helpers.ondevice.parity.Found`.
+    found : by name, as ``LiteRT, Adam``, the table `steps` of a `helpers.ondevice.parity.Found`.
     """
     figure, axes = axes_of(size=(7.5, 2.9))
     ax = axes[0, 0]
     for (name, steps), colour in zip(found.items(), COLOURS, strict=False):
         far = steps["difference"].clip(lower=_LEAST)
         ax.plot(steps.index, far, color=colour, marker=".", label=name)
-        ax.plot(steps.index, steps["limit"], color=colour, linestyle="--", linewidth=1)
-    ax.plot([], [], color="black", linestyle="--", linewidth=1, label="allowed")
+    limits = {tuple(steps["limit"]): name.rpartition(", ")[2] for name, steps in found.items()}
+    for (limit, optimiser), dash in zip(limits.items(), ("--", ":", "-."), strict=False):
+        label = f"allowed, {optimiser}"
+        ax.plot(np.arange(1, len(limit) + 1), limit, color="black", linestyle=dash, label=label)
     ax.set_yscale("log")
     ax.set_xlabel("step")
     ax.set_ylabel("largest difference of a weight")
-    figure.legend(loc="outside upper right", ncols=len(found) + 1)
+    figure.legend(loc="outside upper right", ncols=3)
     return figure
 
 

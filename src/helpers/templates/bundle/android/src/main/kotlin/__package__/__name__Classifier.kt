@@ -14,6 +14,7 @@ import java.util.concurrent.Future
 import kotlin.coroutines.resume
 import kotlin.coroutines.resumeWithException
 import kotlin.coroutines.suspendCoroutine
+import org.tensorflow.lite.Delegate
 
 /**
  * Says what is on a picture, by `{{ model | comment }}` through TensorFlow Lite: labels with their probabilities, the most
@@ -31,9 +32,9 @@ import kotlin.coroutines.suspendCoroutine
  * freed before the next. It is decoded whole: with `inSampleSize` the decoder leaves pixels out, and the model would see
  * other ones than it was trained on. A picture of 12 million pixels takes 48 MB outside the Java heap for as long.
  *
- * No delegates are offered. NNAPI is deprecated since Android 15. The GPU computes in half floats, which moves
- * probabilities and may change the first label: before you add its delegate to the options in [{{ name }}.open], hold it
- * against the golden pictures on the devices that you have ({{ name }}PicturesTest), and time it.
+ * NNAPI is not offered: it is deprecated since Android 15. The GPU (`delegate = { GpuDelegate() }`) computes in half floats,
+ * which moves probabilities and may change the first label: hold it against the golden pictures on the devices that you have
+ * ({{ name }}PicturesTest), and time it.
  */
 class {{ name }}Classifier private constructor(
     private val model: {{ name }},
@@ -191,21 +192,36 @@ class {{ name }}Classifier private constructor(
          * @param threads that one picture may use.
          * @throws IllegalArgumentException one is missing, or is not of this model.
          */
-        fun open(folder: File, threads: Int = 1): {{ name }}Classifier {
+        fun open(
+            folder: File,
+            threads: Int = 1,
+            delegate: (() -> Delegate)? = null,
+            events: ScoringEvents? = null,
+        ): {{ name }}Classifier {
             val manifest = File(folder, "model.json")
             require(manifest.isFile && manifest.length() <= MOST_MANIFEST) {
                 "$manifest is missing or too long: install the bundle again"
             }
             val labels = labels(manifest.readBytes().decodeToString())
             val pictures = Pictures.read(File(folder, "features.json"))
-            return made({{ name }}.open(File(folder, "model.tflite"), threads), pictures, labels)
+            val file = File(folder, "model.tflite")
+            val model = {{ name }}.open(file, threads, {{ "" if batch else "fixedRows = delegate?.let { 1 }, " }}delegate = delegate, events = events)
+            return made(model, pictures, labels)
         }
 
         /** Open a bundle that is part of the app. */
-        fun open(context: Context, folder: String = "{{ name }}", threads: Int = 1): {{ name }}Classifier {
+        fun open(
+            context: Context,
+            folder: String = "{{ name }}",
+            threads: Int = 1,
+            delegate: (() -> Delegate)? = null,
+            events: ScoringEvents? = null,
+        ): {{ name }}Classifier {
             fun text(name: String) = context.assets.open("$folder/$name").use { it.readBytes().decodeToString() }
             val (labels, pictures) = labels(text("model.json")) to Pictures.parse(text("features.json"))
-            return made({{ name }}.open(context, "$folder/model.tflite", threads), pictures, labels)
+            val asset = "$folder/model.tflite"
+            val model = {{ name }}.open(context, asset, threads, {{ "" if batch else "fixedRows = delegate?.let { 1 }, " }}delegate = delegate, events = events)
+            return made(model, pictures, labels)
         }
 
         private fun made(model: {{ name }}, pictures: Pictures, labels: List<String>): {{ name }}Classifier =
