@@ -26,7 +26,7 @@ def test_the_page_is_one_file_that_needs_no_network(finished):
     figures = list((finished.home / "artifacts/ranking/default/figures").glob("*.png"))
     assert page.count("<figure>") == len(figures) > 8
     assert "workbench run ranking --run default -p latency_seconds=1.0" in page
-    assert '<p class="ship">Ship litert fp32: of the 16 files within the budget' in page
+    assert '<p class="ship">Ship litert fp32 (3,196 bytes): its scores are the model' in page
     for word in (
         "litert",
         "mnn",
