@@ -78,7 +78,7 @@ def test_readable_shows_units_and_hides_meaningless_digits(finished):
     assert set(table["largest difference"][plain]) == {"under 1e-05"} and plain.sum() == 4
     assert table["largest difference"][~plain].str.fullmatch(r"\de-0\d").all()
     assert table["batch 1"].str.fullmatch(r" *\d+\.\d\d us").all()
-    assert table["by LiteRT fp32's"].iloc[1].strip() == "1.00x (1.00-1.00x)"
+    assert table["time / LiteRT fp32's"].iloc[1].strip() == "1.00x (1.00-1.00x)"
 
 
 def _edited_since(run: runs.Run, stage: str, module: str) -> None:
