@@ -34,7 +34,9 @@ def _points(line):
 
 def test_distributions_count_every_row_of_every_feature(ranking):
     frame = simulation.sample(ranking, "personalised", rows=500, seed=0)
-    (ax,) = plots.distributions(frame, ranking.schema, "title").axes
+    figure = plots.distributions(frame, ranking.schema, "title")
+    (ax,) = figure.axes
+    assert figure.get_label().endswith("what the model is given to learn from (title).")
     outlines = [path.vertices for path in ax.collections[0].get_paths()]
     names, *ends = (ax.texts[start::3] for start in range(3))
     assert [text.get_text() for text in names] == ranking.schema.columns

@@ -26,7 +26,7 @@ def test_the_page_is_one_file_that_needs_no_network(finished):
     figures = list((finished.home / "artifacts/ranking/default/figures").glob("*.png"))
     assert page.count("<figure>") == len(figures) > 8
     assert "workbench run ranking --run default -p latency_seconds=1.0" in page
-    assert '<p class="ship">Ship litert fp32: of the 16 files within the budget' in page
+    assert '<p class="ship">Ship litert fp32 (3,196 bytes): its scores are the model' in page
     for word in (
         "litert",
         "mnn",
@@ -78,7 +78,7 @@ def test_readable_shows_units_and_hides_meaningless_digits(finished):
     assert set(table["largest difference"][plain]) == {"under 1e-05"} and plain.sum() == 4
     assert table["largest difference"][~plain].str.fullmatch(r"\de-0\d").all()
     assert table["batch 1"].str.fullmatch(r" *\d+\.\d\d us").all()
-    assert table["by LiteRT fp32's"].iloc[1].strip() == "1.00x (1.00-1.00x)"
+    assert table["time / LiteRT fp32's"].iloc[1].strip() == "1.00x (1.00-1.00x)"
 
 
 def _edited_since(run: runs.Run, stage: str, module: str) -> None:

@@ -72,7 +72,7 @@ def _headings(model: trained.Trained, comparison) -> dict[str, str]:
     headings = {**_FIRST, **{name: shown.heading for name, shown in model.task.shown.items()}}
     headings["latency_us"] = f"batch {model.schema.batch or 1}"
     return headings | {
-        "latency_ratio": f"by {latency_label(comparison)}'s",
+        "latency_ratio": f"time / {latency_label(comparison)}'s",
         "verdict": "verdict",
     }
 

@@ -61,11 +61,61 @@ def _without_intervals(table):
 def test_the_file_that_keeps_the_budget_and_is_preferred(comparison, budget, prefer, file):
     found = choice.recommend(RANKING, comparison, budget, prefer)
     assert found.met and found.file == file
-    assert found.sentence.startswith(f"Ship {file.replace('/', ' ')}: ")
     row = found.table[found.table["file"] == file].iloc[0]
-    assert (
-        f"{row['bytes']:,} bytes" in found.sentence
-        and f"{row['latency_ratio']:.2f}x" in found.sentence
+    costs = f"{row['bytes']:,} bytes, {row['latency_ratio']:.2f}x the latency of LiteRT fp32"
+    if file == "litert/fp32":  # is that itself
+        costs = "4,000 bytes"
+    assert found.sentence.startswith(f"Ship {file.replace('/', ' ')} ({costs}): ")
+
+
+@pytest.mark.parametrize(
+    ("budget", "prefer", "sentence"),
+    [
+        (
+            Budget(),
+            "agreement",
+            "Ship litert fp32 (4,000 bytes): its scores are the model's. One other file has the "
+            "same scores; it is no smaller. 5 of 6 files may be shipped; 1 is broken.",
+        ),
+        (
+            Budget(bytes=3500),
+            "agreement",
+            "Ship litert fp16 (3,000 bytes, 1.00x the latency of LiteRT fp32): it ranks most like "
+            "the trained model, with Kendall tau 1.000, at most 0.0001 AUC lost. 2 of 6 files "
+            "keep the budget (at most 3,500 bytes); 1 is broken.",
+        ),
+        (
+            Budget(bytes=2000),
+            "agreement",
+            "Ship litert weight_int4 (2,000 bytes, 1.20x the latency of LiteRT fp32): Kendall tau "
+            "0.970, at most 0.0050 AUC lost. Of 6 files it alone keeps the budget (at most 2,000 "
+            "bytes); 1 is broken.",
+        ),
+        (
+            Budget(loss=0.0),
+            "latency",
+            "Ship mnn fp32 (5,000 bytes, 0.80x the latency of LiteRT fp32): it is the fastest; its "
+            "scores are the model's. 2 of 6 files keep the budget (at most 0 AUC lost); 1 is "
+            "broken.",
+        ),
+    ],
+)
+def test_the_sentence_in_full(comparison, budget, prefer, sentence):
+    assert choice.recommend(RANKING, comparison, budget, prefer).sentence == sentence
+
+
+def test_files_of_the_same_scores_are_counted_and_said_to_be_no_smaller(comparison):
+    same = comparison[comparison["verdict"] == "same"]
+    third = same.iloc[-1:].assign(precision="fp32_conv", file="mnn/fp32_conv")
+    of_three = choice.recommend(RANKING, pd.concat([same, third]), Budget(loss=0.01)).sentence
+    assert of_three == (
+        "Ship litert fp32 (4,000 bytes): its scores are the model's. Two other files have the same "
+        "scores; neither is smaller. All 3 files keep the budget (at most 0.01 AUC lost)."
+    )
+    of_one = choice.recommend(RANKING, same[:2], Budget(loss=0.01)).sentence
+    assert of_one == (
+        "Ship litert fp32 (4,000 bytes): its scores are the model's. It is the only file, and "
+        "keeps the budget (at most 0.01 AUC lost)."
     )
 
 
@@ -276,6 +326,8 @@ def test_the_sentence_says_what_is_true(table, budget, prefer):
         assert "is the smallest" not in found.sentence or size == min(sizes)
         assert "is the fastest" not in found.sentence or ratio == min(ratios)
         assert "it ranks most like" not in found.sentence or agreement == min(agreements)
+        if "have the same scores" in found.sentence or "has the same scores" in found.sentence:
+            assert agreement[0] == 0 and sum(other[0] == 0 for other in agreements) > 1
         assert "fastest (5 % counts" not in found.sentence or ratio <= 1.05 * min(ratios)
 
 
@@ -326,10 +378,7 @@ def test_a_broken_file_is_never_shipped(comparison):
         (
             2,
             4,
-            (
-                "Ship litert fp16: of the 4 files within the budget (no limits; 2 have too few test"
-                " rows to tell) it "
-            ),
+            "Ship litert fp16 (3,000 bytes, 1.00x the latency of LiteRT fp32): it ",
         ),
     ],
 )
@@ -338,7 +387,10 @@ def test_files_judged_on_too_few_rows_are_not_shipped_and_counted(comparison, fe
     comparison.loc[files, "verdict"] = ["too few rows"] * few + [
         "ships with loss" if left else "broken"
     ] * (6 - few)
-    assert choice.recommend(RANKING, comparison, Budget()).sentence.startswith(sentence)
+    found = choice.recommend(RANKING, comparison, Budget()).sentence
+    assert found.startswith(sentence)
+    if left:
+        assert "4 of 6 files may be shipped; 2 have too few test rows to tell." in found
 
 
 def test_a_file_that_could_not_be_timed_is_not_recommended(comparison):
@@ -348,7 +400,7 @@ def test_a_file_that_could_not_be_timed_is_not_recommended(comparison):
     found = choice.recommend(RANKING, comparison, Budget())
     assert (
         found.file == "mnn/fp32"
-        and "(no limits; 1 is broken; 1 could not be timed)" in found.sentence
+        and "4 of 6 files may be shipped; 1 is broken, 1 could not be timed." in found.sentence
     )
     assert "1 could not be timed" in choice.recommend(RANKING, comparison, Budget(bytes=1)).sentence
     one = choice.recommend(RANKING, comparison[comparison["file"] == "litert/fp32"], Budget())
@@ -390,7 +442,7 @@ def test_less_than_the_noise_decides_nothing_and_is_not_called_more(comparison):
     assert said in found.sentence
     comparison.loc[comparison["file"] == "mnn/fp32", "latency_ratio"] = 0.97
     found = choice.recommend(RANKING, comparison, Budget(), "latency")
-    assert found.file == "mnn/fp32" and " it is the fastest: 5,000 bytes" in found.sentence
+    assert found.file == "mnn/fp32" and ": it is the fastest; its scores" in found.sentence
 
 
 def test_a_model_that_learned_nothing_is_not_shipped_in_silence(comparison):

@@ -96,7 +96,8 @@ def test_readme_shows_what_it_prints(finished):
 def test_it_prints_the_table_and_where_things_are(finished):
     assert re.search(r"mnn +fp32 .* same", finished.output.read_text())
     assert (
-        "\nShip litert fp32: of the 16 files within the budget (at most 0.01 AUC lost)"
+        " bytes): its scores are the model's. Two other files have the same scores; neither is "
+        "smaller. All 16 files keep the budget (at most 0.01 AUC lost).\n"
         in finished.output.read_text()
     )
     assert f"run folder  {finished.home}/artifacts/ranking/default" in finished.output.read_text()

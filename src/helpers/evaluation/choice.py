@@ -10,7 +10,12 @@ import numpy as np
 
 from helpers.errors import BadInput
 from helpers.evaluation import latency
-from helpers.evaluation.comparison import NOT_JUDGED, NOT_MADE, latency_label
+from helpers.evaluation.comparison import (
+    LATENCY_REFERENCES,
+    NOT_JUDGED,
+    NOT_MADE,
+    latency_label,
+)
 from helpers.runtimes import PHONE
 from helpers.tasks import Task
 from helpers.tasks.judgement import SHIPS, TOO_FEW
@@ -229,21 +234,19 @@ def _objective(task: Task, name: str) -> str:
 
 def _figures(task: Task, row, label: str, but: tuple[str, ...] = ()) -> str:
     """What a file is, in words; without the measures in `but`, which were told already."""
-    agreement = (
-        "same scores"
-        if row["verdict"] == "same"
-        else f"{task.agreement_name} {row['agreement']:.3f}"
-    )
     loss = f"no {task.lost}" if row["loss"] < 5e-5 else f"at most {row['loss']:.4f} {task.lost}"
-    parts = {
-        "bytes": f"{row['bytes']:,.0f} bytes",
-        "agreement": agreement,
-        "loss": loss,
-        "latency_ratio": (
-            f"{latency.ratio_text(row['latency_ratio']).strip()} the latency of {label}"
-        ),
-    }
+    parts = {"bytes": f"{row['bytes']:,.0f} bytes", "agreement": _agrees(task, row), "loss": loss}
+    if LATENCY_REFERENCES.get(row.name) != label:  # not beside itself
+        ratio = latency.ratio_text(row["latency_ratio"]).strip()
+        parts["latency_ratio"] = f"{ratio} the latency of {label}"
     return ", ".join(part for name, part in parts.items() if name not in but)
+
+
+def _agrees(task: Task, row) -> str:
+    """How alike the trained model a file decides."""
+    if row["verdict"] == "same":
+        return f"its {task.gives} are the model's"
+    return f"{task.agreement_name} {row['agreement']:.3f}"
 
 
 def _count(number: int, singular: str, many: str) -> str:
@@ -272,17 +275,36 @@ def _nothing(table) -> str:
 
 
 def _why(task: Task, best, within, table, budget: Budget, prefer: str, label: str) -> str:
-    outside = int((table["left_out"].eq("") & ~table["within"]).sum())
-    notes = [budget.text(task, label)]
-    notes += [_count(outside, "file does not meet it", "files do not meet it")] if outside else []
-    notes += _never(table)
-    among = (
-        "the only file within the budget"
-        if len(within) == 1
-        else f"of the {len(within)} files within the budget"
-    )
-    said = "" if len(within) == 1 else f" it {_preferred(task, best, within, prefer)}"
-    return f"Ship {best.name}: {among} ({'; '.join(notes)}){said}: {_figures(task, best, label)}."
+    """The file, what the preference says of it, and what there was to choose from."""
+    costs = _figures(task, best, label, ("agreement", "loss"))
+    claim, others = _preferred(task, best, within, prefer)
+    if best["verdict"] == "same":
+        is_, between = _agrees(task, best), "; "
+    else:
+        is_, between = _figures(task, best, label, ("bytes", "latency_ratio")), ", with "
+    said = between.join(part for part in (claim, is_) if part)
+    kept = _kept(task, len(within), table, budget, label)
+    return " ".join([f"Ship {best.name} ({costs}): {said}.", *others, *kept])
+
+
+def _kept(task: Task, within: int, table, budget: Budget, label: str) -> list[str]:
+    """How many files there were to choose from, and why there were no more; nothing where there is
+    nothing to tell.
+    """
+    total, limits = len(table), budget.text(task, label)
+    free, never = limits == Budget().text(task, label), _never(table)
+    if free and not never:
+        return []
+    kept = "may be shipped" if free else f"keep{'s' * (within == 1)} the budget ({limits})"
+    if total == 1:
+        said = f"It is the only file, and {kept}"
+    elif within == total:
+        said = f"All {total} files {kept}"
+    elif within == 1:
+        said = f"Of {total} files it alone {kept}"
+    else:
+        said = f"{within} of {total} files {kept}"
+    return [f"{'; '.join([said, ', '.join(never)]) if never else said}."]
 
 
 _LESS = {
@@ -290,30 +312,51 @@ _LESS = {
     "bytes": "less like the trained model, or no faster",
     "latency": "less like the trained model, or no smaller",
 }
+_COUNTS = ["No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten"]
 
 
-def _preferred(task: Task, best, within, prefer: str) -> str:
-    """What the preference says of the best file, and what decided between it and those that it does
-    not tell apart.
+def _preferred(task: Task, best, within, prefer: str) -> tuple[str, list[str]]:
+    """What the preference says of the best file, empty where that says nothing; and in a sentence
+    what decided between it and those that the preference does not tell apart.
     """
     tied = [row for row in within if _steps(row)[prefer] == _steps(best)[prefer]]
-    others = len(tied) - 1
+    others, less = len(tied) - 1, _LESS[prefer]
+    if len(within) == 1:
+        return "", []
+    if prefer == "agreement" and best["verdict"] == "same":
+        return "", [_alike(others, f"the same {task.gives}")] if others else []
     if all(_exact(row)[prefer] == _exact(best)[prefer] for row in tied):
-        most = {
-            "agreement": f"{task.verbs[0]} most like the trained model",
-            "bytes": "is the smallest",
-            "latency": "is the fastest",
-        }
-        singular, many = ("does", "do") if prefer == "agreement" else ("is", "are")
-        as_well = _count(others, f"other {singular}, which is", f"others {many}, which are")
-        return f"{most[prefer]}{f' (as {as_well} {_LESS[prefer]})' if others else ''}"
-    alike = f"that {task.verbs[1]} most like the trained model"
+        most, alike = {
+            "agreement": (f"it {task.verbs[0]} most like the trained model", "as close"),
+            "bytes": ("it is the smallest", "as small"),
+            "latency": ("it is the fastest", "as fast"),
+        }[prefer]
+        are = "is" if others == 1 else "are"
+        return most, [f"{_number_of(others)} {are} {alike}, and {less}."] if others else []
     kind, step = {
-        "agreement": (alike, f"{AGREEMENT_STEP:g} of {task.agreement_name}"),
+        "agreement": (
+            f"that {task.verbs[1]} most like the trained model",
+            f"{AGREEMENT_STEP:g} of {task.agreement_name}",
+        ),
         "latency": ("fastest", f"{100 * LATENCY_STEP:g} %"),
     }[prefer]
     rest = "the other is" if others == 1 else "the others are"
-    return f"is one of the {len(tied)} {kind} ({step} counts as none; {rest} {_LESS[prefer]})"
+    said = f"it is one of the {len(tied)} {kind} ({step} counts as none; {rest} {less})"
+    return said, []
+
+
+def _number_of(others: int) -> str:
+    """``Two others``, to begin a sentence with."""
+    count = _COUNTS[others] if others < len(_COUNTS) else str(others)
+    return f"{count} other{'s' * (others > 1)}"
+
+
+def _alike(others: int, have: str) -> str:
+    """That so many other files have something, and are no smaller."""
+    if others == 1:
+        return f"One other file has {have}; it is no smaller."
+    count = _number_of(others).removesuffix("s")
+    return f"{count} files have {have}; {'neither' if others == 2 else 'none'} is smaller."
 
 
 def _closest(task: Task, row, table, budget: Budget, label: str) -> str:

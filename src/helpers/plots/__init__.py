@@ -108,10 +108,13 @@ def means(spread, lines: Mapping[str, float], xlabel: str) -> Figure:
     return figure
 
 
-@shows(
-    "How the values of each input are spread, from its least to its largest value: what the "
-    "model is given to learn from."
+_SPREAD = (
+    "How the values of each input are spread, from its least to its largest value: what the model "
+    "is given to learn from"
 )
+
+
+@shows(f"{_SPREAD}.")
 def distributions(frame, schema: Schema, title: str, colour: str = COLOURS[0]) -> Figure:
     """Histogram of every feature of a DataFrame, each on its own range; of a tensor without names,
     of all values.
@@ -142,6 +145,7 @@ def distributions(frame, schema: Schema, title: str, colour: str = COLOURS[0]) -
     ax.set(xlim=(0, wide), ylim=(rows, 0))
     ax.set_axis_off()
     ax.set_title(title, loc="left")
+    figure.set_label(f"{_SPREAD} ({title}).")  # of several sources there are as many figures
     return figure
 
 

@@ -55,11 +55,16 @@ def gains(rates) -> Figure:
 
 @shows("Size of the model files by how often an id must occur to be known: rarer ids cost bytes.")
 def sizes(table) -> Figure:
-    """Bytes of model files against the vocabularies' floor: DataFrame by floor, a column a file."""
+    """Bytes of model files against the vocabularies' floor: DataFrame by floor, a column a file.
+
+    The first line is wide and the others are dashed, so that one shows below what lies upon it.
+    """
     figure, axes = axes_of(size=(6.5, 3.4))
     ax = axes[0, 0]
     for colour, column in zip(COLOURS, table, strict=False):
-        ax.plot(table.index, table[column] / 1e3, "o-", color=colour, label=column)
+        below = column == table.columns[0]
+        style = {"linewidth": 3.5, "markersize": 9} if below else {"linestyle": "--"}
+        ax.plot(table.index, table[column] / 1e3, marker="o", color=colour, label=column, **style)
     ax.set_xscale("log")
     ax.set_xticks(list(table.index), [str(floor) for floor in table.index])
     ax.minorticks_off()

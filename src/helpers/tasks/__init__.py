@@ -74,6 +74,7 @@ class Task:
     lost : what that figure is, in words, behind a number: ``AUC lost``.
     agreement, agreement_name : figure up to 1 that says how alike the trained model a file decides.
     verbs : what a model does, as in "ranks most like the trained model", and what several do.
+    gives : what it gives, as in "its scores are the model's".
     judge : of a file's output, the reference's, and the truth.
     tables : of judgements by variant, two DataFrames of text: how alike it decides, and what its
         values are worth.
@@ -95,6 +96,7 @@ class Task:
     agreement: str
     agreement_name: str
     verbs: tuple[str, str]
+    gives: str
     judge: Callable[[Outputs, Outputs, Truth], Judgement]
     tables: Callable[[Mapping[str, Judgement]], tuple]
     chance: Callable[[object], str]

@@ -224,6 +224,7 @@ CLASSIFICATION = Task(
     agreement="top1_agreement",
     agreement_name="agreement of the first class",
     verbs=("classifies", "classify"),
+    gives="probabilities",
     judge=_judge,
     tables=lambda judgements: (agreement_table(judgements), probability_table(judgements)),
     chance=lambda row: "",

@@ -253,6 +253,7 @@ RANKING = Task(
     agreement="kendall_tau",
     agreement_name="Kendall tau",
     verbs=("ranks", "rank"),
+    gives="scores",
     judge=_judge,
     tables=lambda judgements: (agreement_table(judgements), score_table(judgements)),
     chance=_chance,

@@ -138,6 +138,7 @@ TENSORS = Task(
     agreement="cosine",
     agreement_name="cosine",
     verbs=("computes", "compute"),
+    gives="values",
     judge=lambda outputs, reference, truth: compare(outputs, reference),
     tables=lambda judgements: (agreement_table(judgements), value_table(judgements)),
     chance=lambda row: "",
