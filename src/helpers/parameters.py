@@ -50,6 +50,7 @@ TABLE: dict[str, Limits] = {
     "sessions": (1000, 10_000_000),
     "processes": (1, 256),
     "writers": (2, 1000),
+    "owners": (2, 1000),
     "phones": (1, 1000),
     "rounds": (1, 1000),
     "prefer": ("agreement", "bytes", "latency"),
