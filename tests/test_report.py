@@ -68,6 +68,9 @@ def test_files_that_are_not_shipped_are_told_although_they_have_no_figures():
     broken, missing = report.refused(table)
     assert re.fullmatch("mnn fp16 +broken: scores differ", broken)
     assert missing == "mnn weight_int8_asymmetric not made: the tool failed"
+    reason = "too few rows to tell: Kendall tau has no interval"
+    few = table.assign(verdict=["same", "too few rows", "same"], reason=[none, reason, none])
+    assert report.refused(few) == [f"{'mnn fp16':23} {reason}"]
 
 
 def test_readable_shows_units_and_hides_meaningless_digits(finished):

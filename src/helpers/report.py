@@ -106,9 +106,14 @@ def refused(comparison) -> list[str]:
     rows = comparison.loc[~comparison["verdict"].isin(SHIPS), columns].fillna("")
     names = list(rows["runtime"] + " " + rows["precision"])
     wide = max([23, *map(len, names)])
+
+    def why(verdict: str, reason: str) -> str:
+        line = reason.partition("\n")[0]  # a tool's log follows
+        return line if line.startswith(verdict) else f"{verdict}: {line}"
+
     return [
-        f"{name:{wide}} {row.verdict}: {row.reason.partition(chr(10))[0]}"
-        for name, row in zip(names, rows.itertuples(), strict=True)  # a tool's log follows
+        f"{name:{wide}} {why(row.verdict, row.reason)}"
+        for name, row in zip(names, rows.itertuples(), strict=True)
     ]
 
 
