@@ -110,11 +110,10 @@ def run(study: str, name: str | None, parameters: dict, chosen: str | None, forc
     work = pipeline.run(study, name, parameters, chosen=chosen, force=force, echo=click.echo)
     from helpers import report, tracking, trained
 
+    width = shutil.get_terminal_size((100, 24)).columns
     table, reason = report.comparison(work)
-    shown = None if table is None else report.readable(trained.of(work), table)
-    click.echo(
-        f"\nno comparison: {reason}\n" if shown is None else f"\n{shown.to_string(index=False)}\n"
-    )
+    shown = None if table is None else report.summary(trained.of(work), table, width)
+    click.echo(f"\nno comparison: {reason}\n" if shown is None else f"\n{shown}\n")
     if lines := [] if table is None else report.refused(table):
         click.echo("\n".join(lines) + "\n")
     if sentence := report.recommendation(work):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 _MARK = "…"
 SPARE = 99
-"""Rank of a column that is shown only where all columns fit as they are."""
+"""From this rank on a column is shown only where all of lower rank are, and none is cut."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def lines(table: Sequence[Column], width: int) -> tuple[list[str], list[str]]:
 
 def left_out(names: Sequence[str], where: str, width: int) -> str:
     """Name the columns that were left out, and where they are."""
-    return textwrap.fill(f"left out: {', '.join(names)} ({where})", max(width, 20))
+    return textwrap.fill(f"left out: {', '.join(names)} ({where})", width)
 
 
 def _width(columns: Collection[Column]) -> int:
@@ -89,10 +89,13 @@ def _fitted(table: Sequence[Column], width: int) -> list[Column]:
         return table[place].rank, -len(set(table[place].cells)), place
 
     fitted: dict[int, Column] = {}
-    for place in sorted(range(len(table)), key=order):
-        least = table[place].cut(0)
-        if not fitted or (table[place].rank < SPARE and _width([*fitted.values(), least]) <= width):
-            fitted[place] = least
+    for done, place in enumerate(sorted(range(len(table)), key=order)):
+        spare = table[place].rank >= SPARE
+        beside = [table[other] if spare else column for other, column in fitted.items()]
+        column = table[place] if spare else table[place].cut(0)
+        fits = _width([*beside, column]) <= width and not (spare and len(fitted) < done)
+        if fits or not fitted:
+            fitted[place] = column
     cut = sorted(
         (place for place in fitted if fitted[place].width < table[place].width),
         key=lambda place: table[place].width - fitted[place].width,
