@@ -37,6 +37,7 @@ LONGEST = (
 
 def pytest_configure() -> None:
     os.environ.setdefault("WORKBENCH_KERNEL_IDLE", "120")  # fork servers end soon after the tests
+    os.environ.pop("COLUMNS", None)  # commands print as where there is no terminal
     # A shell ignores Ctrl-C for what it starts in the background, and whatever that starts ignores
     # it, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,6 +1,7 @@
 """Two runs against each other, with what independent code says of the same rows."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -53,6 +54,12 @@ def test_models_are_held_on_the_same_rows(two):
     assert change.startswith(f"{aucs[1] - aucs[0]:+.4f} (")
     low, high = map(float, change.partition("(")[2].rstrip(")").split(" to "))
     assert low <= aucs[1] - aucs[0] <= high and low < high < 0, "one epoch is surely worse"
+    right = [(values > 0.5) == (labels == 1) for values in scores]
+    gained = right[1].mean() - right[0].mean()
+    assert found.metrics.loc["accuracy"].iloc[2].startswith(f"{gained:+.4f} (")
+    for name in ("Kendall tau", "top-10 overlap"):
+        value, low, high = map(float, re.findall(r"[\d.]+", found.metrics.loc[name].iloc[2]))
+        assert low < value < high < 1
     assert (
         found.parameters.loc["epochs"].tolist()[1] == "1" and "rows" not in found.parameters.index
     )
@@ -87,6 +94,19 @@ def test_files_are_joined_by_name(finished_copy):
     assert not found.files.map(lambda cell: "->" in cell or "-0.0" in cell).any(axis=None)
     assert found.metrics.loc["AUC"].iloc[2] == "+0.0000 (+0.0000 to +0.0000)"
     assert found.parameters.empty and "no parameter differs" in compared.text(found)
+    assert found.metrics.loc["Kendall tau"].iloc[2] == "1.0000", "all requests agree"
+
+
+def test_latencies_are_one_figure_where_their_intervals_overlap():
+    nan = float("nan")
+    shown = {
+        "1.00x": [(1.0, 1.0, 1.0), (1.0, 1.0, 1.0)],
+        "0.97x": [(0.97, 0.86, 1.09), (1.03, 0.95, 1.12)],
+        "296x (290-301x) -> 361x (350-372x)": [(295.9, 290.2, 301.4), (360.7, 350.1, 371.9)],
+        "none -> 0.97x (0.86-1.09x)": [(nan, nan, nan), (0.97, 0.86, 1.09)],
+        "none": [(nan, nan, nan)] * 2,
+    }
+    assert [compared._latency(*pair) for pair in shown.values()] == list(shown)
 
 
 def test_runs_are_found_by_name(finished_copy, home):

@@ -11,7 +11,7 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "helpers"
 NOTEBOOKS = SOURCE.parents[1] / "notebooks"
 FLOORS = [
-    {"captions", "colours", "errors", "figures", "layers", "quiet"},
+    {"captions", "colours", "errors", "figures", "layers", "quiet", "terminal"},
     {"files"},
     {"code", "forks", "parameters", "schema", "strict_json"},
     {

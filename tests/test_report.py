@@ -68,6 +68,9 @@ def test_files_that_are_not_shipped_are_told_although_they_have_no_figures():
     broken, missing = report.refused(table)
     assert re.fullmatch("mnn fp16 +broken: scores differ", broken)
     assert missing == "mnn weight_int8_asymmetric not made: the tool failed"
+    reason = "too few rows to tell: Kendall tau has no interval"
+    few = table.assign(verdict=["same", "too few rows", "same"], reason=[none, reason, none])
+    assert report.refused(few) == [f"{'mnn fp16':23} {reason}"]
 
 
 def test_readable_shows_units_and_hides_meaningless_digits(finished):
@@ -79,6 +82,40 @@ def test_readable_shows_units_and_hides_meaningless_digits(finished):
     assert table["largest difference"][~plain].str.fullmatch(r"\de-0\d").all()
     assert table["batch 1"].str.fullmatch(r" *\d+\.\d\d us").all()
     assert table["time / LiteRT fp32's"].iloc[1].strip() == "1.00x (1.00-1.00x)"
+
+
+@pytest.mark.parametrize("width", [70, 80, 100, 250])
+def test_the_summary_fits_the_terminal(finished, width):
+    table = pd.read_csv(finished.home / "artifacts/ranking/default/comparison.csv")
+    lines = report.summary(MODEL, table, width).splitlines()
+    assert max(map(len, lines)) <= width
+    head, *rows = lines[: len(table) + 1]
+    shown = re.split("  +", head)
+    least = ["file", "bytes", "change", "latency", "verdict"]
+    assert [name for name in shown if name in least] == least and ("AUC" in shown) == (width > 80)
+    assert len({row.split("  ")[0] for row in rows}) == len(table)
+    if width >= 80:
+        made = table[table["file"] == "mnn/weight_int8_asymmetric.mnn"].iloc[0]
+        (row,) = (row for row in rows if row.startswith("mnn weight_int8_asymmetric "))
+        change = f"{made['auc_delta']:+.4f}".replace("-0.0000", "+0.0000")
+        ratio = latency.interval_text(
+            *(made[f"latency_ratio{end}"] for end in ("", "_low", "_high"))
+        )
+        assert row.endswith("  ships with loss") and ratio.strip() in row and change in row
+    told = " ".join(lines[len(table) + 1 :])
+    assert told.startswith("change: of AUC; latency: as a multiple of LiteRT fp32's")
+    assert ("batch 1 (comparison.csv)" in told) == (width < 250) != ("batch 1" in head)
+    assert ("Kendall tau" in head) == (width == 250)
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_summary_has_a_row_for_what_was_not_made(finished):
+    table = pd.read_csv(finished.home / "artifacts/ranking/default/comparison.csv")
+    figures = table.columns.drop(["runtime", "precision", "file", "verdict", "reason"])
+    table[figures] = table[figures].astype(float)
+    table.loc[5, figures] = float("nan")
+    table.loc[5, "verdict"] = "not made"
+    assert "litert int8 not made" in " ".join(report.summary(MODEL, table, 80).split())
 
 
 def _edited_since(run: runs.Run, stage: str, module: str) -> None:

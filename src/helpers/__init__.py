@@ -2,7 +2,8 @@
 
 The modules stand on floors and import downwards only:
 
-1. ``errors``, ``layers``, ``quiet``: what can go wrong, Keras layers, and imports without noise
+1. ``errors``, ``layers``, ``quiet``, ``terminal``: what can go wrong, Keras layers, imports without
+   noise, tables within the width of a terminal
 2. ``code``, ``files``, ``forks``, ``parameters``, ``schema``, ``strict_json``: which sources made a
    result, files written whole, processes that are ready, what a parameter and a model's inputs may
    be, JSON that all devices read alike

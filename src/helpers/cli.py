@@ -110,11 +110,10 @@ def run(study: str, name: str | None, parameters: dict, chosen: str | None, forc
     work = pipeline.run(study, name, parameters, chosen=chosen, force=force, echo=click.echo)
     from helpers import report, tracking, trained
 
+    width = shutil.get_terminal_size((100, 24)).columns
     table, reason = report.comparison(work)
-    shown = None if table is None else report.readable(trained.of(work), table)
-    click.echo(
-        f"\nno comparison: {reason}\n" if shown is None else f"\n{shown.to_string(index=False)}\n"
-    )
+    shown = None if table is None else report.summary(trained.of(work), table, width)
+    click.echo(f"\nno comparison: {reason}\n" if shown is None else f"\n{shown}\n")
     if lines := [] if table is None else report.refused(table):
         click.echo("\n".join(lines) + "\n")
     if sentence := report.recommendation(work):
@@ -207,7 +206,12 @@ def sweep(
 @click.option(
     "--columns", metavar="A,B", help="These columns: parameters, metrics, date, bytes, commit ..."
 )
-@click.option("--sort", metavar="[-]NAME", help="By this column; -NAME: the largest first.")
+@click.option(
+    "--sort",
+    metavar="[-]NAME",
+    default="",
+    help="By this column, parameter or metric; -NAME: the largest first.",
+)
 @click.option("--json", "as_json", is_flag=True, help="All of it, as a JSON list.")
 @click.option(
     "--parquet", type=click.Path(dir_okay=False), help="Write the whole table to this file too."
@@ -216,7 +220,7 @@ def results(
     study: str | None,
     whole: bool,
     columns: str | None,
-    sort: str | None,
+    sort: str,
     as_json: bool,
     parquet: str | None,
 ) -> None:
@@ -250,19 +254,20 @@ def results(
         click.echo(f"written: {parquet}", err=True)
 
 
-def _show(rows, columns=(), sort: str | None = None) -> None:
+def _show(rows, columns=(), sort: str = "") -> None:
     """Print runs at a glance, a table a study, and below it why figures are missing in it."""
-    from helpers import glance
+    from helpers import glance, terminal
 
     width = shutil.get_terminal_size().columns
+    columns = [name.strip() for name in columns]
+    glance.require(rows, [*columns, *([sort.removeprefix("-")] if sort else [])])
     for study, found in itertools.groupby(rows, key=lambda row: row.study):
         found = list(found)
-        table = glance.columns(found, [name.strip() for name in columns])
-        lines, left_out = glance.lines(glance.ordered(table, sort) if sort else table, width)
+        lines, left_out = terminal.lines(glance.columns(found, columns, sort), width)
         click.echo(f"\n{study}, {len(found)} run{'s' if len(found) > 1 else ''}")
         click.echo("\n".join(lines))
         if left_out:
-            click.echo(f"left out: {', '.join(left_out)} (--all, or --columns)")
+            click.echo(terminal.left_out(left_out, "--all, or --columns", width))
     click.echo()
     _say_stale(rows)
 

@@ -5,6 +5,8 @@ rows, and what became of each file.
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +14,11 @@ import numpy as np
 
 from helpers import pages, registry, report, results, runs, trained
 from helpers.errors import BadInput, WorkbenchError
-from helpers.evaluation import parity
+from helpers.evaluation import latency, parity
 from helpers.tasks.judgement import Judgement, change_text
 
 _KEYS = ["runtime", "precision"]
+_RATIO = ["latency_ratio", "latency_ratio_low", "latency_ratio_high"]
 _NONE = "none"
 """What a run has not of a file."""
 
@@ -33,7 +36,8 @@ class Compared:
     rows : how many test rows both were judged on; 0 if these are not the same.
     why : why there are no intervals; empty if there are.
     files : DataFrame, a row a model file: verdict, bytes, loss and latency, as text, ``a -> b``
-        where the two differ; None if a run has compared none.
+        where the two differ, latencies if their 95 % intervals do not overlap; None if a run has
+        compared none.
     """
 
     runs: tuple[runs.Run, runs.Run]
@@ -140,14 +144,24 @@ def _judged(task, judged: list[Judgement], names: list[str]):
     table = {}
     for name, shown in task.shown.items():
         values = [shown.form.format(getattr(each, name)) for each in judged]
-        change = "" if not shown.change else _change(judged[1], shown.change)
-        row = ["", "", values[1]] if shown.alike else [*values, change]
-        table[shown.heading] = row
+        if shown.alike:
+            table[shown.heading] = ["", "", _alike(judged[1], name, shown.form)]
+        else:
+            change = _change(judged[1], shown.change) if shown.change else ""
+            table[shown.heading] = [*values, change]
     return pd.DataFrame.from_dict(table, orient="index", columns=[*names, "change, or how alike"])
 
 
 def _change(found: Judgement, name: str) -> str:
     return change_text(*(getattr(found, f"{name}{end}") for end in ("", "_low", "_high")))
+
+
+def _alike(found: Judgement, name: str, form: str) -> str:
+    """How alike two decide, with the interval unless there is none or all units agree alike."""
+    value, *ends = (getattr(found, f"{name}{end}") for end in ("", "_low", "_high"))
+    text, low, high = map(form.format, (value, *ends))
+    whole = any(map(math.isnan, ends)) or text == low == high
+    return text if whole else f"{text} ({low} to {high})"
 
 
 def _recorded(pair):
@@ -161,27 +175,47 @@ def _recorded(pair):
 
 
 def _files(pair, task):
-    """Verdict, bytes and latency of each file: one cell where both are equal, else ``a -> b``."""
+    """Verdict, bytes, loss and latency of each file: one figure where both are equal, else
+    ``a -> b``.
+    """
     import pandas as pd
 
     tables = [report.comparison(run)[0] for run in pair]
     if any(table is None for table in tables):
         return None
-    forms = {"verdict": "{}", "bytes": "{:,.0f}", task.loss: "{:.4f}", "latency_ratio": "{:.2f}x"}
-    sides = [table.set_index(_KEYS)[list(forms)] for table in tables]
+    forms = {"verdict": "{}", "bytes": "{:,.0f}", task.loss: "{:.4f}"}
+    sides = [table.set_index(_KEYS) for table in tables]
     for side in sides:
         side[task.loss] = (side[task.loss] * task.loss_sign).clip(lower=0) + 0.0  # no -0.0
     order = list(dict.fromkeys([*sides[0].index, *sides[1].index]))
     one, other = (side.reindex(order) for side in sides)
     cells = {
         column: [
-            " -> ".join(dict.fromkeys(_NONE if pd.isna(v) else form.format(v) for v in values))
+            _pair(_NONE if pd.isna(v) else form.format(v) for v in values)
             for values in zip(one[column], other[column], strict=True)
         ]
         for column, form in forms.items()
     }
-    headings = {task.loss: f"{task.lost} at most", "latency_ratio": "latency"}
+    ratios = [zip(*(side[name] for name in _RATIO), strict=True) for side in (one, other)]
+    cells["latency"] = list(map(_latency, *ratios))
+    headings = {task.loss: f"{task.lost} at most"}
     return pd.DataFrame(cells, index=list(map(" ".join, order))).rename(columns=headings)
+
+
+def _pair(texts: Iterable[str]) -> str:
+    return " -> ".join(dict.fromkeys(texts))
+
+
+def _latency(one: Sequence[float], other: Sequence[float]) -> str:
+    """Two latency ratios, each with the ends of its interval: the first alone where the intervals
+    overlap, else both with them.
+    """
+    if one[1] <= other[2] and other[1] <= one[2]:
+        return latency.ratio_text(one[0]).strip()
+    return _pair(
+        _NONE if math.isnan(each[0]) else latency.interval_text(*each).strip()
+        for each in (one, other)
+    )
 
 
 def text(found: Compared) -> str:
@@ -208,7 +242,10 @@ def sections(found: Compared) -> list[tuple[str, object]]:
 def _files_heading(found: Compared) -> str:
     if found.files is None:
         return "no files to compare: stage 05 is not finished in both"
-    return f"files; {' -> '.join(labels(found.runs))}, one figure where they are equal"
+    return (
+        f"files; {' -> '.join(labels(found.runs))}, one figure where they are equal, of latency "
+        "where the 95 % intervals overlap"
+    )
 
 
 def write(found: Compared, place: Path) -> Path:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import io
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +24,7 @@ from helpers import (
     records,
     results,
     runs,
+    terminal,
     trained,
 )
 from helpers import parameters as parameter_table
@@ -39,6 +41,10 @@ _FIRST = {
 }
 """What people read of comparison.csv beside the task's columns, and what it is called for them."""
 _RATIO = "latency ratio"
+_RATIO_WIDTH = 18
+"""Characters of a latency ratio with its interval, so that what fits is the same on any machine."""
+_LEAST_NAME, _LEAST_VERDICT = 20, 9
+"""Characters that names and verdicts keep in a terminal."""
 _FIGURES = 1_400_000
 """Bytes that the still figures of a page have, as text; the largest are halved until they fit."""
 
@@ -65,6 +71,49 @@ def readable(model: trained.Trained, comparison):
     cells["latency_us"] = [_text(latency.time_text, value) for value in comparison["latency_us"]]
     cells["max_abs_error"] = [_text(error_text, value) for value in comparison["max_abs_error"]]
     return cells.rename(columns=headings)
+
+
+def summary(model: trained.Trained, comparison, width: int) -> str:
+    """comparison.csv in the lines of a terminal: of each file its bytes, by how much it changes the
+    headline, its latency ratio and its verdict; more where there is room, and what is left out.
+    """
+    cells, task = readable(model, comparison), model.task
+    headline, agreement = (task.shown[name] for name in (task.headline, task.agreement))
+    label = latency_label(comparison)
+    change = []
+    if headline.change:
+        texts = [_text(_change_text, value) for value in comparison[headline.change]]
+        change = [terminal.Column("change", texts)]
+    first = ("runtime", "precision", "bytes", f"by {label}'s", "verdict")
+    others = [heading for heading in cells.columns if heading not in first]
+    order = dict.fromkeys([headline.heading, agreement.heading, *reversed(others)])
+    rank = {heading: place for place, heading in enumerate(order, start=terminal.SPARE)}
+    if not change:
+        rank[headline.heading] = 0
+    names = list(comparison["runtime"] + " " + comparison["precision"])
+    ratios = [text.strip().rjust(_RATIO_WIDTH) for text in cells[f"by {label}'s"]]
+    table = [
+        terminal.Column("file", names, right=False, least=_LEAST_NAME),
+        terminal.Column("bytes", list(cells["bytes"])),
+    ]
+    for heading in others:
+        table.append(terminal.Column(heading, list(cells[heading]), rank=rank[heading]))
+        table += change if heading == headline.heading else []
+    table += [
+        terminal.Column("latency", ratios),
+        terminal.Column("verdict", list(cells["verdict"]), right=False, least=_LEAST_VERDICT),
+    ]
+    lines, left_out = terminal.lines(table, width)
+    said = [f"change: of {headline.heading}"] if headline.change else []
+    said.append(f"latency: as a multiple of {label}'s, with a 95 % interval")
+    lines.append(textwrap.fill("; ".join(said), width))
+    if left_out:
+        lines.append(terminal.left_out(left_out, results.COMPARISON, width))
+    return "\n".join(lines)
+
+
+def _change_text(change: float) -> str:
+    return f"{change:+.4f}".replace("-0.0000", "+0.0000")
 
 
 def _headings(model: trained.Trained, comparison) -> dict[str, str]:
@@ -107,9 +156,14 @@ def refused(comparison) -> list[str]:
     rows = comparison.loc[~comparison["verdict"].isin(SHIPS), columns].fillna("")
     names = list(rows["runtime"] + " " + rows["precision"])
     wide = max([23, *map(len, names)])
+
+    def why(verdict: str, reason: str) -> str:
+        line = reason.partition("\n")[0]  # a tool's log follows
+        return line if line.startswith(verdict) else f"{verdict}: {line}"
+
     return [
-        f"{name:{wide}} {row.verdict}: {row.reason.partition(chr(10))[0]}"
-        for name, row in zip(names, rows.itertuples(), strict=True)  # a tool's log follows
+        f"{name:{wide}} {why(row.verdict, row.reason)}"
+        for name, row in zip(names, rows.itertuples(), strict=True)
     ]
 
 

@@ -83,13 +83,13 @@ def test_a_finished_run_is_the_folder_of_the_contract(finished):
 
 def test_readme_shows_what_it_prints(finished):
     def untimed(text: str) -> list[str]:
-        text = re.sub(r"[\d.]+ us +[\d.]+x \(.*?\)|[\d.]+x the latency", "", text)
+        text = re.sub(r"[\d.]+x \(.*?\)|[\d.]+x the latency", "", text)
         return [" ".join(line.split()) for line in text.splitlines()]
 
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     table, recommended = readme.split("ends like this")[1].split("\n\n")[1:3]
     printed = untimed(finished.output.read_text())
-    assert len(untimed(table)) == 7 and set(untimed(table)) <= set(printed)
+    assert len(untimed(table)) == 10 and set(untimed(table)) <= set(printed)
     assert " ".join(untimed(recommended)) in printed
 
 

@@ -6,8 +6,42 @@ import shutil
 import pytest
 from support import workbench
 from sweeping import FIRST_STAGE, TWO_WIDTHS, check_whole, records
+from tqdm import tqdm
 
 from helpers import notebooks, runs
+from helpers.sweeps import execute
+from helpers.sweeps.plan import Task
+
+
+def _line(columns: int, names: list[str], every: list[str]) -> str:
+    """The bar of a sweep over `every` run while stage 02 of some is executed."""
+    bar = {
+        **{"n": 12, "total": 120, "elapsed": 100.0, "rate": 0.2, "prefix": "sweep"},
+        **{"ncols": columns, "ascii": False, "unit": "it", "unit_scale": False},
+        "bar_format": execute._BAR,
+    }
+    working = [Task(name, "02", {}, {}, False, None) for name in names]
+    room = execute._room({**bar, "postfix": None})
+    said = execute._at_work(working, execute._differing(every), room)
+    return tqdm.format_meter(**bar, postfix=said)
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_the_bar_names_both_stages_at_work(columns):
+    base = "epochs=1,hidden_units=8,rows=2000,{},validation_rows=1000"
+    every = [base.format(f"seed={seed}") for seed in range(20, 32)]
+    line = _line(columns, every[1:3], every)
+    assert len(line) <= columns and line.endswith(", 02 of seed=21, 02 of seed=22]")
+    assert len(line.split("|")[1]) >= 10, "a bar that can be read"
+    assert ", 02 of seed=21]" in _line(columns, every[1:2], every)
+    four = _line(columns, every[1:5], every)
+    assert len(four) <= columns and four.endswith(f" and {3 if columns == 80 else 2} more]"), four
+    long = [f"{name},learning_rate={rate}" for name in every[:2] for rate in (0.001, 0.0003)]
+    line = _line(columns, [long[0], long[3]], [*long, "default"])
+    named = 1 if columns == 80 else 2
+    assert len(line) <= columns and line.count("02 of ") == named, line
+    assert named == 1 or "0.001, 02" in line and "0.0003]" in line, line
+    assert "02 of default" in _line(columns, ["default"], ["default"])
 
 
 def test_a_run_of_a_sweep_is_executed_with_its_parameters(file, home):

@@ -44,10 +44,15 @@ def _columns(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
     return scores, labels
 
 
-def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Share of rows on the right side of 0.5 (a score of exactly 0.5 counts as 0, as in Keras)."""
+def right(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Which rows are on the right side of 0.5 (a score of exactly 0.5 counts as 0, as in Keras)."""
     scores, labels = _columns(scores, labels)
-    return float(((scores > 0.5) == (labels == 1)).mean())
+    return (scores > 0.5) == (labels == 1)
+
+
+def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Share of rows on the right side of 0.5."""
+    return float(right(scores, labels).mean())
 
 
 def log_loss(scores: np.ndarray, labels: np.ndarray) -> float:

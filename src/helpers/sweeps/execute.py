@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -18,7 +19,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers import code, files, kernels, notebooks, pipeline, report, runs, tracking
+from helpers import code, files, kernels, notebooks, pipeline, report, runs, terminal, tracking
 from helpers.child import Child, ChildDied
 from helpers.errors import BadInput, KernelDied, WorkbenchError
 from helpers.sweeps.plan import Plan, Task, executed_before
@@ -26,6 +27,9 @@ from helpers.sweeps.plan import Plan, Task, executed_before
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _NAMED = 3
 """Of the stages at work, how many are named."""
+_LEAST_NAME = 10
+"""Characters that names of runs keep at least; fewer stages are named instead."""
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n}/{total} [{elapsed}<{remaining}{postfix}]"
 ATTEMPTS = 2
 """How often a stage is tried whose process is killed from outside, by the system when memory is
 short for one.
@@ -87,7 +91,7 @@ def run(
         notebooks.environment(**shared),
         pool,
         tqdm(
-            total=len(tasks), desc="sweep", unit=" stages", smoothing=0.1, leave=False, **how
+            total=len(tasks), desc="sweep", bar_format=_BAR, smoothing=0.1, leave=False, **how
         ) as bar,
     ):
         if scheduler is None:  # the first kernels need them in the seconds that they take to start
@@ -97,9 +101,13 @@ def run(
         def say(line: str) -> None:
             bar.write(line) if progress and sys.stderr.isatty() else echo(line)
 
+        names = _differing(plan.runs)
+
         def tell(working: Collection[Task]) -> None:
-            words = [f"{len(outcome.failed)} failed"] if outcome.failed else []
-            bar.set_postfix_str("; ".join([_at_work(working), *words]))
+            if not bar.disable:
+                failed = f"; {len(outcome.failed)} failed" if outcome.failed else ""
+                room = _room(bar.format_dict) - len(failed)
+                bar.set_postfix_str(_at_work(working, names, room) + failed)
 
         done = _finished(pool, tasks, request, tell)
         for number, (task, error, said) in enumerate(done, start=1):
@@ -134,11 +142,43 @@ def _threads(workers: int) -> dict[str, str]:
     return {name: count for name in _THREADS if name not in os.environ}
 
 
-def _at_work(working: Collection[Task]) -> str:
-    """The stages that are being executed: ``02 of seed=3, 03-05 of wide``."""
-    named = [f"{task.stages} of {task.run}" for task in itertools.islice(working, _NAMED)]
-    more = len(working) - len(named)
-    return ", ".join(named) + (f" and {more} more" if more > 0 else "")
+def _differing(names: Collection[str]) -> dict[str, str]:
+    """What of the name of each run not all have: ``seed=3`` of ``epochs=5,seed=3``."""
+    parts = [set(name.split(",")) for name in names]
+    shared = set.intersection(*parts) if parts else set()
+    return {
+        name: ",".join(part for part in name.split(",") if part not in shared) or name
+        for name in names
+    }
+
+
+def _room(bar: Mapping[str, object]) -> int:
+    """Characters that a bar, by its `format_dict`, has for what is at work; it keeps ten itself."""
+    from tqdm import tqdm
+
+    columns = bar["ncols"] or shutil.get_terminal_size().columns
+    other = tqdm.format_meter(**{**bar, "ncols": None, "postfix": "x"})
+    return columns - len(other)
+
+
+def _at_work(working: Collection[Task], names: Mapping[str, str], room: int) -> str:
+    """The stages that are being executed, ``02 of seed=3, 03-05 of wide``, in so many characters;
+    `names` are shorter ones of the runs.
+    """
+    count = len(working)
+    for named in range(min(_NAMED, count), 0, -1):
+        tasks = list(itertools.islice(working, named))
+        more = f" and {count - named} more" if count > named else ""
+        short = [names[task.run] for task in tasks]
+        stages = [f"{task.stages} of " for task in tasks]
+        each = (room - len(more) - sum(map(len, stages)) - 2 * (named - 1)) // named
+        if named > 1 and each < min(_LEAST_NAME, max(map(len, short))):
+            continue
+        cut = terminal.cut(short, max(_LEAST_NAME, each))
+        text = ", ".join(map("".join, zip(stages, cut, strict=True))) + more
+        if len(text) <= room or named == 1:
+            return text
+    return ""
 
 
 def _finished(

@@ -66,13 +66,13 @@ def compare(
     -------
     Figures: max_abs_error and mean_abs_error (of scores, row by row); accuracy, auc, log_loss,
     request_auc (mean AUC within a group), ndcg_at_10 and calibration_error (mean distance of score
-    and observed rate over ten about equally filled bins); auc_delta and ndcg_delta (file minus
-    reference); kendall_tau, top10_overlap and top1_agreement (means over groups of tau-b, of the
-    share of the ten best in common, and of having the same first item); of these five ``_low`` and
-    ``_high``, 95 % intervals over clusters, paired where it is a change; distinct_scores (few mean
-    ties, which an app breaks in whatever order it has); calibration_shift (mean distance of the
-    file's and the reference's mean score over such bins of the reference); logit_slope (by how much
-    the file's logits grow where the reference's grow by 1).
+    and observed rate over ten about equally filled bins); accuracy_delta, auc_delta and ndcg_delta
+    (file minus reference); kendall_tau, top10_overlap and top1_agreement (means over groups of
+    tau-b, of the share of the ten best in common, and of having the same first item); of these six
+    ``_low`` and ``_high``, 95 % intervals over clusters, paired where it is a change;
+    distinct_scores (few mean ties, which an app breaks in whatever order it has); calibration_shift
+    (mean distance of the file's and the reference's mean score over such bins of the reference);
+    logit_slope (by how much the file's logits grow where the reference's grow by 1).
 
     Raises
     ------
@@ -93,11 +93,13 @@ def compare(
     clusters = groups if clusters is None else clusters
     units = intervals.clusters_of_requests(groups, clusters)
     error = np.abs(scores - reference)
+    right, before = (ranking.right(each, labels).astype(float) for each in (scores, reference))
     placed = intervals.placements(scores, labels) - intervals.placements(reference, labels)
     ndcg = ranking.ndcg(scores, labels, groups) - ranking.ndcg(reference, labels, groups)
     tau = ranking.kendall_tau(scores, reference, groups)
     top10, top1 = (ranking.top_overlap(scores, reference, groups, k) for k in (10, 1))
     bounds = {
+        "accuracy_delta": intervals.paired_interval(right - before, clusters),
         "auc_delta": intervals.auc_interval(placed, labels, clusters),
         "ndcg_delta": intervals.mean_interval(ndcg, units),
         "kendall_tau": intervals.mean_interval(tau, units, skewed=True),
@@ -108,6 +110,7 @@ def compare(
         **ranking.summary(scores, labels, groups),
         "max_abs_error": float(error.max()),
         "mean_abs_error": float(error.mean()),
+        "accuracy_delta": float((right - before).mean()),
         "auc_delta": ranking.auc(scores, labels) - ranking.auc(reference, labels),
         "ndcg_delta": ranking.mean_defined(ndcg),
         "kendall_tau": ranking.mean_defined(tau),
@@ -240,7 +243,7 @@ RANKING = Task(
         "calibration_shift",
     ),
     shown={
-        "accuracy": Shown("accuracy", "{:.4f}"),
+        "accuracy": Shown("accuracy", "{:.4f}", "accuracy_delta"),
         "auc": Shown("AUC", "{:.4f}", "auc_delta"),
         "ndcg_at_10": Shown("NDCG@10", "{:.4f}", "ndcg_delta"),
         "kendall_tau": Shown("Kendall tau", "{:.4f}", alike=True),
