@@ -84,14 +84,15 @@ def summary(model: trained.Trained, comparison, width: int) -> str:
     if headline.change:
         texts = [_text(_change_text, value) for value in comparison[headline.change]]
         change = [terminal.Column("change", texts)]
-    first = ("runtime", "precision", "bytes", f"by {label}'s", "verdict")
+    ratio = _headings(model, comparison)["latency_ratio"]
+    first = ("runtime", "precision", "bytes", ratio, "verdict")
     others = [heading for heading in cells.columns if heading not in first]
     order = dict.fromkeys([headline.heading, agreement.heading, *reversed(others)])
     rank = {heading: place for place, heading in enumerate(order, start=terminal.SPARE)}
     if not change:
         rank[headline.heading] = 0
     names = list(comparison["runtime"] + " " + comparison["precision"])
-    ratios = [text.strip().rjust(_RATIO_WIDTH) for text in cells[f"by {label}'s"]]
+    ratios = [text.strip().rjust(_RATIO_WIDTH) for text in cells[ratio]]
     table = [
         terminal.Column("file", names, right=False, least=_LEAST_NAME),
         terminal.Column("bytes", list(cells["bytes"])),
