@@ -1,5 +1,6 @@
 """The C and C++ runners, compiled and run against the real libraries."""
 
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -16,6 +17,7 @@ from helpers.errors import BadInput, WorkbenchError
 from helpers.schema import Dimension, Schema, Tensor
 
 MODELS = ["model.tflite", "model.mnn"]
+STUBS = Path(__file__).parent / "stubs" / "c"
 
 
 def _rendered(schema, folder: Path, **options) -> Path:
@@ -61,6 +63,26 @@ def test_the_runner_reproduces_every_case(commands, unpacked, file):
     said = [line for line in outcome.lines if line.startswith("ok ")]
     assert outcome.status == 0 and len(said) == 8, outcome.lines
     assert any("257 rows" in line for line in said) and any("   1 rows" in line for line in said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", MODELS)
+def test_memory_stays_as_it_is_over_fifty_thousand_calls(c, unpacked, tmp_path, file):
+    """A leak of twenty bytes a call would be a megabyte."""
+    own, runtime = shutil.copytree(c, tmp_path / "c"), file.partition(".")[2]
+    program = own / {"tflite": "run_tflite.c", "mnn": "run_mnn.cpp"}[runtime]
+    text = (STUBS / "many_calls.h").read_text()
+    (own / "golden_run.h").write_text(text.replace("NAME", "UltraSimpleRankingModel"))
+    program.write_text(program.read_text().replace("golden_run(", "many_calls("))
+    (tmp_path / "built").mkdir()
+    try:
+        command = native.build(own, tmp_path / "built", file)
+    except native.NotHere as reason:
+        pytest.skip(str(reason))
+    given = [*command, unpacked / file, unpacked / "golden.bin"]
+    done = subprocess.run(given, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert int(re.search(r"grew (-?\d+) KB", done.stdout)[1]) < 1000, done.stdout
 
 
 @pytest.mark.parametrize("file", MODELS)

@@ -164,6 +164,17 @@ def test_mnn_takes_the_place_of_tensorflow_lite_while_an_app_scores(
     assert ranking.schema.input_names[0] in refused and version.startswith("3.")
 
 
+@pytest.mark.slow
+def test_memory_stays_as_it_is_over_fifty_thousand_calls(packages):
+    """A leak of twenty bytes a call would be a megabyte."""
+    places = {"Many.Package.swift": "Package.swift", "Many.swift": "Sources/Many/Many.swift"}
+    words = {"ONE": ONE, "GOLDEN": f"/work/packages/{ONE}/golden.bin"}
+    _fill(packages.home / "Many", places, words)
+    status, said = packages("swift-run", "Many", "-c", "release")
+    assert status == 0 and "warning" not in said, said[-3000:]
+    assert int(re.search(r"^grew (-?\d+) KB", said, re.MULTILINE)[1]) < 1000, said[:500]
+
+
 def _write(package: Path, content: dict[str, bytes], code: dict[str, str]) -> None:
     for name, data in {**content, **{name: text.encode() for name, text in code.items()}}.items():
         (package / name).parent.mkdir(parents=True, exist_ok=True)
