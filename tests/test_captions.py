@@ -4,7 +4,7 @@ import re
 
 import pandas as pd
 
-from helpers.captions import captioned
+from helpers.captions import captioned, sideways
 
 TABLE = pd.DataFrame(
     {
@@ -46,3 +46,10 @@ def test_levels_of_an_index_and_columns_that_are_left_out_are_no_trouble():
     wide = pd.DataFrame([range(40)] * 2)
     with pd.option_context("display.max_columns", 6):
         assert captioned(wide, "Wide")._repr_html_().endswith(wide._repr_html_())
+
+
+def test_rows_that_lie_sideways_keep_their_integers():
+    frame = pd.DataFrame({"clicks": [3, 0], "score": [0.5, 1.25]}).astype({"score": "float32"})
+    table = sideways(frame, 3)
+    assert table.loc["clicks"].tolist() == ["3", "0"]
+    assert table.loc["score"].tolist() == ["0.500", "1.250"]

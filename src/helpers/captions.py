@@ -63,3 +63,12 @@ def captioned(frame, caption: str) -> Captioned | None:
     None.
     """
     return None if frame is None else Captioned(frame, caption)
+
+
+def sideways(frame, digits: int):
+    """A few rows as columns: figures with so many digits behind the point, integers as integers."""
+
+    def text(value) -> str:
+        return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+
+    return frame.astype(object).map(text).T
