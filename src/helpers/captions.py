@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 
-_FIGURE = re.compile(r"(under |over )?[-+~]*[.\d]|[-+]?$|nan$", re.IGNORECASE)
+_FIGURE = re.compile(r"\s*((under |over )?[-+~]*[.\d]|[-+]?$|nan$)", re.IGNORECASE)
 """How a figure begins; also what stands where there is none."""
 _CELL, _ROW = re.compile(r"<t([dh])>"), re.compile(r"<tr.*?</tr>", re.DOTALL)
 _TEXT, _WHOLE = "text-align: left", "white-space: nowrap"
