@@ -98,7 +98,9 @@ TORCH_FROM ?=
 pytorch: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-pytorch.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TORCH_FROM) $(TORCH)
-	@$(BIN)/python -c "import torch; print('PyTorch', torch.__version__, 'is there')"
+	@$(BIN)/python -c "import torch; print('PyTorch', torch.__version__, 'is there')" || { \
+	  echo "this PyTorch does not start: PyPI's for Linux needs CUDA's libraries. Take the CPU's:"; \
+	  echo '  make pytorch TORCH_FROM="--force-reinstall --index-url https://download.pytorch.org/whl/cpu"'; exit 1; }
 
 lock: $(READY)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --fork-strategy fewest --python-version 3.11 \
