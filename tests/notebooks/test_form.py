@@ -54,7 +54,7 @@ def test_figures_are_small(notebook):
     for cell in code_cells(notebook):
         for output in cell["outputs"]:
             png = output.get("data", {}).get("image/png")
-            assert png is None or len(base64.b64decode(png)) < 200_000
+            assert png is None or len(base64.b64decode(png)) < 100_000
 
 
 def test_figures_are_sharp_and_say_what_they_show(notebook):

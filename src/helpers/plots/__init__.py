@@ -38,8 +38,10 @@ _STYLE = {
 class Figure(drawing.Figure):
     """One that a notebook shows as `helpers.figures` draws it, its label for those who see none."""
 
-    def _repr_mimebundle_(self, include=None, exclude=None):
-        return figures.image(figures.png(self))._repr_mimebundle_(include, exclude)
+    def _ipython_display_(self) -> None:  # before the inline backend's own way
+        from IPython.display import display
+
+        display(figures.image(figures.png(self)))
 
 
 def shows(sentence: str) -> Callable:
