@@ -8,14 +8,16 @@ of five steps.
 """
 
 import argparse
-import os
 import re
 import subprocess
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 
 from helpers import datasets, registry
 from helpers.bundle import native
@@ -65,11 +67,14 @@ def in_c(program: Program, train: rows.Rows, batch_size: int, folder: Path) -> t
     except (native.NotHere, ParityError) as reason:  # a rounding may tip a unit of a wide net
         print(reason)
         return np.nan, np.nan
+    held = 0
     with subprocess.Popen([*command, made], stdout=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:  # the system's own mark would be of this process before exec
+            with suppress(psutil.Error):
+                held = max(held, psutil.Process(process.pid).memory_info().rss)
+            time.sleep(0.005)
         said = process.stdout.read()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    return float(re.search(r"fastest took ([\d.]+) ms", said)[1]), used.ru_maxrss / 1e3
+    return float(re.search(r"fastest took ([\d.]+) ms", said)[1]), held / 1e6
 
 
 def measured(program: Program, train: rows.Rows, batch_size: int, rounds: int, folder: Path):
