@@ -35,7 +35,7 @@ def test_text_begins_on_the_left_and_no_figure_is_broken():
         assert f'text-align: left; white-space: nowrap">{text}<' in shown or (
             f'text-align: left">{text}<' in shown
         )
-    for figure in ("3196", "-0.001 (-0.002 to 0.000)", "under 1e-05", " 0.73x"):
+    for figure in ("3196", "-0.001 (-0.002 to 0.000)", "under 1e-05", "0.73x"):
         assert f'<td style="white-space: nowrap">{figure}<' in shown
     assert '<th style="text-align: left">why</th>' in shown and "<th>bytes</th>" in shown
 
