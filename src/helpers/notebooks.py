@@ -40,8 +40,8 @@ DEMONSTRATION = "demonstration"
 """Tag of cells that show what a converter does to any model: sweeps leave them out."""
 STORED_SECONDS = 120.0
 """How long latency is timed for stored outputs."""
-_NOT_STARTED = "Kernel died before replying to kernel_info"
-"""What nbval says of it, see `kernels.client.NotStarted`."""
+_NOT_STARTED = ("Kernel died before replying to kernel_info", "in _reconcile_connection_info")
+"""What nbval says of it, see `kernels.client.NotStarted`: the second is in a traceback."""
 _SECONDS = re.compile(r"^(latency_seconds: float = )[\d.]+", re.MULTILINE)
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 _QUESTION = re.compile(r"\*\*Question:\*\*(.*?)(?:\n\s*\n|\Z)", re.DOTALL)
@@ -301,6 +301,6 @@ def check(
             return subprocess.run(command, capture_output=True, text=True)
 
     done = once()
-    if home is None and _NOT_STARTED in done.stdout:  # its port went to another process
+    if home is None and any(sign in done.stdout for sign in _NOT_STARTED):  # its port went to another process
         done = once()
     return done

@@ -1,10 +1,13 @@
 """A kernel that does not start is started again."""
 
+import os
+
 import pytest
 
 from helpers import pipeline, runs
 from helpers.errors import KernelDied
 from helpers.kernels.client import Client, NotStarted
+from helpers.kernels.manager import Manager
 
 
 @pytest.mark.parametrize("faults", [2, 99])
@@ -28,3 +31,20 @@ def test_a_kernel_that_ends_before_it_is_ready_is_started_again(home, monkeypatc
         with pytest.raises(KernelDied, match="its kernel died"):
             pipeline.run("ranking", "r", {"rows": 200}, chosen="01", echo=lambda line: None)
         assert len(started) == pipeline.START_ATTEMPTS
+
+
+def test_a_kernel_that_ends_while_the_file_of_its_ports_is_read_is_started_again(home, monkeypatch):
+    reconciled, started = Manager._reconcile_connection_info, []
+
+    def removed(self, info):
+        started.append(self)
+        if len(started) == 1:
+            os.remove(self.connection_file)
+            with monkeypatch.context() as patch:
+                patch.setattr(os.path, "exists", lambda path: True)
+                return reconciled(self, info)
+        return reconciled(self, info)
+
+    monkeypatch.setattr(Manager, "_reconcile_connection_info", removed)
+    pipeline.run("ranking", "r", {"rows": 200}, chosen="01", echo=lambda line: None)
+    assert len(started) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jupyter_client.manager import AsyncKernelManager
 
 from helpers import kernels
+from helpers.kernels.client import NotStarted
 
 
 class Manager(AsyncKernelManager):
@@ -23,6 +24,20 @@ class Manager(AsyncKernelManager):
     def ipykernel(self) -> bool:
         """It takes IPython's options: nbclient then keeps its history in memory."""
         return True
+
+    async def _async_launch_kernel(self, kernel_cmd: list[str], **options) -> None:
+        """Start it; one that ends at once takes the file of its ports with it while that is read.
+
+        Raises
+        ------
+        NotStarted : it ended at once.
+        """
+        try:
+            await super()._async_launch_kernel(kernel_cmd, **options)
+        except FileNotFoundError as error:
+            if error.filename != self.connection_file:
+                raise
+            raise NotStarted(f"kernel {self.kernel_name!r} ended before it was ready") from error
 
     async def interrupt_kernel(self) -> None:
         """Interrupt what it executes."""
