@@ -1,9 +1,12 @@
 """A tiny net, its rows, and a training bundle of it."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 
 from helpers.ondevice import bundle, optimisers
-from helpers.ondevice.program import Program
+from helpers.ondevice.program import STEP, Program
 from helpers.schema import Dimension, Schema, Tensor
 
 CLASSES = 3
@@ -40,9 +43,9 @@ def rows(count: int, seed: int = 0):
     return {"image": image}, labels
 
 
-def made(place, optimiser=None, **changed):
+def made(place, optimiser=None, program=None, **changed):
     """A bundle of the net at `place`."""
-    program = Program(net(), SCHEMA, optimiser or optimisers.Adam())
+    program = program or Program(net(), SCHEMA, optimiser or optimisers.Adam())
     settings = {
         "rehearsal": rows(40, 1),
         "batches": [rows(6, 2), rows(6, 3), rows(4, 4)],
@@ -52,6 +55,13 @@ def made(place, optimiser=None, **changed):
         "margin": 0.05,
     }
     return bundle.make(program, place, **{**settings, **changed})
+
+
+def fixed(place):
+    """A bundle of the net for six rows at a time."""
+    program = Program(net(), replace(SCHEMA, batch=6), optimisers.Adam())
+    batches = [rows(6, seed) for seed in (2, 3, 4)]
+    return made(place, program=program, rehearsal=rows(42, 1), batches=batches)
 
 
 _FOLDERS: dict = {}
@@ -77,18 +87,23 @@ def state_of(folder, steps: int, path):
 
 def require_rehearsed(folder, store):
     """A saved state is that after a round over the golden batches, each followed by as many
-    rehearsal rows in turn.
+    rehearsal rows in turn: in a step of their own if the model takes a fixed number.
     """
     from helpers.ondevice.rows import at, joined
     from helpers.ondevice.trainer import Trainer
 
     trainer, saved = (Trainer(folder / bundle.TRAINING) for _ in range(2))
+    together = json.loads((folder / bundle.DESCRIBED).read_text())["any_batch_size"]
     others = bundle.read_rehearsal((folder / bundle.REHEARSAL).read_bytes())
     steps = bundle.Golden.from_bytes((folder / bundle.GOLDEN).read_bytes()).steps
-    for number, (inputs, labels, *_) in enumerate(steps):
-        count = len(labels)
-        places = (number * count + np.arange(count)) % len(others[1])
-        trainer.train(*joined((inputs, labels), at(others, places)), RATE)
+    for inputs, labels, *_ in steps:
+        count, made = len(labels), int(trainer.save()[STEP])
+        shipped = at(others, (made * count + np.arange(count)) % len(others[1]))
+        if together:
+            trainer.train(*joined((inputs, labels), shipped), RATE)
+        else:
+            trainer.train(inputs, labels, RATE)
+            trainer.train(*shipped, RATE)
     saved.resume(store)
     for name, wanted in trainer.save().items():
         np.testing.assert_allclose(saved.save()[name], wanted, rtol=0, atol=1e-6, err_msg=name)

@@ -3,10 +3,13 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import helpers
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "helpers"
 NOTEBOOKS = SOURCE.parents[1] / "notebooks"
@@ -141,6 +144,11 @@ def test_every_module_has_a_floor():
         if path.suffix == ".py" or (path / "__init__.py").exists()
     }
     assert found - {"__init__"} == set().union(*FLOORS)
+
+
+def test_the_package_says_on_which_floor_a_module_is():
+    entries = re.findall(r"^\d+\. (.*?):", helpers.__doc__, re.DOTALL | re.MULTILINE)
+    assert [set(re.findall(r"``(\w+)``", entry)) for entry in entries] == FLOORS
 
 
 def test_imports_run_downwards():

@@ -301,6 +301,7 @@ def check(
             return subprocess.run(command, capture_output=True, text=True)
 
     done = once()
-    if home is None and any(sign in done.stdout for sign in _NOT_STARTED):  # its port went to another process
+    # its port went to another process
+    if home is None and any(sign in done.stdout for sign in _NOT_STARTED):
         done = once()
     return done

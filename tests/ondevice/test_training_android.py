@@ -77,6 +77,13 @@ def test_a_round_rehearses_the_rows_that_are_next(run, folder, tmp_path):
     ondevice_bundle.require_rehearsed(folder, tmp_path / "personal")
 
 
+def test_a_model_of_a_fixed_number_of_rows_rehearses_in_steps_of_its_own(command, tmp_path):
+    folder, store = ondevice_bundle.fixed(tmp_path / "fixed"), tmp_path / "personal"
+    done = subprocess.run([*command, folder, store, "rehearsed"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    ondevice_bundle.require_rehearsed(folder, store)
+
+
 def test_golden_steps_that_it_does_not_make_are_refused(command, folder, tmp_path):
     copy = ondevice_bundle.spoiled(folder, tmp_path / "copy")
     given = [copy, tmp_path / "personal", "golden"]

@@ -85,6 +85,15 @@ def test_a_round_rehearses_the_rows_that_are_next(run, place, folder):
     ondevice_bundle.require_rehearsed(folder, place / "personal")
 
 
+def test_a_model_of_a_fixed_number_of_rows_rehearses_in_steps_of_its_own(program, place):
+    folder = ondevice_bundle.fixed(place / "fixed")
+    others = {"bundle": folder.name, "personal": "personal-fixed"}
+    command = [others.get(word, word) for word in program]
+    done = subprocess.run([*command, "rehearsed"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ondevice_bundle.require_rehearsed(folder, place / others["personal"])
+
+
 def test_golden_steps_that_it_does_not_make_are_refused(program, place, folder):
     copy = ondevice_bundle.spoiled(folder, place / "spoiled")
     command = [copy.name if word == "bundle" else word for word in program]

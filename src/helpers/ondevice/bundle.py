@@ -541,6 +541,7 @@ def _described(
         "weights": layout,
         "learning_rate": learning_rate,
         "batch_size": batch_size,
+        "any_batch_size": schema.batch is None,
         "limits": {"steps": int(limits["steps"]), "seconds": float(limits["seconds"])},
         "margin": margin,
     }

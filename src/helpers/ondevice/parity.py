@@ -21,7 +21,7 @@ from helpers.ondevice import keras, litert
 from helpers.ondevice.faults import FAULTS
 from helpers.ondevice.program import WEIGHTS, Program, State, arrays, vector
 from helpers.ondevice.rows import Rows
-from helpers.ondevice.trainer import Trainer
+from helpers.ondevice.trainer import Trainer, means
 from helpers.quiet import tensorflow
 from helpers.runtimes.keras import structured
 from helpers.studies import Inputs
@@ -407,11 +407,11 @@ class _Computed:
 
     def evaluate(self, inputs: Inputs, labels: np.ndarray) -> dict[str, float]:
         given = self._given(inputs, labels)
-        return _shared(self._program.evaluated(self._state[WEIGHTS], *given), len(labels))
+        return means(self._program.evaluated(self._state[WEIGHTS], *given), len(labels))
 
     def train(self, inputs: Inputs, labels: np.ndarray, learning_rate: float) -> dict[str, float]:
         given = self._given(inputs, labels)
-        return _shared(self._program.stepped(self._state, *given, learning_rate)[1], len(labels))
+        return means(self._program.stepped(self._state, *given, learning_rate)[1], len(labels))
 
     def _given(self, inputs: Inputs, labels: np.ndarray) -> tuple:
         tf = tensorflow()
@@ -419,10 +419,6 @@ class _Computed:
             {name: tf.constant(array) for name, array in inputs.items()},
             tf.constant(labels, tf.int32),
         )
-
-
-def _shared(said: Mapping, rows: int) -> dict[str, float]:
-    return {"loss": float(said["loss"]), "correct": float(said["correct"]) / rows}
 
 
 def _away(told: np.ndarray, wanted: np.ndarray, rows: int) -> float:

@@ -18,7 +18,8 @@ from helpers.ondevice.trainer import Trainer, batches
 from helpers.quiet import tensorflow
 from helpers.schema import Schema
 
-WAYS = ("Keras", "LiteRT, 1 thread", "LiteRT, 2 threads", "MNN")
+_THREADS = {"LiteRT, 1 thread": 1, "LiteRT, 2 threads": 2}
+WAYS = ("Keras", *_THREADS, "MNN")
 ROUNDS = 5
 _STEPS = 20
 """That a turn is timed over; of an epoch they are a part."""
@@ -57,8 +58,7 @@ def table(
     whole = joined(*epoch)
     turns = (
         lambda: learner.epoch(*whole, batch_size),
-        _steps(Trainer(path), chosen, learning_rate),
-        _steps(Trainer(path, threads=2), chosen, learning_rate),
+        *(_steps(Trainer(path, count), chosen, learning_rate) for count in _THREADS.values()),
         _steps(mnn.Trainer(program), chosen, learning_rate),
     )
     ways = dict(zip(WAYS, turns, strict=True))
@@ -113,11 +113,10 @@ def _memory_here(way, path, model, batch, schema, optimiser, learning_rate) -> f
     with np.load(batch, allow_pickle=False) as file:
         labels = file["labels"]
         inputs = {n.removeprefix("input "): file[n] for n in file.files if n != "labels"}
-    if way.startswith("LiteRT"):
+    if way in _THREADS:
         import ai_edge_litert.interpreter  # noqa: F401 (not what the training takes)
 
-        threads = 2 if "2" in way else 1
-        opened = functools.partial(Trainer, Path(path), threads)
+        opened = functools.partial(Trainer, Path(path), _THREADS[way])
     else:
         if way == "MNN":
             import MNN.nn  # noqa: F401 (as above)

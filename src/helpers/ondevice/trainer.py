@@ -63,11 +63,11 @@ class Trainer:
         BadInput : no rows, values that are not finite, or another number of labels.
         """
         given = {**self._checked(inputs, labels), "learning_rate": np.float32(learning_rate)}
-        return _means(self._calls["train"](**given), len(labels))
+        return means(self._calls["train"](**given), len(labels))
 
     def evaluate(self, inputs: Inputs, labels: np.ndarray) -> dict[str, float]:
         """``loss`` and the share that is ``correct``."""
-        return _means(self._calls["evaluate"](**self._checked(inputs, labels)), len(labels))
+        return means(self._calls["evaluate"](**self._checked(inputs, labels)), len(labels))
 
     def infer(self, inputs: Inputs) -> dict[str, np.ndarray]:
         """The model's output by name, ``(n_rows, ...)``."""
@@ -159,7 +159,8 @@ class Trainer:
         return {**given, "labels": labels.astype(np.int32)}
 
 
-def _means(found: Mapping, rows: int) -> dict[str, float]:
+def means(found: Mapping, rows: int) -> dict[str, float]:
+    """The loss, and of the rows that are ``correct`` the share, of what a step says."""
     return {"loss": float(found["loss"]), "correct": float(found["correct"]) / rows}
 
 

@@ -32,10 +32,11 @@ class Training private constructor(
     private val store: File,
     val plan: Plan,
 ) : AutoCloseable {
-    /** How the bundle says to train. [shipped] is the part of the rehearsal rows that the shipped model decides as labelled. */
+    /** How the bundle says to train. [anyBatchSize]: a step may have another number of rows than [batchSize]; [shipped] is the part of the rehearsal rows that the shipped model decides as labelled. */
     class Plan(
         val learningRate: Float,
         val batchSize: Int,
+        val anyBatchSize: Boolean,
         val steps: Int,
         val seconds: Double,
         val margin: Double,
@@ -67,8 +68,9 @@ class Training private constructor(
     /**
      * Train on batches within the limits, and save what came of it if it counts.
      *
-     * @param rehearsed whether each batch is followed by as many of the bundle's rehearsal rows, in turn, in the same step: so
-     *   that what everybody needs is not forgotten.
+     * @param rehearsed whether each batch is followed by as many of the bundle's rehearsal rows, in turn, so that what everybody
+     *   needs is not forgotten: in the same step or, where the model takes a fixed number of rows, in one of its own, which is
+     *   not counted.
      * @param mayContinue the app's own limits, asked before each step.
      * @throws IllegalArgumentException a batch does not fit the model; the state before the round is back.
      * @throws IllegalStateException the numbers overflow, as with too high a learning rate; likewise.
@@ -83,9 +85,11 @@ class Training private constructor(
         try {
             while (losses.size < plan.steps && System.nanoTime() < end && mayContinue() && batches.hasNext()) {
                 val batch = batches.next()
-                losses += step(if (rehearsed) joined(batch, rehearsal) else batch)
+                val shipped = if (rehearsed) inTurn(rows(batch), rehearsal) else null
+                losses += step(if (shipped != null && plan.anyBatchSize) joined(batch, shipped) else batch)
+                if (shipped != null && !plan.anyBatchSize) step(shipped)
             }
-            val accuracy = rehearse()
+            val accuracy = share(rehearsal)
             val counts = losses.isNotEmpty() && counts(plan.shipped, accuracy, plan.margin)
             if (counts) save() else restore(start)
             return Outcome(losses.size, losses, accuracy, counts)
@@ -126,9 +130,10 @@ class Training private constructor(
 
     /** Part of the bundle's rehearsal rows that is decided as labelled. */
     @Synchronized
-    fun rehearse(): Double {
+    fun rehearse(): Double = share(rehearsal())
+
+    private fun share(rows: Batch): Double {
         state() // which refuses one that overflowed
-        val rows = rehearsal()
         var right = 0.0
         for (first in rows.labels.indices step plan.batchSize) {
             val part = part(rows, first, minOf(first + plan.batchSize, rows.labels.size))
@@ -266,23 +271,15 @@ class Training private constructor(
             rows.labels.copyOfRange(first, end),
         )
 
-    /** A batch, and behind it as many of the other rows, which come in turn as the state's steps go on. */
-    private fun joined(batch: Batch, others: Batch): Batch {
-        val count = rows(batch)
+    /** So many of the rows, which come in turn as the state's steps go on. */
+    private fun inTurn(count: Int, of: Batch): Batch {
         val made = call("save", mapOf("ignored" to 0f), mapOf("step" to 1)).getValue("step")[0].toLong()
-        val places = List(count) { ((made * count + it) % others.labels.size).toInt() }
-        return Batch(
-            batch.inputs.mapValues { (name, values) ->
-                val width = size(name)
-                val all = values.copyOf(2 * count * width)
-                for ((row, place) in places.withIndex()) {
-                    others.inputs.getValue(name).copyInto(all, (count + row) * width, place * width, (place + 1) * width)
-                }
-                all
-            },
-            batch.labels + IntArray(count) { others.labels[places[it]] },
-        )
+        val each = List(count) { (((made * count + it) % of.labels.size).toInt()).let { place -> part(of, place, place + 1) } }
+        return each.reduce(::joined)
     }
+
+    private fun joined(one: Batch, other: Batch): Batch =
+        Batch(one.inputs.mapValues { (name, values) -> values + other.inputs.getValue(name) }, one.labels + other.labels)
 
     private fun rehearsal(): Batch = read(File(folder, "rehearsal.bin"), "REHEARS1") { bytes -> batch(bytes, inputs(bytes)) }
 
@@ -406,6 +403,7 @@ class Training private constructor(
             val plan = Plan(
                 told.getDouble("learning_rate").toFloat(),
                 told.getInt("batch_size"),
+                told.getBoolean("any_batch_size"),
                 limits.getInt("steps"),
                 limits.getDouble("seconds"),
                 told.getDouble("margin"),

@@ -19,10 +19,11 @@ import TensorFlowLite
 @available(iOS 13.4, macOS 10.15.4, *)
 nonisolated public final class Training: @unchecked Sendable {  // unchecked: what changes is touched on `queue` only
 
-    /// How the bundle says to train. `shipped` is the part of the rehearsal rows that the shipped model decides as labelled.
+    /// How the bundle says to train. `anyBatchSize`: a step may have another number of rows than `batchSize`; `shipped` is the part of the rehearsal rows that the shipped model decides as labelled.
     public struct Plan: Sendable {
         public let learningRate: Float
         public let batchSize: Int
+        public let anyBatchSize: Bool
         public let steps: Int
         public let seconds: Double
         public let margin: Double
@@ -136,6 +137,7 @@ nonisolated public final class Training: @unchecked Sendable {  // unchecked: wh
         }
         let learning_rate: Float
         let batch_size: Int
+        let any_batch_size: Bool
         let limits: Limits
         let margin: Double
         let rehearsal: Rehearsal
@@ -179,8 +181,8 @@ nonisolated public final class Training: @unchecked Sendable {  // unchecked: wh
         }
         identity = Self.sha256(try Self.content(folder.appendingPathComponent("training.tflite")))
         plan = Plan(
-            learningRate: told.learning_rate, batchSize: told.batch_size, steps: told.limits.steps,
-            seconds: told.limits.seconds, margin: told.margin, shipped: told.rehearsal.accuracy)
+            learningRate: told.learning_rate, batchSize: told.batch_size, anyBatchSize: told.any_batch_size,
+            steps: told.limits.steps, seconds: told.limits.seconds, margin: told.margin, shipped: told.rehearsal.accuracy)
         shapes = Dictionary(uniqueKeysWithValues: told.inputs.map { ($0.name, $0.shape) })
         output = told.output
         classes = told.classes.count
@@ -199,8 +201,9 @@ nonisolated public final class Training: @unchecked Sendable {  // unchecked: wh
     ///
     /// - Parameters:
     ///   - next: The next batch; nil ends the round.
-    ///   - rehearsed: Whether each batch is followed by as many of the bundle's rehearsal rows, in turn, in the same step: so
-    ///     that what everybody needs is not forgotten.
+    ///   - rehearsed: Whether each batch is followed by as many of the bundle's rehearsal rows, in turn, so that what everybody
+    ///     needs is not forgotten: in the same step or, where the model takes a fixed number of rows, in one of its own, which
+    ///     is not counted.
     ///   - mayContinue: The app's own limits, asked before each step.
     /// - Throws: `TrainingError`, `InterpreterError`, or what writing the store throws; the state before the round is back.
     public func round(
@@ -235,7 +238,7 @@ nonisolated public final class Training: @unchecked Sendable {  // unchecked: wh
 
     /// Part of the bundle's rehearsal rows that is decided as labelled.
     public func rehearse() throws -> Double {
-        return try queue.sync { try rehearseOnQueue() }
+        return try queue.sync { try share(rehearsal()) }
     }
 
     /// Whether a personal version counts: not worse than the shipped model by more than the margin.
@@ -302,9 +305,12 @@ nonisolated public final class Training: @unchecked Sendable {  // unchecked: wh
         var losses: [Float] = []
         do {
             while losses.count < plan.steps, DispatchTime.now().uptimeNanoseconds < end, mayContinue(), let batch = next() {
-                losses.append(try stepOnQueue(rehearsed ? joined(batch, rehearsal) : batch, plan.learningRate))
+                let shipped = rehearsed ? inTurn(try checkedRows(of: batch), of: rehearsal) : nil
+                let whole = plan.anyBatchSize ? shipped.map { Self.joined(batch, $0) } : nil
+                losses.append(try stepOnQueue(whole ?? batch, plan.learningRate))
+                if let shipped, !plan.anyBatchSize { _ = try stepOnQueue(shipped, plan.learningRate) }
             }
-            let accuracy = try rehearseOnQueue()
+            let accuracy = try share(rehearsal)
             let counts = !losses.isEmpty && Self.counts(before: plan.shipped, after: accuracy, margin: plan.margin)
             if counts { try saveOnQueue() } else { values = start }
             return Outcome(steps: losses.count, losses: losses, accuracy: accuracy, counts: counts)
@@ -349,8 +355,7 @@ nonisolated public final class Training: @unchecked Sendable {  // unchecked: wh
         return outputs
     }
 
-    private func rehearseOnQueue() throws -> Double {
-        let rows = try rehearsal()
+    private func share(_ rows: Batch) throws -> Double {
         var right = 0
         for first in stride(from: 0, to: rows.labels.count, by: plan.batchSize) {
             let end = min(first + plan.batchSize, rows.labels.count)
@@ -481,17 +486,19 @@ nonisolated public final class Training: @unchecked Sendable {  // unchecked: wh
         return Batch(inputs: inputs, labels: try (0..<rows).map { _ in Int32(truncatingIfNeeded: try reader.number()) })
     }
 
-    /// A batch, and behind it as many of the other rows, which come in turn as the state's steps go on.
-    private func joined(_ batch: Batch, _ others: Batch) throws -> Batch {
-        let rows = try checkedRows(of: batch)
+    /// So many of the rows, which come in turn as the state's steps go on.
+    private func inTurn(_ count: Int, of rows: Batch) -> Batch {
         let made = Int(values["step"]?.first ?? 0)
-        let places = (0..<rows).map { (made * rows + $0) % others.labels.count }
-        var inputs = batch.inputs
-        for (name, given) in others.inputs {
-            let width = given.count / others.labels.count
-            inputs[name]? += places.flatMap { given[($0 * width)..<(($0 + 1) * width)] }
+        let places = (0..<count).map { (made * count + $0) % rows.labels.count }
+        let inputs = rows.inputs.mapValues { given in
+            let width = given.count / rows.labels.count
+            return places.flatMap { given[($0 * width)..<(($0 + 1) * width)] }
         }
-        return Batch(inputs: inputs, labels: batch.labels + places.map { others.labels[$0] })
+        return Batch(inputs: inputs, labels: places.map { rows.labels[$0] })
+    }
+
+    private static func joined(_ one: Batch, _ other: Batch) -> Batch {
+        return Batch(inputs: one.inputs.merging(other.inputs) { $0 + $1 }, labels: one.labels + other.labels)
     }
 
     private func goldenOnQueue() throws -> [Difference] {

@@ -30,6 +30,10 @@ public class JSONObject {
     return (String) get(name);
   }
 
+  public boolean getBoolean(String name) {
+    return Boolean.parseBoolean((String) get(name));
+  }
+
   public int getInt(String name) {
     return Integer.parseInt((String) get(name));
   }
