@@ -26,6 +26,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 
 from helpers import code, errors, forks
 
@@ -65,7 +66,7 @@ class Child:
         finally:
             os.close(asked)
             os.close(answers)
-        self._unread, self._open = b"", True
+        self._unread, self._open, self._asked = b"", True, ""
 
     @property
     def pid(self) -> int:
@@ -81,19 +82,27 @@ class Child:
         WorkbenchError : whatever of `helpers.errors` the function raised; anything else it raised
             comes as a plain WorkbenchError with the type's name.
         """
+        self.ask(function, **arguments)
+        return self.answer(timeout)
+
+    def ask(self, function: str, **arguments) -> None:
+        """Have ``module:function(**arguments)`` run while this process goes on, until `answer`."""
+        self._asked = function
         request = json.dumps({"function": function, "arguments": arguments}) + "\n"
-        executed = None
-        try:
-            content = memoryview(request.encode())
+        content = memoryview(request.encode())
+        with suppress(BrokenPipeError):  # it has died, which its answer is
             while content:
                 content = content[os.write(self._requests, content) :]
+
+    def answer(self, timeout: float | None = 600.0):
+        """Wait for the result of what was asked for; raises what `call` does."""
+        executed = None
+        try:
             reply = json.loads(self._line(timeout))
             executed = reply.get("code", {})  # of what it had not executed before
-        except BrokenPipeError:
-            raise self._died() from None
         finally:
             if executed is None:  # of a child that dies, nobody knows how far it got
-                executed = code.sha256s(code.imported([function.partition(":")[0]]))
+                executed = code.sha256s(code.imported([self._asked.partition(":")[0]]))
             if executed:
                 code.add(executed)
         if "error" in reply:

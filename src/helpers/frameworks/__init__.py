@@ -7,7 +7,7 @@ the same functions:
 - ``export(model, schema, path)`` writes a ``.tflite`` file with the schema's names, in order, and
   says what it did to the model, if anything; or ``WITHOUT`` says why there is none
 - ``plain(model)`` is what its own converter makes, to look at; None if it has none
-- ``train``, ``predict``, ``save``, ``describe``, of what trains models here
+- ``train``, ``predict``, ``save``, ``describe``, ``weights``, of what trains models here
 
 The others are the forms of trained files that somebody brings: `of` tells a file's.
 """

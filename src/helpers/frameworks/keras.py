@@ -29,7 +29,7 @@ from helpers.schema import Schema
 from helpers.studies import Inputs
 from helpers.tasks import Task
 
-__all__ = ["SUFFIX", "describe", "export", "load", "plain", "predict", "save", "train"]
+__all__ = ["SUFFIX", "describe", "export", "load", "plain", "predict", "save", "train", "weights"]
 
 SUFFIX = ".keras"
 HISTORY = ["accuracy", "loss", "val_accuracy", "val_loss"]
@@ -223,6 +223,11 @@ def predict(model, schema: Schema, inputs: Inputs) -> dict[str, np.ndarray]:
         return {name: np.asarray(value) for name, value in call(model, part, schema).items()}
 
     return scored(outputs, schema, inputs)
+
+
+def weights(model) -> list[np.ndarray]:
+    """All weights, trained or not, in the model's order."""
+    return model.get_weights()
 
 
 def save(model, path: Path) -> None:

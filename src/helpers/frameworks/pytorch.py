@@ -277,6 +277,11 @@ def predict(model, schema: Schema, inputs: Inputs) -> dict[str, np.ndarray]:
     return scored(outputs, schema, inputs)
 
 
+def weights(model) -> list[np.ndarray]:
+    """All weights, trained or not, in the order of the ``state_dict``."""
+    return [value.numpy() for value in model.state_dict().values()]
+
+
 def save(model, schema: Schema, path: Path) -> None:
     """Save as a program; the same weights are the same bytes.
 
