@@ -6,12 +6,25 @@ import shutil
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from support import workbench
 
-from helpers import code, datasets, files, pictured, pictures, records, registry, runs
+from helpers import (
+    code,
+    datasets,
+    files,
+    learning,
+    pictured,
+    pictures,
+    records,
+    registry,
+    runs,
+    tasks,
+)
 from helpers.errors import BadInput
 from helpers.pictures import Preparation
+from helpers.plots import pictures as sheets
 from helpers.studies import Pictures, images
 
 SIZES = {"rows": 60, "validation_rows": 20, "test_rows": 200}
@@ -67,6 +80,7 @@ def test_drawn_rows_are_of_the_sizes_and_prepared_as_the_manifest_says(study):
     assert len(np.unique(every.reshape(280, -1), axis=0)) == 280
     assert set(labels) == set(range(10)) and (requests == np.arange(200)).all()
     first = pictured.originals(study, data.manifest, "test", 64)
+    assert [original.name for original in first] == list(data.pictures("test")[:64])
     for row, original in enumerate(first):
         tensor = data.preparation.tensor(original.content, original.name)
         np.testing.assert_array_equal(inputs["image"][row], tensor)
@@ -120,7 +134,10 @@ def test_a_folder_is_split_by_what_its_files_hold(pets):
     for path in folder.rglob("*.png"):
         path.rename(path.with_name(f"renamed-{path.name}"))
     renamed = datasets.make(study, "folder", seed=1, **ALL)
-    assert _parts(renamed) == _parts(data)
+    for split in datasets.SPLITS:
+        (inputs, *known), (others, *same) = renamed.arrays(split), data.arrays(split)
+        pairs = zip([inputs["image"], *known], [others["image"], *same], strict=True)
+        assert all((one == other).all() for one, other in pairs)
     assert not names & {n for n, _, _ in renamed.manifest["originals"]["train"]}
     other = datasets.make(study, "folder", seed=2, **ALL)
     assert other.manifest["rows"] != data.manifest["rows"] or _parts(other) != _parts(data)
@@ -345,3 +362,25 @@ def test_genuine_digits_become_colour_pictures():
         assert original.label == labels[number]
         np.testing.assert_array_equal(pixels[..., 1], values[number].reshape(28, 28))
         assert (pixels == pixels[..., :1]).all()
+
+
+def test_a_label_that_a_model_doubts_is_told_with_the_name_of_its_file(pets):
+    study, folder = pets
+    (folder / "cat/7.png").rename(folder / "dog/really a cat.png")
+    data = datasets.make(study, "folder", seed=1, **ALL)
+    splits = data.splits(study.schema)
+    scores = {}
+    for split, (inputs, _, _) in splits.items():
+        dark = inputs["image"].mean(axis=(1, 2, 3)) < 0.5  # what a good model would say
+        scores[split] = np.where(dark[:, None], [0.99, 0.01], [0.02, 0.98]).astype(np.float32)
+    doubts = learning.of(tasks.get("classification")).doubted(data, splits, scores)
+    ((name, found),) = doubts.iterrows()
+    assert name == "dog/really a cat.png" and data.pictures(found["split"])[found["row"]] == name
+    assert [found["label"], found["looks like"]] == ["dog", "cat"]
+    assert found["probability"] == "0.010 / 0.990"
+    assert isinstance(sheets.doubted(data, splits, doubts), Figure)
+    assert sheets.doubted(data, splits, doubts[:0]) is None
+    row = next(row for row, label in enumerate(splits["test"][1]) if label == 0)
+    scores["test"][row] = 0.4, 0.6
+    both = learning.of(tasks.get("classification")).doubted(data, splits, scores)
+    assert list(both.index) == [name, data.pictures("test")[row]], "the surest first"

@@ -27,7 +27,7 @@ from helpers.errors import BadInput, DamagedFile, WorkbenchError
 from helpers.pictures import Preparation
 from helpers.schema import Schema
 from helpers.studies import Arrays, Files, Inputs, Pictures, Rated, Simulated, Study
-from helpers.tables import BAYES, CHUNK_ROWS, LABEL, REQUEST, SPLITS, USER
+from helpers.tables import BAYES, CHUNK_ROWS, LABEL, PICTURE, REQUEST, SPLITS, USER
 from helpers.tasks import Truth
 
 MEMORY_BYTES, _BESIDE_BYTES = 256 << 20, 32
@@ -230,6 +230,10 @@ class Dataset:
         """
         return self._column(split, USER, limit)
 
+    def pictures(self, split: str) -> np.ndarray | None:
+        """Of which file each row is, ``(n_rows,)`` text; None if rows are no pictures of files."""
+        return self._column(split, PICTURE)
+
     def sessions(self, split: str, limit: int) -> list[dict]:
         """The first sessions of a split in the published raw form, see `helpers.features.read`."""
         candidates = self.manifest["candidates"]
@@ -412,7 +416,10 @@ def make(
     if study.is_drawn(chosen.name):
         simulation.check_sizes(counts)
     rows_of = dict(zip(SPLITS, counts.values(), strict=True))
-    if taken := {LABEL, REQUEST, BAYES, USER} & {*study.schema.input_names, *study.schema.columns}:
+    if taken := {LABEL, REQUEST, BAYES, USER, PICTURE} & {
+        *study.schema.input_names,
+        *study.schema.columns,
+    }:
         raise BadInput(
             f"data sets keep a column of their own called {min(taken)!r}: give the input another "
             "name"
@@ -537,7 +544,7 @@ def _write(
     """
     import pyarrow.parquet as pq
 
-    beside = [name for name in (LABEL, REQUEST, BAYES, USER) if name in table.column_names]
+    beside = [name for name in (LABEL, REQUEST, BAYES, USER, PICTURE) if name in table.column_names]
     path = folder / f"{split}-{number:05d}.parquet"
     repeated = [name for name in (LABEL, REQUEST) if name in beside]
     pq.write_table(table, path, compression=tables.compression(schema), use_dictionary=repeated)

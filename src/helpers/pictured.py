@@ -21,7 +21,7 @@ import numpy as np
 from helpers import files, pictures, tables
 from helpers.errors import BadInput, DamagedFile
 from helpers.studies import Pictures, Study
-from helpers.tables import CHUNK_BYTES, CHUNK_ROWS, LABEL, REQUEST, SPLITS
+from helpers.tables import CHUNK_BYTES, CHUNK_ROWS, LABEL, PICTURE, REQUEST, SPLITS
 
 _Made = TypeVar("_Made")
 MOST_ORIGINALS = 256
@@ -129,13 +129,14 @@ class Rows:
         prepared = self.source.preparation
         values = np.empty((len(places), prepared.size, prepared.size, 3), np.float32)
         beside = np.empty((len(places), 2), np.int64)
-        first = {}
+        names, first = [""] * len(places), {}
 
         def fill(begin: int) -> None:
             for row in range(begin, min(begin + _BLOCK, len(places))):
                 original = stock.picture(split, places[row])
                 values[row] = prepared.tensor(original.content, original.name)
                 beside[row] = original.label, original.group
+                names[row] = original.name
                 if places[row] < MOST_ORIGINALS:
                     first[places[row]] = [
                         original.name,
@@ -148,6 +149,7 @@ class Rows:
         self._first[split] += [first[place] for place in sorted(first)]
         columns = tables.columns(self.study.schema, {prepared.input: values})
         columns |= {LABEL: beside[:, 0].astype(np.int16), REQUEST: beside[:, 1]}
+        columns[PICTURE] = names
         return pa.table(columns)
 
 

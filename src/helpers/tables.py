@@ -15,8 +15,10 @@ from helpers.schema import Schema, Tensor
 
 SPLITS = ("train", "validation", "test")
 LABEL, REQUEST, BAYES, USER = "label", "request", "bayes_probability", "user"
+PICTURE = "picture_file"
 """Columns beside the inputs: 0 or 1, or a class; which rows are ranked together; P(label = 1) or of
-each class, never a feature; and, where users have several requests, whose each is."""
+each class, never a feature; where users have several requests, whose each is; and of which file a
+picture is."""
 CHUNK_ROWS = 100_000
 """Most rows a chunk: whole requests of 20, about 10 MB, some 40 MB while it is being made."""
 CHUNK_BYTES = 64 << 20

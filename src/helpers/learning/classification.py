@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from helpers.datasets import Dataset
 from helpers.errors import BadInput
 from helpers.learning import need_and_published
 from helpers.metrics import classification, intervals
@@ -131,6 +132,39 @@ def check_learnable(
             "the labels come from",
             stacklevel=2,
         )
+
+
+def doubted(data: Dataset, splits: Mapping[str, tuple], scores: Mapping[str, np.ndarray]):
+    """Rows that a model takes for another class, the surest first: wrong labels, and hard rows.
+
+    Of rows that the model has learnt from it doubts only the labels that it has not learnt by
+    heart.
+
+    Parameters
+    ----------
+    splits : what `Dataset.splits` gives.
+    scores : probabilities ``(n_rows, n_classes)`` by split.
+
+    Returns
+    -------
+    DataFrame by the name of the file, or of split and row where rows are no files: ``split``,
+    ``row``, ``label`` and ``looks like`` by name, and ``probability`` of each, as text.
+    """
+    import pandas as pd
+
+    output, found = data.schema.output, []
+    classes = [d.name for d in output.dimensions] or list(map(str, range(output.size)))
+    for split, (_, labels, _) in splits.items():
+        given, names = scores[split], data.pictures(split)
+        own, other = given[np.arange(len(given)), labels], given.argmax(axis=1)
+        for row in np.flatnonzero(other != labels):
+            name = f"{split} row {row}" if names is None else names[row]
+            pair, sure = (labels[row], other[row]), (own[row], given[row, other[row]])
+            said = " / ".join(f"{each:.3f}" for each in sure)
+            found.append((name, split, row, *(classes[i] for i in pair), said, sure[0] - sure[1]))
+    columns = ["file", "split", "row", "label", "looks like", "probability", "margin"]
+    table = pd.DataFrame(found, columns=columns).sort_values("margin", kind="stable")
+    return table.drop(columns="margin").set_index("file").rename_axis(None)
 
 
 def possible(best) -> float:

@@ -80,6 +80,24 @@ def otherwise(
     return figure
 
 
+@shows("Pictures whose label the model doubts, the surest doubt first: label → what it looks like.")
+def doubted(data: Dataset, splits: Mapping[str, tuple], doubts) -> Figure | None:
+    """The first rows of a table of `learning.classification.doubted` as pictures; None if it has
+    none.
+    """
+    shown = doubts.head(_EACH)
+    if not len(shown):
+        return None
+    name = data.schema.picture.name
+    values = [splits[s][0][name][row] for s, row in zip(shown["split"], shown["row"], strict=True)]
+    figure, axes = axes_of(size=(0.62 * _EACH, 1.15))
+    sheet, side = _sheet(data, [np.stack(values)], _EACH)
+    _show(axes[0, 0], sheet)
+    said = [f"{a} →\n{b}" for a, b in zip(shown["label"], shown["looks like"], strict=True)]
+    axes[0, 0].set_xticks(np.arange(len(said)) * (side + _GAP) + side / 2, said, fontsize=7)
+    return figure
+
+
 def _classes(data: Dataset) -> list[str]:
     """Names of the classes; their numbers where they have none."""
     output = data.schema.output
