@@ -280,6 +280,17 @@ def test_making_a_recipe_again_gives_the_same_bytes(made, trained, ranking, tmp_
         assert path.read_bytes() == made.files[runtime, precision].read_bytes(), precision
 
 
+def test_integer_weights_of_mnn_have_the_zero_points_that_their_recipes_tell(made):
+    """MNN's option for zero points means the contrary without a value."""
+    told = {r.precision: r for r in recipes.of("mnn") if r.precision.startswith("weight_")}
+    assert {*told} == {"weight_int8", "weight_int8_symmetric", "weight_int4", "weight_int4_hqq"}
+    for precision, recipe in told.items():
+        found = mnn.integer_weights(made.files["mnn", precision])
+        zero = "zero point" in recipe.decoded and "no zero point" not in recipe.decoded
+        assert [*found.values()] == [zero] * 2, precision
+    assert mnn.integer_weights(made.files["mnn", "fp32"]) == {}
+
+
 def test_a_recipe_that_a_tool_refuses_is_reported_and_the_others_go_on(
     made, trained, ranking, home
 ):

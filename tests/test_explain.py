@@ -1,5 +1,9 @@
 """Where a file departs: the layer in which something was planted is named, and its cost is true."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -248,11 +252,11 @@ def test_costs_are_those_of_files_made_by_hand(finished_copy, tmp_path):
 
 
 def test_it_is_said_on_the_command_line(finished_copy, home):
-    done = workbench("explain", "ranking", "mnn weight_int8")
+    done = workbench("explain", "ranking", "mnn fp16")
     assert done.returncode == 0, done.stderr
     assert "The first layer that departs" in done.stdout
     folder = home / "artifacts/ranking/default/explain"
-    assert {f.name for f in folder.iterdir()} == {"mnn_weight_int8.csv", "mnn_weight_int8.png"}
+    assert {f.name for f in folder.iterdir()} == {"mnn_fp16.csv", "mnn_fp16.png"}
     wrong = workbench("explain", "ranking", "mnn int3")
     assert wrong.returncode == 2 and "it has: litert fp32" in wrong.stderr
     assert wrong.stderr.rstrip().endswith("mnn int8"), "files of the bundle are no variants"
@@ -334,6 +338,13 @@ def test_reduced_onnx_files_are_read_as_they_run(convolved, tmp_path):
         np.testing.assert_allclose(found[-1].values, score, rtol=0, atol=atol)
 
 
+def _costs(variant, source, calibration, schema, pairs, reference):
+    """What `explain` fills into its table."""
+    parts = explain._parts(variant, source, source, calibration, schema)
+    settings = {"suffix": source.suffix, "imports": "bare", "progress": False}
+    return explain._costs(parts, pairs, schema, reference, **settings)
+
+
 def test_a_layer_of_onnx_is_reduced_alone_or_spared(convolved, tmp_path):
     """Costs are those of files made by hand, of ONNX Runtime's own arguments."""
     import onnx as format
@@ -345,7 +356,8 @@ def test_a_layer_of_onnx_is_reduced_alone_or_spared(convolved, tmp_path):
         outputs = opened.predict(inputs)
     reference = parity.Reference(tasks.get("tensors"), inputs, outputs)
     wanted = [layer for layer in layers.values(path, inputs) if layer.name in ("centred", "second")]
-    costs = explain._costs("onnx int8", path, rows, PICTURES, wanted, reference, False)
+    pairs = [(layer, layer) for layer in wanted]
+    costs = _costs("onnx int8", path, rows, PICTURES, pairs, reference)
     assert np.isnan(costs[0]).all() and np.isfinite(costs[1]).all(), "of Sub there is no integer"
 
     class Rows(quantization.CalibrationDataReader):
@@ -374,8 +386,65 @@ def test_a_layer_of_onnx_is_reduced_alone_or_spared(convolved, tmp_path):
     made.parent.mkdir()
     with pytest.raises(ConversionFailed, match="reduces no Sub"):
         onnx.reduce(path, made, "int8", rows, only=["centred"])
-    with pytest.raises(ConversionFailed, match="only int8 leaves"):
-        onnx.reduce(path, made, "dynamic_int8", rows, without=["second"])
+    with pytest.raises(ConversionFailed, match="fp16 is made of all nodes"):
+        onnx.reduce(path, made, "fp16", rows, without=["second"])
+    wanted = [layer for layer in layers.values(path, inputs) if layer.operator in ("Conv", "Gemm")]
+    pairs = [(layer, layer) for layer in wanted]
+    costs = _costs("onnx dynamic_int8", path, rows, PICTURES, pairs, reference)
+    unsigned = {"weight_type": quantization.QuantType.QUInt8, "per_channel": True}
+    for column, told in enumerate(("nodes_to_quantize", "nodes_to_exclude")):
+        model, other = format.load(path), tmp_path / str(column) / "onnx" / "other.onnx"
+        for node in model.graph.node:
+            node.name = node.output[0]
+        for place, layer in enumerate(wanted):
+            chosen = [layer.name, f"{layer.name}_MatMul"]  # of Gemm it makes MatMul and Add first
+            quantization.quantize_dynamic(model, other, **unsigned, **{told: chosen})
+            with open_model(other, PICTURES) as opened:
+                cosine = reference.judge(opened.predict(inputs)).figures["cosine"]
+            assert costs[place, column] == pytest.approx(cosine, abs=1e-9) and cosine < 1
+
+
+def test_a_layer_of_mnn_is_reduced_alone_or_spared(finished_copy, tmp_path):
+    """Costs are those of files put together by hand: of two files of the same operators, one with
+    integer weights, an operator of one in the other.
+    """
+    run = finished_copy
+    found = explain.explain(run, "mnn weight_int4", progress=False)
+    assert found.costly is not None and "left in float" in found.conclusion()
+    table = found.layers
+    read = {}
+    for precision in ("fp32_conv", "weight_int4"):
+        target = tmp_path / f"{precision}.json"
+        _mnn("-f", "MNN", "--modelFile", run.folder / f"mnn/{precision}.mnn", "--JsonFile", target)
+        read[precision] = json.loads(target.read_text())
+    names = [operator["name"] for operator in read["fp32_conv"]["oplists"]]
+    assert names == [operator["name"] for operator in read["weight_int4"]["oplists"]]
+    stored = mnn.integer_weights(run.folder / "mnn/weight_int4.mnn")
+    assert len(stored) == 2 and table["spared"].notna().sum() == 2
+    inputs, labels, _ = datasets.load(run.recorded("data.json")).arrays("test")
+    for column, others in (("spared", "fp32_conv"), ("alone", "weight_int4")):
+        aucs = []
+        for name in stored:
+            mixed = json.loads(
+                json.dumps(read["weight_int4" if column == "spared" else "fp32_conv"])
+            )
+            place = names.index(name)
+            mixed["oplists"][place] = read[others]["oplists"][place]
+            (tmp_path / "mixed.json").write_text(json.dumps(mixed))
+            path = tmp_path / "mnn" / "mixed.mnn"
+            path.parent.mkdir(exist_ok=True)
+            _mnn("-f", "JSON", "--modelFile", tmp_path / "mixed.json", "--MNNModel", path)
+            with open_model(path, trained.of(run).schema) as opened:
+                aucs.append(metrics.auc(opened.score(inputs)[:, 0], labels))
+        assert table[column].dropna().tolist() == pytest.approx(aucs, abs=1e-6)
+
+
+def _mnn(*arguments):
+    """MNN's converter, in a process of its own."""
+    code = "import _tools, sys; _tools.mnnconvert(['mnnconvert', *sys.argv[1:]])"
+    subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], check=True, capture_output=True
+    )
 
 
 def test_layers_of_another_order_are_matched_by_name():
@@ -456,8 +525,8 @@ def test_what_cannot_be_read_is_told(made, tmp_path):
 def test_of_wide_inputs_fewer_rows_are_taken(made, monkeypatch):
     path, inputs = made
     monkeypatch.setattr(explain, "_INPUT_BYTES", 7 * SCHEMA.row_bytes)
-    wanted, _ = explain._held(path, path, SCHEMA, inputs)
-    assert len(wanted[0].values) == 7
+    ((wanted, _), *_), _ = explain._held(path, path, SCHEMA, inputs)
+    assert len(wanted.values) == 7
 
 
 def test_what_can_be_explained_is_said_where_there_is_no_float32_tflite(home):

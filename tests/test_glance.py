@@ -130,7 +130,7 @@ def test_short_names_leave_room_and_what_is_sorted_by_stays(home):
 
 SHIPS = {
     "litert fp32": ("same", 3196, 1.0),
-    "mnn weight_int8_asymmetric": ("ships with loss", 5492, 0.76),
+    "mnn weight_int8_symmetric": ("ships with loss", 5492, 0.76),
     "litert dynamic_int4": ("ships with loss", 1234567, 12.5),
 }
 
@@ -170,7 +170,7 @@ def test_what_matters_of_finished_runs_fits_80_columns(finished_runs, stale):
     assert "0.9030" in lines[2] and "5,492" in lines[2] and "0.76x" in lines[2]
     assert "ship" in lines[2] and ("mnn we" in lines[2]) != stale
     wide = terminal.lines(glance.columns(found), 200)
-    assert not wide[1] and "mnn weight_int8_asymmetric  ships with loss" in wide[0][2]
+    assert not wide[1] and "mnn weight_int8_symmetric  ships with loss" in wide[0][2]
 
 
 @pytest.mark.parametrize("width", [60, 70, 80, 100])

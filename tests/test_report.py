@@ -59,7 +59,7 @@ def test_files_that_are_not_shipped_are_told_although_they_have_no_figures():
     table = pd.DataFrame(
         {
             "runtime": ["litert", "mnn", "mnn"],
-            "precision": ["fp32", "fp16", "weight_int8_asymmetric"],
+            "precision": ["fp32", "fp16", "weight_int8_symmetric"],
             "bytes": [3196, 2624, none],
             "verdict": ["same", "broken", "not made"],
             "reason": [none, "scores differ", "the tool failed\nits log"],
@@ -67,7 +67,7 @@ def test_files_that_are_not_shipped_are_told_although_they_have_no_figures():
     )
     broken, missing = report.refused(table)
     assert re.fullmatch("mnn fp16 +broken: scores differ", broken)
-    assert missing == "mnn weight_int8_asymmetric not made: the tool failed"
+    assert missing == "mnn weight_int8_symmetric not made: the tool failed"
     reason = "too few rows to tell: Kendall tau has no interval"
     few = table.assign(verdict=["same", "too few rows", "same"], reason=[none, reason, none])
     assert report.refused(few) == [f"{'mnn fp16':23} {reason}"]
@@ -95,8 +95,8 @@ def test_the_summary_fits_the_terminal(finished, width):
     assert [name for name in shown if name in least] == least and ("AUC" in shown) == (width > 80)
     assert len({row.split("  ")[0] for row in rows}) == len(table)
     if width >= 80:
-        made = table[table["file"] == "mnn/weight_int8_asymmetric.mnn"].iloc[0]
-        (row,) = (row for row in rows if row.startswith("mnn weight_int8_asymmetric "))
+        made = table[table["file"] == "mnn/weight_int8_symmetric.mnn"].iloc[0]
+        (row,) = (row for row in rows if row.startswith("mnn weight_int8_symmetric "))
         change = f"{made['auc_delta']:+.4f}".replace("-0.0000", "+0.0000")
         ratio = latency.interval_text(
             *(made[f"latency_ratio{end}"] for end in ("", "_low", "_high"))

@@ -3,9 +3,10 @@
 A file is held to the run's float32 ``.tflite`` file, or to its float32 ``.onnx`` file where it is
 made of that; they compute as the trained model does, on the same rows, and have the same layers.
 Those two, and what is made of one that the run does not have, are held to the trained model itself,
-see `helpers.convert.alignment`. Of a reduced ``.tflite`` file, and of ONNX Runtime's ``int8``, two
-more are made for each layer: with that layer alone reduced, and with all but it. So a layer's cost
-is told in what the model is for, not in differences of numbers.
+see `helpers.convert.alignment`. Of a reduced ``.tflite`` file, and of those of ONNX Runtime and
+MNN with integer weights, two more are made for each layer: with that layer alone reduced, and with
+all but it; of MNN's ``int8`` the second. So a layer's cost is told in what the model is for, not in
+differences of numbers.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers import child, datasets, runtimes, trained
-from helpers.convert import alignment, layers, onnx, recipes, tflite
+from helpers.convert import alignment, layers, mnn, onnx, recipes, tflite
 from helpers.errors import BadInput, ConversionFailed, DamagedFile, WorkbenchError
 from helpers.evaluation import parity
 from helpers.runs import Run
@@ -131,10 +132,13 @@ def explain(run: Run, variant: str, *, rows: int = ROWS, progress: bool = True) 
     reference = parity.Reference.load(kept, model.task, inputs, parts)
     path, name, source = _files(run, variant, model.file)
     calibration = run.verified("02", "model/calibration.npz", any_code=True)
-    wanted, table = _held(path, source, model.schema, inputs, rows)
-    table[["alone", "spared"]] = _costs(
-        variant, source, calibration, model.schema, wanted, reference, progress
-    )
+    pairs, table = _held(path, source, model.schema, inputs, rows)
+    reducible = source.suffix not in alignment.SUFFIXES
+    parts = _parts(variant, path, source, calibration, model.schema) if reducible else None
+    if parts is not None:
+        imports = "quantizer" if source.suffix == ".tflite" else "bare"
+        bar = {"suffix": path.suffix, "imports": imports, "progress": progress}
+        table[["alone", "spared"]] = _costs(parts, pairs, model.schema, reference, **bar)
     with runtimes.open_model(path, model.schema) as opened:
         found = _headline(reference, opened)
     own = reference.judge(reference.outputs).figures[model.task.headline]
@@ -252,9 +256,9 @@ def _files(run: Run, variant: str, model: str) -> tuple[Path, str, Path]:
 
 def _held(
     path: Path, source: Path, schema: Schema, inputs: parity.Inputs, rows: int = ROWS
-) -> tuple[list[layers.Layer], object]:
-    """The layers of a float32 file, or of a trained model, on some rows, and how far a file's are
-    from them, as `Explanation` has it without costs.
+) -> tuple[list[tuple], object]:
+    """The layers of a float32 file, or of a trained model, on some rows, each with the file's or
+    None, and how far these are from them, as `Explanation` has it without costs.
 
     Raises
     ------
@@ -274,7 +278,7 @@ def _held(
     if not any(found):
         how = "has the name of one" if named else "computes what one does"
         raise DamagedFile(f"no layer of {path.name} {how} of {source.name}")
-    return wanted, _table(_errors(wanted, found))
+    return list(zip(wanted, found, strict=True)), _table(_errors(wanted, found))
 
 
 def _table(rows: list[dict]):
@@ -324,34 +328,30 @@ def _headline(reference: parity.Reference, opened) -> float:
 
 
 def _costs(
-    variant: str,
-    source: Path,
-    calibration: Path,
+    parts: Callable[[layers.Layer, layers.Layer | None, bool, Path, child.Child], None],
+    pairs: list[tuple],
     schema: Schema,
-    wanted: list,
     reference: parity.Reference,
+    *,
+    suffix: str,
+    imports: str,
     progress: bool,
 ) -> np.ndarray:
     """The headline with each layer alone reduced, and with each spared, ``(n_layers, 2)``."""
     from tqdm import tqdm
 
-    result = np.full((len(wanted), 2), np.nan)
-    reducible = source.suffix not in alignment.SUFFIXES
-    parts = _parts(variant, source, calibration, schema) if reducible else None
-    if parts is None:
-        return result
-    imports = "bare" if source.suffix == ".onnx" else "quantizer"
+    result = np.full((len(pairs), 2), np.nan)
     bar = {"desc": "layers", "unit": " layers", "delay": 2, "leave": False}
     with (
         tempfile.TemporaryDirectory() as folder,
         child.Child("quantise", imports=imports) as process,
     ):
-        path = Path(folder) / source.parent.name / f"part{source.suffix}"
+        path = Path(folder) / runtimes.MODULES[suffix] / f"part{suffix}"
         path.parent.mkdir()
-        for i, layer in enumerate(tqdm(wanted, disable=not progress or None, **bar)):
+        for i, (layer, own) in enumerate(tqdm(pairs, disable=not progress or None, **bar)):
             for column, alone in enumerate((True, False)):
                 try:
-                    parts(layer, alone, path, process)
+                    parts(layer, own, alone, path, process)
                     with runtimes.open_model(path, schema) as opened:
                         result[i, column] = _headline(reference, opened)
                 except (ConversionFailed, DamagedFile):
@@ -360,22 +360,41 @@ def _costs(
 
 
 def _parts(
-    variant: str, source: Path, calibration: Path, schema: Schema
-) -> Callable[[layers.Layer, bool, Path, child.Child], None] | None:
-    """What writes a file with one layer alone reduced, or all but it; None where nothing can."""
+    variant: str, file: Path, source: Path, calibration: Path, schema: Schema
+) -> Callable[[layers.Layer, layers.Layer | None, bool, Path, child.Child], None] | None:
+    """What writes a file with one layer alone reduced, or all but it, of a layer and the file's own
+    of it; None where nothing can.
+    """
     runtime, precision = variant.split(" ", 1)
+    recipe = recipes.get(runtime, precision)
 
-    def of_tflite(layer: layers.Layer, alone: bool, path: Path, process: child.Child) -> None:
+    def of_tflite(layer, own, alone: bool, path: Path, process: child.Child) -> None:
         entries = (layers.only if alone else layers.without)(recipe, layer)
         tflite.quantise(source, schema, path, entries, calibration=calibration, process=process)
 
-    def of_onnx(layer: layers.Layer, alone: bool, path: Path, process: child.Child) -> None:
+    def of_onnx(layer, own, alone: bool, path: Path, process: child.Child) -> None:
         told = {"only" if alone else "without": [layer.name]}
         onnx.reduce(source, path, precision, calibration, process=process, **told)
 
+    def of_mnn(layer, own, alone: bool, path: Path, process: child.Child) -> None:
+        chosen = {name for name in stored if own and layers.own_name(name) == own.name}
+        if not chosen:
+            raise ConversionFailed(f"{layer.name} has no integer weights in {file.name}")
+        if recipe.calibration is None:
+            rest = chosen if alone else stored.keys() - chosen
+            mnn.reduce_only(source, schema, path, recipe.options, rest)
+            return
+        if alone:
+            raise ConversionFailed("MNN's quantizer leaves out convolutions, and nothing else")
+        plain = path.with_name("fp32.mnn")
+        mnn.convert(source, schema, plain, options=recipe.options, trusted=True)
+        told = {**recipe.calibration, "skip_quant_op_names": sorted(chosen)}
+        mnn.quantise(plain, schema, path, calibration, told)
+
     if runtime == "onnx":
-        return of_onnx if precision == "int8" else None
-    recipe = recipes.get(runtime, precision)
+        return of_onnx if precision in ("int8", "dynamic_int8") else None
+    if runtime == "mnn" and (stored := mnn.integer_weights(file)):
+        return of_mnn
     return of_tflite if runtime == "litert" and recipe.reduced else None
 
 

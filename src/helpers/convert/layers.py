@@ -29,7 +29,7 @@ of them calls both by a name of its own."""
 _JOINED = ("RELU", "RELU6", "RELU_N1_TO_1", "CLIP")
 """Operators that a runtime may join with the one before, under whose name they then are."""
 _OF_MNN = re.compile(r"(__matmul_converted)?(_raster_\d+)?$")
-"""What MNN adds to a name."""
+"""What MNN adds to a name, see `own_name`."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +204,11 @@ def _before(made: Mapping[str, object], name: str) -> str:
     return name
 
 
+def own_name(operator: str) -> str:
+    """The name of a layer of an ``.mnn`` file by that of an operator."""
+    return _OF_MNN.sub("", operator)
+
+
 def _mnn_here(path: str, names: list[str], inputs: str, target: str) -> list:
     """Run a file with a call after every operator; runs in a child process."""
     import MNN
@@ -228,7 +233,7 @@ def _mnn_here(path: str, names: list[str], inputs: str, target: str) -> list:
             empty = np.zeros(shape, np.float32)
             host = MNN.Tensor(shape, MNN.Halide_Type_Float, empty, layout)
             tensors[0].copyToHostTensor(host)
-            name = _OF_MNN.sub("", operator.getName())
+            name = own_name(operator.getName())
             kept = np.array(host.getNumpyData(), np.float32).reshape(shape)
             found[name] = (operator.getType(), kept)  # the last of a name is the layer's own
         return True

@@ -17,7 +17,7 @@ import json
 import re
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +85,34 @@ def convert(
         _set_uuid(path, seed=source.read_bytes() + " ".join(options).encode())
         _check(process, path, schema, examine)
         return process.log_tail()
+
+
+def reduce_only(
+    source: Path, schema: Schema, path: Path, options: Sequence[str], operators: Collection[str]
+) -> None:
+    """Write what `convert` makes with the options of integer weights, of some operators alone: the
+    weights of the others stay float32.
+
+    Parameters
+    ----------
+    operators : by their names in the file, see `integer_weights`.
+
+    Raises
+    ------
+    ConversionFailed : see `convert`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder) / "weights.json"
+        given = "--compressionParamsFile", str(told)
+        convert(source, schema, path, options=(*options, *given), trusted=True)  # which writes them
+        described = json.loads(told.read_text(encoding="utf-8"))
+        for algorithm in described["algo"]:
+            found = algorithm["quantParams"]["layer"]
+            algorithm["quantParams"]["layer"] = [e for e in found if e["opName"] in operators]
+        told.write_text(json.dumps(described), encoding="utf-8")
+        bits = options.index("--weightQuantBits")
+        rest = options[:bits] + options[bits + 2 :]
+        convert(source, schema, path, options=(*rest, *given), trusted=True)
 
 
 def quantise(
@@ -172,6 +200,29 @@ def _check(
     with model:
         if examine is not None:
             examine(model)
+
+
+def integer_weights(path: Path) -> dict[str, bool]:
+    """Operators of an ``.mnn`` file whose weights are integers, by name, and whether they have zero
+    points.
+
+    Raises
+    ------
+    DamagedFile : MNN cannot read it.
+    """
+    with tempfile.TemporaryDirectory() as folder, child.Child(f"read {path.name}") as process:
+        target = Path(folder) / "model.json"
+        arguments = ["-f", "MNN", "--modelFile", str(path.absolute()), "--JsonFile", str(target)]
+        process.call(f"{__name__}:_convert_here", arguments=arguments, folder=folder)
+        if not target.exists():
+            raise DamagedFile(f"MNN cannot read {path.name}{process.log_tail()}")
+        described = json.loads(target.read_text(encoding="utf-8", errors="replace"))
+    found = {}
+    for operator in described["oplists"]:
+        stored = operator.get("main", {}).get("quanParameter")
+        if stored and stored["buffer"]:
+            found[operator["name"]] = stored["readType"] != 0
+    return found
 
 
 def interface(path: Path, schema: Schema):

@@ -83,8 +83,8 @@ def reduce(
     ----------
     form : ``fp16``, ``dynamic_int8`` or ``int8``, see `helpers.convert.recipes`.
     calibration : ``.npz`` of inputs by name, for ``int8``.
-    only, without : of ``int8``, tensors whose nodes alone are reduced, or are left in float;
-        default all are reduced.
+    only, without : of forms of integers, tensors whose nodes alone are reduced, or are left in
+        float; default all are reduced.
     process : a `helpers.child.Child` to use, which saves its start; default a new one.
 
     Raises
@@ -137,19 +137,23 @@ def _reduce_here(
             return next(self._parts, None)
 
     try:
-        if (only or without) and form != "int8":
-            raise ConversionFailed(f"{form} is made of all nodes; only int8 leaves some in float")
-        if form == "fp16":
-            onnx.save(
-                float16.convert_float_to_float16(onnx.load(source), keep_io_types=True), target
+        if (only or without) and form == "fp16":
+            raise ConversionFailed(
+                "fp16 is made of all nodes; forms of integers leave some in float"
             )
+        model = onnx.load(source)
+        chosen = {
+            "nodes_to_quantize": _nodes(model, only),
+            "nodes_to_exclude": _nodes(model, without),
+        }
+        if form == "fp16":
+            onnx.save(float16.convert_float_to_float16(model, keep_io_types=True), target)
         elif form == "dynamic_int8":  # ONNX Runtime has no convolution of signed weights
             weights = {"weight_type": quantization.QuantType.QUInt8, "per_channel": True}
-            quantization.quantize_dynamic(source, target, **weights)
+            quantization.quantize_dynamic(model, target, **weights, **chosen)
         elif form == "int8":
             with np.load(calibration, allow_pickle=False) as file:
                 rows = Rows(dict(file))
-            model = onnx.load(source)
             quantization.quantize_static(
                 model,
                 target,
@@ -159,13 +163,13 @@ def _reduce_here(
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
-                nodes_to_quantize=_nodes(model, only),
-                nodes_to_exclude=_nodes(model, without),
+                **chosen,
             )
-            if only and all(n.op_type != "QuantizeLinear" for n in onnx.load(target).graph.node):
-                raise ConversionFailed(f"ONNX Runtime reduces {', '.join(only)} with others only")
         else:
             raise ConversionFailed(f"ONNX Runtime makes no form {form!r}")
+        stored = {node.op_type for node in onnx.load(target).graph.node}
+        if only and not stored & {"QuantizeLinear", "DynamicQuantizeLinear"}:
+            raise ConversionFailed(f"ONNX Runtime reduces {', '.join(only)} with others only")
     except ConversionFailed:
         raise
     except Exception as error:  # whatever its tools raise is their reason
@@ -188,5 +192,5 @@ def _nodes(model, tensors: list[str]) -> list[str]:
             if node.op_type not in kinds:
                 raise ConversionFailed(f"ONNX Runtime reduces no {node.op_type}")
             node.name = node.name or f"node_{i}_of_{node.output[0]}"
-            names.append(node.name)
+            names += [node.name, f"{node.name}_MatMul"]  # what its tool for ranges of rows makes
     return names

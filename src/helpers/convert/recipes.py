@@ -10,7 +10,7 @@ A recipe's name says what the numbers in the file are:
   model runs, with the range that each row happens to have; the arithmetic is integer
 - ``int8``, ``int16x8``: activations quantised too, to int8 or int16, with ranges fixed beforehand
   by calibration on training rows; weights int8; inputs and output stay float32
-- ``_asymmetric``, ``_hqq``, ``_conv``: a variation of the recipe before the ending, told in its row
+- ``_symmetric``, ``_hqq``, ``_conv``: a variation of the recipe before the ending, told in its row
 
 LiteRT's recipes are written in the entries of ai-edge-quantizer, because TFLiteConverter's own
 optimisations leave tensors of fewer than 1024 values alone and say nothing. MNN's are arguments of
@@ -104,6 +104,15 @@ _HALF = _entry(
 )
 _KEEP_MATMUL = ("--convertMatmulToConv", "0")
 
+
+def _mnn_weights(bits: int, *, asymmetric: bool = True) -> tuple[str, ...]:
+    """MNN's options for weights of integers. The last is always given a value: without it, zero
+    points are there if the option is left out and are not if it is there, against what the
+    converter's help says (3.6).
+    """
+    return "--weightQuantBits", str(bits), f"--weightQuantAsymmetric={int(asymmetric)}"
+
+
 RECIPES: tuple[Recipe, ...] = (
     Recipe(
         "litert",
@@ -190,24 +199,25 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe(
         "mnn",
         "weight_int8",
-        "weights int8, symmetric, a scale for each output channel; 1x1 convolutions",
+        "weights int8, a scale and a zero point for each output channel, as by default; 1x1 "
+        "convolutions",
         "Small weights for large models; in a small one the convolutions cost more bytes than int8 "
         "saves.",
-        ("--weightQuantBits", "8"),
+        _mnn_weights(8),
     ),
     Recipe(
         "mnn",
-        "weight_int8_asymmetric",
-        "weights int8 with a zero point as well as a scale; 1x1 convolutions",
-        "Fits weights that are not centred on zero; needs a recent MNN on the phone.",
-        ("--weightQuantBits", "8", "--weightQuantAsymmetric"),
+        "weight_int8_symmetric",
+        "weights int8, a scale for each output channel and no zero point; 1x1 convolutions",
+        "A few bytes less, and a larger error where weights are not centred on zero.",
+        _mnn_weights(8, asymmetric=False),
     ),
     Recipe(
         "mnn",
         "weight_int4",
-        "weights int4, symmetric, a scale for each output channel; 1x1 convolutions",
+        "weights int4, a scale and a zero point for each output channel; 1x1 convolutions",
         "An eighth of the weights' bytes; scores move by some hundredths.",
-        ("--weightQuantBits", "4"),
+        _mnn_weights(4),
     ),
     Recipe(
         "mnn",
@@ -215,13 +225,13 @@ RECIPES: tuple[Recipe, ...] = (
         "weights int4, scales and zero points fitted by half-quadratic quantisation (HQQ); 1x1 "
         "convolutions",
         "The bytes of weight_int4 with a somewhat smaller error.",
-        ("--weightQuantBits", "4", "--hqq"),
+        (*_mnn_weights(4), "--hqq"),
     ),
     Recipe(
         "mnn",
         "int8",
-        "weights and activations int8, ranges from calibration by Kullback-Leibler divergence; "
-        "matrix products kept",
+        "activations and the weights of convolutions int8, ranges from calibration by "
+        "Kullback-Leibler divergence; matrix products kept, their weights float32",
         "Integer arithmetic on the phone; the output has few values, so items tie, and a small file"
         " grows.",
         _KEEP_MATMUL,
@@ -237,17 +247,17 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe(
         "mnn",
         "weight_int8_of_onnx",
-        "weights int8, symmetric, a scale for each output channel",
+        "weights int8, a scale and a zero point for each output channel",
         "A quarter of the weights' bytes; activations lose nothing.",
-        ("--weightQuantBits", "8"),
+        _mnn_weights(8),
         of_onnx=True,
     ),
     Recipe(
         "mnn",
         "weight_int4_of_onnx",
-        "weights int4, symmetric, a scale for each output channel",
+        "weights int4, a scale and a zero point for each output channel",
         "An eighth of the weights' bytes.",
-        ("--weightQuantBits", "4"),
+        _mnn_weights(4),
         of_onnx=True,
     ),
     Recipe(
