@@ -55,9 +55,8 @@ def made(tmp_path_factory):
     content = make.contents(whole, cases)
     raws = features.to_sessions(first, 20, STUDY.id_field)
     content |= make.raw_contents(encoding, raws, whole, STUDY.schema, cases.tolerance)
-    raw = encoding, sessions.from_json(content[sessions.FILE])
     trained = Trained("two_halves", "keras", "model.keras", STUDY.schema, RANKING)
-    of_study = trained, folder / "model.keras", cases, raw
+    of_study = trained, folder / "model.keras", cases
     split, parts = halves.contents("feed", *of_study)
     content |= parts
     for name, data in parts.items():
@@ -249,12 +248,12 @@ def test_golden_vectors_of_other_cases_are_refused(made, tmp_path):
 
 
 def test_a_reduced_file_and_a_model_of_one_piece_have_no_halves(made):
-    trained, file, cases, raw = made.of_study
+    trained, file, cases = made.of_study
     case = cases.cases[0]
     expected = {f: {"click": case.trained["click"] + np.float32(1e-3)} for f in WHOLES}
     reduced = replace(cases, cases=(replace(case, expected=expected), *cases.cases[1:]))
-    assert halves.contents("feed", trained, file, reduced, raw) == (None, {})
-    assert halves.contents("ranking", trained, file, cases, raw) == (None, {})
+    assert halves.contents("feed", trained, file, reduced) == (None, {})
+    assert halves.contents("ranking", trained, file, cases) == (None, {})
 
 
 WRONG = """
@@ -315,7 +314,7 @@ def _built(builder, *arguments, **options):
 
 
 def _all(made) -> str:
-    count = len(made.of_study[3][1].cases)
+    count = len(sessions.from_json(made.content[sessions.FILE]).cases)
     return f": {count} of {count} sessions reproduced by "
 
 

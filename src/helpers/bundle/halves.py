@@ -81,7 +81,6 @@ def contents(
     trained: Trained,
     file: Path,
     cases: golden.Golden,
-    raw: Raw | None = None,
 ) -> tuple[Halves | None, dict[str, bytes]]:
     """The halves of a trained model, and their bytes by name in the bundle; None and nothing if the
     model has no such form, or each file of the bundle is a reduced one.
@@ -92,7 +91,6 @@ def contents(
     file : the trained model's.
     cases : the bundle's golden cases: of each file of the whole model that is within `SAME_ERROR`
         of the trained model there are halves.
-    raw : the bundle's encoding and golden sessions, if it has them.
 
     Raises
     ------
@@ -121,7 +119,7 @@ def contents(
                     mnn.convert(folder / f"{name}.tflite", taken, folder / f"{name}.mnn")
             vectors = _golden_vectors(halves, folder, folder / saved, cases)
             (folder / GOLDEN).write_bytes(golden.to_bytes(vectors))
-            check(folder, halves, trained.schema, cases, raw, trusted=False)
+            check(folder, halves, trained.schema, cases, trusted=False)
         except DamagedFile as error:
             raise BadInput(
                 f"the halves of the model {trained.model!r} do not ship: {error}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers import pictured, registry
-from helpers.bundle import archive, golden, halves, make, pictures, sessions, sources
+from helpers.bundle import archive, golden, halves, make, pictures, sources
 from helpers.datasets import Dataset
 from helpers.runs import Stage
 from helpers.trained import Trained
@@ -110,20 +110,19 @@ def package(
         behaviour; where it has a preparation, of pictures.
     version : default follows from the content.
     """
-    download, raw = make.contents(models, cases), None
+    download = make.contents(models, cases)
     trained_file = stage.input("02", trained.file)
     if data.encoding:
         raws = data.sessions(_SPLIT, SESSIONS)
         parts = (models, trained.schema, cases.tolerance)
         download |= make.raw_contents(data.encoding, raws, *parts, seed=seed)
-        raw = data.encoding, sessions.from_json(download[sessions.FILE])
     if data.preparation:
         study = registry.get(stage.run.study)
         files_there = pictured.originals(study, data.manifest, _SPLIT, _LOOKED_AT)
         chosen = pictures.choose((file.name, file.content) for file in files_there)
         parts = (models, trained.schema, cases.tolerance)
         download |= make.picture_contents(data.preparation, chosen, trained_file, *parts)
-    split, parts = halves.contents(stage.run.study, trained, trained_file, cases, raw)
+    split, parts = halves.contents(stage.run.study, trained, trained_file, cases)
     download |= parts
     version = version or make.version_of(download)
     minimum = make.minimum_versions(files)
