@@ -51,6 +51,7 @@ notebooks: $(READY)
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/runtime_overhead.py
 	$(BIN)/python tests/benchmarks/encoding.py
+	$(BIN)/python tests/benchmarks/list_times.py
 	$(BIN)/python tests/benchmarks/false_alarms.py
 	$(BIN)/python tests/benchmarks/coverage.py
 	$(BIN)/python tests/benchmarks/latency_claims.py

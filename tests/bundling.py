@@ -35,8 +35,8 @@ def write_manifest(folder: Path, schema, version: str = "v1") -> None:
     (folder / archive.MANIFEST).write_text(json.dumps(content))
 
 
-def changed_weight(file: Path, model) -> bytes:
-    """The bytes of a model file with the first weight of the first layer changed by 0.05."""
+def changed_weight(file: Path, model, by: float = 0.05) -> bytes:
+    """The bytes of a model file with the first weight of the first layer changed."""
     content = bytearray(file.read_bytes())
     weights = model.get_weights()[0].astype("<f4")
     stored = (
@@ -45,7 +45,7 @@ def changed_weight(file: Path, model) -> bytes:
     )  # one way or the other
     place = max(content.find(part) for part in stored)
     assert place > 0
-    content[place : place + 4] = np.float32(weights[0, 0] + 0.05).tobytes()
+    content[place : place + 4] = np.float32(weights[0, 0] + by).tobytes()
     return bytes(content)
 
 

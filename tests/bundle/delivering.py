@@ -816,6 +816,12 @@ def _manifest(change: Callable[[dict], object]):
     return _content(edit, manifest=False)
 
 
+def _halves(folder: Path) -> None:
+    (folder / "reader.tflite").write_bytes(b"a half")
+    said = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**said, "halves": {"reader": {}}}))
+
+
 def _bytes(name: str, change: Callable[[bytes], bytes]):
     return lambda folder: (folder / name).write_bytes(change((folder / name).read_bytes()))
 
@@ -1084,6 +1090,14 @@ for name, prepare in (
         current=...,
         on_phone="accepted",
     )
+_case(
+    "content: halves of another model",
+    "DAMAGED",
+    "the halves in model.json are damaged",
+    prepare=_content(_halves),
+    current=...,
+    on_phone="accepted",  # they score the whole model; a half's hash is compared
+)
 _case(
     "content: a file more, listed",
     "accepted",

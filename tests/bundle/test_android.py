@@ -91,12 +91,16 @@ def _kotlinc(*arguments) -> subprocess.CompletedProcess:
 @pytest.fixture(scope="module")
 def stubs(tmp_path_factory) -> Path:
     """The compiled stubs."""
+    return compiled_stubs(tmp_path_factory.mktemp("stubs"))
+
+
+def compiled_stubs(folder: Path) -> Path:
+    """The stubs, compiled into an empty folder."""
     missing = [tool for tool in ("java", "javac") if shutil.which(tool) is None]
     if missing:
         pytest.skip(f"compiling Kotlin needs {', '.join(missing)}: install a JDK, 11 or later")
     if not (KOTLIN / "bin" / "kotlinc").exists():
         pytest.skip(f"no Kotlin compiler in {TOOLS}: run .ci/tools (it needs node and npm)")
-    folder = tmp_path_factory.mktemp("stubs")
     subprocess.run(["javac", "-d", folder, *STUBS.rglob("*.java")], check=True)
     return folder
 

@@ -37,6 +37,11 @@ ISOLATED = ("-default-isolation", "MainActor")
 @pytest.fixture(scope="module")
 def swift(tmp_path_factory):
     """Run a program where Swift is, in a folder that has TensorFlow Lite as a Swift module."""
+    return compiler(tmp_path_factory.mktemp("swift"))
+
+
+def compiler(folder: Path):
+    """What the fixture `swift` gives, in an empty folder."""
     enter = native.tools() / "swift" / "enter"
     if not enter.exists():
         pytest.skip(
@@ -46,7 +51,6 @@ def swift(tmp_path_factory):
         include, library = native._tflite()
     except native.NotHere as reason:
         pytest.skip(str(reason))
-    folder = tmp_path_factory.mktemp("swift")
     shutil.copytree(include, folder, dirs_exist_ok=True)
     shutil.copy(library, folder)
     shutil.copytree(STUBS, folder, dirs_exist_ok=True)

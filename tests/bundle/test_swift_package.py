@@ -31,18 +31,8 @@ def packages(swift, ranking, unpacked, model):  # noqa: F811
     """Two bundles as handover.zip unfolds, the runtime beside them; run a command of SwiftPM on
     one.
     """
-    if not (native.tools() / "swift" / TOOLS.relative_to("/") / "swift-package").exists():
-        pytest.skip("this Swift has no package manager: run .ci/swift again")
-    home = swift.folder / "packages"
-    runtime = home / "TensorFlowLite"
-    (runtime / "Sources").mkdir(parents=True)
-    shutil.copy(RUNTIME / "TensorFlowLite.swift", runtime / "Sources")
-    shutil.copytree(swift.folder / "tensorflow", runtime / "C" / "tensorflow")
-    shutil.copy(RUNTIME / "module.modulemap", runtime / "C")
-    shutil.copy(STUBS / "TensorFlowLite.Package.swift", runtime / "Package.swift")
-    (home / "lib_Testing_Foundation.a").write_bytes(
-        b"!<arch>\n"
-    )  # Debian's Swift asks for it, and has none
+    run = manager(swift)
+    home = run.home
     for schema, place, encoding in (
         (ranking.schema, unpacked, False),
         (model.schema, model.folder, True),
@@ -55,6 +45,23 @@ def packages(swift, ranking, unpacked, model):  # noqa: F811
         content |= {name: text.encode() for name, text in code.items()}
         archive.pack(content, home / "handover.zip")
         shutil.unpack_archive(home / "handover.zip", home / sources.class_name(schema.model_name))
+    return run
+
+
+def manager(swift):  # noqa: F811
+    """Run a command of SwiftPM on a package below `home`, where the runtime is a package too."""
+    if not (native.tools() / "swift" / TOOLS.relative_to("/") / "swift-package").exists():
+        pytest.skip("this Swift has no package manager: run .ci/swift again")
+    home = swift.folder / "packages"
+    runtime = home / "TensorFlowLite"
+    (runtime / "Sources").mkdir(parents=True)
+    shutil.copy(RUNTIME / "TensorFlowLite.swift", runtime / "Sources")
+    shutil.copytree(swift.folder / "tensorflow", runtime / "C" / "tensorflow")
+    shutil.copy(RUNTIME / "module.modulemap", runtime / "C")
+    shutil.copy(STUBS / "TensorFlowLite.Package.swift", runtime / "Package.swift")
+    (home / "lib_Testing_Foundation.a").write_bytes(
+        b"!<arch>\n"
+    )  # Debian's Swift asks for it, and has none
 
     def run(tool: str, package: str, *arguments: str) -> tuple[int, str]:
         link = ["-L/work", "-L/work/packages", "-rpath", "/work"]
@@ -115,9 +122,13 @@ def _fill(app: Path, places: dict[str, str], words: dict[str, str]) -> None:
 @pytest.fixture(scope="module")
 def mnn(packages) -> list[str]:
     """MNN as a package, of the library in its wheel, which wants a Python: what to link."""
+    return mnn_package(packages.home)
+
+
+def mnn_package(home: Path) -> list[str]:
+    """What the fixture `mnn` gives, beside the packages in `home`."""
     import importlib.util
 
-    home = packages.home
     wheel = Path(importlib.util.find_spec("_mnncengine").origin)
     python = sorted((native.tools() / "swift/usr/lib").glob("*-linux-gnu/libpython3*.so.1.0"))
     if not python:

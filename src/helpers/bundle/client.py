@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers import child, features, files
-from helpers.bundle import archive, fetch, golden, installation, pictures, sessions
+from helpers.bundle import archive, fetch, golden, halves, installation, pictures, sessions
 from helpers.bundle.installation import Installation
 from helpers.errors import BadInput, DamagedFile, WorkbenchError
 from helpers.pictures import Preparation
@@ -26,7 +26,7 @@ from helpers.pictures import load as load_preparation
 
 @dataclass(frozen=True)
 class Checked:
-    """What the golden cases said of each model file: how many were scored.
+    """What the golden cases said of each model file, and of its two halves: how many were scored.
 
     `replaced` is the version that was in use before, if this is another one.
     """
@@ -203,6 +203,7 @@ def _score_here(folder: str) -> dict:
     _same_tolerance("golden cases", cases.tolerance, manifest)
     raw = _sessions(Path(folder), manifest)
     prepared = _pictures(Path(folder), manifest)
+    split = halves.of(manifest)
     for file in cases.tolerance:
         model = open_model(Path(folder) / file, schema, trusted=True)  # this is the child process
         wrong = golden.failures(cases, file, model)
@@ -224,10 +225,10 @@ def _score_here(folder: str) -> dict:
                     f"{len(prepared[1].cases)}: {wrong[0]}"
                 )
     scored = sum(len(kind.cases) for kind in (cases, *(raw or ())[1:], *(prepared or ())[1:]))
-    return {
-        "version": str(manifest.get("version", "")),
-        "cases": dict.fromkeys(cases.tolerance, scored),
-    }
+    counted = dict.fromkeys(cases.tolerance, scored)
+    if split is not None:
+        counted |= halves.check(Path(folder), split, schema, cases, raw, trusted=True)
+    return {"version": str(manifest.get("version", "")), "cases": counted}
 
 
 def _text(tensors: Iterable[golden.Described]) -> str:

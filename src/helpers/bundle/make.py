@@ -88,7 +88,16 @@ def cases(
     ------
     BadInput : the trained model or a file gives NaN or infinity within the declared ranges.
     """
-    inputs = golden.draw(schema, typical, seed=seed)
+    return scored_cases(schema, trained, files, golden.draw(schema, typical, seed=seed))
+
+
+def scored_cases(
+    schema: Schema,
+    trained: Path,
+    files: Mapping[str, Path],
+    inputs: dict[str, dict[str, np.ndarray]],
+) -> golden.Golden:
+    """The golden cases of model files over given inputs, by case; see `cases`."""
     found = {}
     with open_model(trained, schema.as_given()) as model:
         found[""] = {name: model.predict(values) for name, values in inputs.items()}
@@ -316,6 +325,7 @@ def manifest(
     run: str,
     minimum: Mapping[str, str],
     packages: Mapping[str, str],
+    halves: Mapping | None = None,
 ) -> bytes:
     """``model.json``: what the files are, what they take and give, how they scored, and their
     SHA-256.
@@ -327,6 +337,7 @@ def manifest(
     run : ``<study>/<run>``, to find it again.
     minimum : see `minimum_versions`.
     packages : versions that made the files.
+    halves : what the two halves of the model are, see `helpers.bundle.halves`.
     """
     rows = comparison.set_index("file")
     described = {}
@@ -354,6 +365,7 @@ def manifest(
         "schema": schema.as_converted().to_json(),
         "minimum": dict(minimum),
         "packages": dict(packages),
+        **({"halves": halves} if halves else {}),
         "sha256": _digests(content),
     }
     return (json.dumps(said, indent=1, allow_nan=False) + "\n").encode()

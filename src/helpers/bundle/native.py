@@ -78,14 +78,18 @@ def build(sources: Path, into: Path, file: str) -> list[str]:
     return _build_mnn(sources / "run_mnn.cpp", into)
 
 
-def build_rerank(sources: Path, into: Path, file: str = archive.MODELS["litert"]) -> list[str]:
+def build_rerank(
+    sources: Path, into: Path, file: str = archive.MODELS["litert"], *, halves: bool = False
+) -> list[str]:
     """Build the program that encodes raw sessions, scores and re-ranks them; see `build`.
 
-    It is called with the model file, ``features.json`` and ``sessions.json``.
+    It is called with the model file, ``features.json`` and ``sessions.json``. With `halves` it
+    scores with the two halves that lie beside the model file.
     """
+    name = "rerank_halves" if halves else "rerank"
     if file == archive.MODELS["litert"]:
-        return _build_tflite(sources / "rerank_tflite.c", into)
-    return _build_mnn(sources / "rerank_mnn.cpp", into)
+        return _build_tflite(sources / f"{name}_tflite.c", into)
+    return _build_mnn(sources / f"{name}_mnn.cpp", into)
 
 
 def build_classify(sources: Path, into: Path) -> list[str]:

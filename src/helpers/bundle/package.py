@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from helpers import pictured, registry
-from helpers.bundle import archive, golden, make, pictures, sources
+from helpers.bundle import archive, golden, halves, make, pictures, sources
 from helpers.datasets import Dataset
 from helpers.runs import Stage
 from helpers.trained import Trained
@@ -111,6 +111,7 @@ def package(
     version : default follows from the content.
     """
     download = make.contents(models, cases)
+    trained_file = stage.input("02", trained.file)
     if data.encoding:
         raws = data.sessions(_SPLIT, SESSIONS)
         parts = (models, trained.schema, cases.tolerance)
@@ -120,8 +121,9 @@ def package(
         files_there = pictured.originals(study, data.manifest, _SPLIT, _LOOKED_AT)
         chosen = pictures.choose((file.name, file.content) for file in files_there)
         parts = (models, trained.schema, cases.tolerance)
-        file = stage.input("02", trained.file)
-        download |= make.picture_contents(data.preparation, chosen, file, *parts)
+        download |= make.picture_contents(data.preparation, chosen, trained_file, *parts)
+    split, parts = halves.contents(stage.run.study, trained, trained_file, cases)
+    download |= parts
     version = version or make.version_of(download)
     minimum = make.minimum_versions(files)
     download[archive.MANIFEST] = make.manifest(
@@ -135,6 +137,7 @@ def package(
         run=f"{stage.run.study}/{stage.run.name}",
         minimum=minimum,
         packages=stage.run.record()["packages"],
+        halves=split and split.to_json(),
     )
     beyond = golden.BEYOND in [case.name for case in cases.cases]
     code = sources.render(
@@ -145,5 +148,6 @@ def package(
         beyond=beyond,
         pictures=data.preparation is not None,
         names=download,
+        halves=split,
     )
     return Package(version, download, code, minimum)

@@ -21,6 +21,8 @@ The templates lie in ``templates/bundle``, laid out as the bundle is: its folder
     encoding    whether the phone makes the inputs itself, of raw sessions as ``features.json`` says
     beyond      whether the model has numbers beyond the declared ranges too, see `golden.BEYOND`
     pictures    whether the phone makes the input itself, of pictures as ``features.json`` says
+    halves      `files` of the two halves of the model by that of the whole, what `reader` and
+                `candidate` take, and `vector`, as an input; None if there are none
     scorer      name of the class that an app scores with by default
     runtime     the runtime of that class: tflite or mnn
     sample      whether there are sample apps
@@ -38,10 +40,14 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from helpers.convert import recipes
 from helpers.errors import BadInput
 from helpers.schema import Schema, Tensor
+
+if TYPE_CHECKING:
+    from helpers.bundle.halves import Halves
 
 FOLDER = Path(__file__).resolve().parents[1] / "templates" / "bundle"
 _INTEGERS = {"uint8": (0, 255), "int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
@@ -55,6 +61,7 @@ def render(
     beyond: bool = True,
     pictures: bool = False,
     names: Iterable[str] = (),
+    halves: Halves | None = None,
 ) -> dict[str, str]:
     """All sources of a bundle.
 
@@ -68,6 +75,7 @@ def render(
     pictures : whether ``features.json`` and ``pictures.json`` are in the bundle, the only input is
         a picture ``(n, size, size, 3) float32``, and the first output has a number for each label.
     names : of the bundle's other files, which ``Package.swift`` finds in its folder.
+    halves : the two halves of the model, if the bundle has them.
 
     Raises
     ------
@@ -116,6 +124,12 @@ def render(
     values |= {"files": files, "minimum": dict(minimum), "encoding": encoding}
     values |= {"releases": {of: recipes.release(of, minimum) for of in recipes.RELEASES}}
     values |= {"beyond": beyond, "pictures": pictures}
+    values["halves"] = halves and {
+        "files": halves.files,
+        "reader": [_plain(tensor) for tensor in halves.reader.inputs],
+        "candidate": [_plain(tensor) for tensor in halves.candidate.inputs],
+        "vector": _plain(halves.reader.output),
+    }
     values["sample"] = schema.output.dtype == "float32" and (
         "model.tflite" in files or not pictures
     )

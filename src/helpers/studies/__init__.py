@@ -251,6 +251,10 @@ class Model:
     framework : what it is built with, a module of `helpers.frameworks`.
     file : a trained model, absolute or beside the study's file; it is not trained again.
     tensors : by the schema's name, what the file calls an input or output; default the same.
+    split : ``(trained model) -> (reader, schema), (candidate, schema)``: two models that score as
+        the whole one. The first takes what is of the user alone and gives one float32 vector; the
+        second takes that vector, by its name, and the other inputs. A bundle then has both as
+        files, see `helpers.bundle.halves`. None where the model has no such form.
     """
 
     summary: str = "a trained file"
@@ -259,6 +263,7 @@ class Model:
     framework: str = "keras"
     file: str = ""
     tensors: Mapping[str, str] = field(default_factory=dict)
+    split: Callable | None = None
 
     def __post_init__(self):
         if self.file and self.build is not None:

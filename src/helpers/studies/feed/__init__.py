@@ -11,7 +11,7 @@ clicks some of them, the upper ones more often. Fields and their numbers follow 
 8000xx in the raw data, l (last click), f (candidate) and d (both) in the model.
 
 `fields` lists them and what the model takes, `world` simulates sessions and clicks, `model` builds
-the model, and `split` takes it apart for a server and the phone.
+the model, and `split` takes it apart: a half for the reader, a half for each candidate.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 from helpers.studies import Model, Study
 from helpers.studies.feed.fields import FEATURES, SCHEMA
 from helpers.studies.feed.model import build_model
+from helpers.studies.feed.split import split_model
 from helpers.studies.feed.world import SESSIONS
 
 STUDY = Study(
@@ -33,6 +34,7 @@ STUDY = Study(
                 "product"
             ),
             build=build_model,
+            split=split_model,
         ),
     },
     features=FEATURES,

@@ -1,6 +1,8 @@
-"""Split the model: a server computes the reader's half, the phone scores candidates with it."""
+"""Split the model: the reader's half is computed once a session, the other scores candidates."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from helpers.schema import Dimension, Schema, Tensor
 from helpers.studies.feed.fields import SCHEMA, SCORE
@@ -8,18 +10,19 @@ from helpers.studies.feed.model import READER
 
 
 def split_model(model) -> tuple[tuple[object, Schema], tuple[object, Schema]]:
-    """Return the two halves of a trained model with their schemas: the reader's, and the phone's.
+    """Return the two halves of a trained model with their schemas: the reader's, the candidates'.
 
-    The server computes the first once a click and sends its vector; the phone gives it to the
-    second with every candidate. Scores are those of the whole model.
+    A server, or the phone, computes the first once a click; the phone gives its vector, of the name
+    `READER`, to the second with every candidate. Scores are those of the whole model.
     """
-    reader, phone = model.get_layer(READER), model.get_layer(SCORE.name)
+    reader, candidate = model.get_layer(READER), model.get_layer(SCORE.name)
     width = reader.output_shape[-1]
     values = tuple(Dimension(f"{READER}_{i}", "of the reader", -1e3, 1e3) for i in range(width))
-    of_reader = Schema("feed_reader", _inputs("user"), (Tensor("vector", "score", values),))
-    received = Tensor(READER, "user", values)
-    of_phone = Schema("feed_phone", (received, *_inputs("item"), *_inputs("cross")), (SCORE,))
-    return (reader, of_reader), (phone, of_phone)
+    vector = Tensor(READER, "user", values)
+    given = replace(vector, in_file=reader.output_names[0])
+    of_reader = Schema("feed_reader", _inputs("user"), (given,))
+    of_candidate = Schema("feed_candidate", (vector, *_inputs("item"), *_inputs("cross")), (SCORE,))
+    return (reader, of_reader), (candidate, of_candidate)
 
 
 def _inputs(role: str) -> tuple[Tensor, ...]:
