@@ -35,7 +35,7 @@ FLOORS = [
     {"datasets"},
     {"convert", "plots"},
     {"frameworks", "learning"},
-    {"results", "notebooks", "pages", "tracking", "bundle"},
+    {"results", "notebooks", "pages", "tracking", "bundle", "judging"},
     {"glance", "points"},
     {"explain", "ondevice", "report", "own", "serving"},
     {"compared"},

@@ -77,11 +77,21 @@ def test_readable_shows_units_and_hides_meaningless_digits(finished):
     table = report.readable(
         MODEL, pd.read_csv(finished.home / "artifacts/ranking/default/comparison.csv")
     )
-    plain = table["precision"].str.startswith("fp32")
+    plain = table["file"].str.contains(" fp32")
+    assert list(table["file"][:2]) == ["keras fp32", "litert fp32"]
     assert set(table["largest difference"][plain]) == {"under 1e-05"} and plain.sum() == 4
     assert table["largest difference"][~plain].str.fullmatch(r"\de-0\d").all()
     assert table["batch 1"].str.fullmatch(r" *\d+\.\d\d us").all()
     assert table["time / LiteRT fp32's"].iloc[1].strip() == "1.00x (1.00-1.00x)"
+
+
+def test_brief_tells_of_each_file_what_decides(finished):
+    table = pd.read_csv(finished.home / "artifacts/ranking/default/comparison.csv")
+    shown = report.brief(MODEL, table)
+    assert list(shown.columns) == ["bytes", "AUC", "Kendall tau", "verdict"]
+    assert list(shown.index) == list(table["runtime"] + " " + table["precision"])
+    assert shown.loc["litert fp32", "verdict"] == "same"
+    assert list(shown["bytes"]) == [f"{size:,}" for size in table["bytes"]]
 
 
 @pytest.mark.parametrize("width", [70, 80, 100, 250])
@@ -232,10 +242,7 @@ def test_a_table_with_masked_times_is_the_same_on_any_machine(finished):
     for factor in (0.01, 10, 100):
         there = here.copy()
         there[times] *= factor
-        tables = [
-            report.readable(MODEL, table).set_index(["runtime", "precision"])
-            for table in (here, there)
-        ]
+        tables = [report.readable(MODEL, table).set_index("file") for table in (here, there)]
         for form in (lambda table: table.to_string(line_width=80), lambda table: table.to_html()):
             texts = [form(table) for table in tables]
             assert texts[0] != texts[1] and _masked(texts[0]) == _masked(texts[1])

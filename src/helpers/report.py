@@ -30,12 +30,11 @@ from helpers import (
 from helpers import parameters as parameter_table
 from helpers.errors import WorkbenchError
 from helpers.evaluation import latency
-from helpers.evaluation.comparison import latency_label
+from helpers.evaluation.comparison import latency_label, names
 from helpers.tasks.judgement import SHIPS, error_text
 
 _FIRST = {
-    "runtime": "runtime",
-    "precision": "precision",
+    "name": "file",
     "bytes": "bytes",
     "max_abs_error": "largest difference",
 }
@@ -58,7 +57,7 @@ def readable(model: trained.Trained, comparison):
     are masked.
     """
     headings = _headings(model, comparison)
-    cells = comparison[list(headings)].copy().astype(object)
+    cells = comparison.assign(name=names(comparison))[list(headings)].astype(object)
     for column, form in {
         "bytes": "{:,.0f}",
         **{name: shown.form for name, shown in model.task.shown.items()},
@@ -73,6 +72,13 @@ def readable(model: trained.Trained, comparison):
     return cells.rename(columns=headings)
 
 
+def brief(model: trained.Trained, comparison):
+    """The same in short, by file: bytes, the headline, how alike the file decides, verdict."""
+    shown = [model.task.shown[name].heading for name in (model.task.headline, model.task.agreement)]
+    cells = readable(model, comparison).set_index("file").rename_axis(None)
+    return cells[list(dict.fromkeys(["bytes", *shown, "verdict"]))]
+
+
 def summary(model: trained.Trained, comparison, width: int) -> str:
     """comparison.csv in the lines of a terminal: of each file its bytes, by how much it changes the
     headline, its latency ratio and its verdict; more where there is room, and what is left out.
@@ -85,16 +91,15 @@ def summary(model: trained.Trained, comparison, width: int) -> str:
         texts = [_text(_change_text, value) for value in comparison[headline.change]]
         change = [terminal.Column("change", texts)]
     ratio = _headings(model, comparison)["latency_ratio"]
-    first = ("runtime", "precision", "bytes", ratio, "verdict")
+    first = ("file", "bytes", ratio, "verdict")
     others = [heading for heading in cells.columns if heading not in first]
     order = dict.fromkeys([headline.heading, agreement.heading, *reversed(others)])
     rank = {heading: place for place, heading in enumerate(order, start=terminal.SPARE)}
     if not change:
         rank[headline.heading] = 0
-    names = list(comparison["runtime"] + " " + comparison["precision"])
     ratios = [text.strip().rjust(_RATIO_WIDTH) for text in cells[ratio]]
     table = [
-        terminal.Column("file", names, right=False, least=_LEAST_NAME),
+        terminal.Column("file", list(cells["file"]), right=False, least=_LEAST_NAME),
         terminal.Column("bytes", list(cells["bytes"])),
     ]
     for heading in others:
@@ -155,8 +160,8 @@ def refused(comparison) -> list[str]:
     """A line for each file that is not to be shipped, and for each that was not made: why."""
     columns = ["runtime", "precision", "verdict", "reason"]
     rows = comparison.loc[~comparison["verdict"].isin(SHIPS), columns].fillna("")
-    names = list(rows["runtime"] + " " + rows["precision"])
-    wide = max([23, *map(len, names)])
+    called = list(names(rows))
+    wide = max([23, *map(len, called)])
 
     def why(verdict: str, reason: str) -> str:
         line = reason.partition("\n")[0]  # a tool's log follows
@@ -164,7 +169,7 @@ def refused(comparison) -> list[str]:
 
     return [
         f"{name:{wide}} {why(row.verdict, row.reason)}"
-        for name, row in zip(names, rows.itertuples(), strict=True)
+        for name, row in zip(called, rows.itertuples(), strict=True)
     ]
 
 
@@ -353,7 +358,7 @@ def _column(title: str, group: str, values: Sequence) -> dict:
 def _rows(model: trained.Trained, table, chosen: results.Recommended | None) -> Iterator[dict]:
     """The comparison for the page, a row a file: its cells, each with what it is sorted by."""
     texts = readable(model, table)
-    values = table[list(_headings(model, table))].astype(object)
+    values = table.assign(name=names(table))[list(_headings(model, table))].astype(object)
     for place, file in enumerate(table["file"].fillna("")):
         cells = zip(texts.iloc[place], map(points.number, values.iloc[place]), strict=True)
         yield {
