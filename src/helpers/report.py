@@ -44,6 +44,8 @@ _RATIO_WIDTH = 18
 """Characters of a latency ratio with its interval, so that what fits is the same on any machine."""
 _LEAST_NAME, _LEAST_VERDICT = 20, 9
 """Characters that names and verdicts keep in a terminal."""
+_DIGITS = 7
+"""Of a figure in the page over all runs, by which it is sorted and drawn."""
 _FIGURES = 1_400_000
 """Bytes that the still figures of a page have, as text; the largest are halved until they fit."""
 
@@ -238,7 +240,14 @@ def write_index(study: str) -> Path:
     text = pages.render(
         "index.html",
         ["points.js", "index.js"],
-        {"study": study, "names": [line["run"] for line in lines], "columns": columns},
+        {
+            "study": study,
+            "names": [line["run"] for line in lines],
+            "columns": [
+                {**column, **{name: _packed(column[name]) for name in ("texts", "values")}}
+                for column in columns
+            ],
+        },
         study=study,
         lines=lines,
         columns=columns,
@@ -335,9 +344,11 @@ def _differs(line: dict, usual: Mapping[str, str]) -> str:
 
 def _column(title: str, group: str, values: Sequence) -> dict:
     """A column of the index: title, group, texts, and values where some are numbers. A parameter is
-    written exactly, other numbers are rounded.
+    written exactly, other numbers are rounded: more to be read than to be sorted by.
     """
     numbers = [None if isinstance(v, str | bool) else v for v in values]
+    if group != "parameters":
+        numbers = [float(f"{v:.{_DIGITS}g}") if isinstance(v, float) else v for v in numbers]
     fraction = any(value % 1 for value in numbers if value is not None)
 
     def text(value) -> str:
@@ -353,6 +364,17 @@ def _column(title: str, group: str, values: Sequence) -> dict:
         "texts": list(map(text, values)),
         "values": numbers if any(value is not None for value in numbers) else None,
     }
+
+
+def _packed(values: Sequence | None) -> Sequence | dict | None:
+    """A column as the page holds it: each value once, and where it is, if many are equal."""
+    if values is None:
+        return None
+    different = list(dict.fromkeys(values))
+    if 2 * len(different) > len(values):
+        return values
+    places = {value: place for place, value in enumerate(different)}
+    return {"of": different, "at": [places[value] for value in values]}
 
 
 def _rows(model: trained.Trained, table, chosen: results.Recommended | None) -> Iterator[dict]:
