@@ -33,11 +33,12 @@ def test_text_begins_on_the_left_and_no_figure_is_broken():
     shown = captioned(TABLE, "Files")._repr_html_()
     for text in ("fp32", "it is what was trained"):
         assert f'text-align: left; white-space: nowrap">{text}<' in shown or (
-            f'text-align: left">{text}<' in shown
+            f'text-align: left; min-width: 20em">{text}<' in shown
         )
     for figure in ("3196", "-0.001 (-0.002 to 0.000)", "under 1e-05", "0.73x"):
         assert f'<td style="white-space: nowrap">{figure}<' in shown
-    assert '<th style="text-align: left">why</th>' in shown and "<th>bytes</th>" in shown
+    assert '<th style="text-align: left; min-width: 20em">why</th>' in shown
+    assert "<th>bytes</th>" in shown
     assert '<th style="text-align: left; white-space: nowrap">a</th>' in shown
     long = captioned(TABLE.set_index("why"), "Files")._repr_html_()
     assert '<th style="text-align: left">it is what was trained</th>' in long

@@ -9,6 +9,8 @@ _FIGURE = re.compile(r"\s*((under |over )?[-+~]*[.\d]|[-+]?$|nan$)", re.IGNORECA
 """How a figure begins; also what stands where there is none."""
 _CELL, _ROW = re.compile(r"<t([dh])>"), re.compile(r"<tr.*?</tr>", re.DOTALL)
 _TEXT, _WHOLE = "text-align: left", "white-space: nowrap"
+_LONG = f"{_TEXT}; min-width: 20em"
+"""Of sentences: a wide table is scrolled, and does not break them after every word."""
 _SHORT, _SHORT_NAME = 24, 32
 """Characters of a text, and of a row's name, that stays on its line."""
 
@@ -41,7 +43,7 @@ def _style(column) -> str:
     if all(_FIGURE.match(value) for value in values):
         return _WHOLE
     short = max(map(len, values), default=0) <= _SHORT
-    return f"{_TEXT}; {_WHOLE}" if short else _TEXT
+    return f"{_TEXT}; {_WHOLE}" if short else _LONG
 
 
 def _name_style(level) -> str:
