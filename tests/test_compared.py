@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
-from support import workbench
+from support import replace_recorded, workbench
 
 from helpers import compared, files, runs
 from helpers.errors import BadInput, MissingStage
@@ -87,9 +87,16 @@ def test_files_are_joined_by_name(finished_copy):
     record = json.loads(copy.record_file.read_text())
     record["run"] = "copy"
     copy.record_file.write_text(json.dumps(record))
-    found = compared.compare(finished_copy, copy)
     table = pd.read_csv(finished_copy.folder / "comparison.csv")
-    assert found.files.index.tolist() == (table["runtime"] + " " + table["precision"]).tolist()
+    content = table.drop(index=3).to_csv(index=False).encode()
+    replace_recorded(finished_copy, "comparison.csv", content)  # a file that only the other has
+    found = compared.compare(finished_copy, copy)
+    called = (table["runtime"] + " " + table["precision"]).tolist()
+    assert found.files.index.tolist() == called, "in the order of all tables"
+    assert found.files.loc[called[3], "bytes"].startswith("none -> ")
+    replace_recorded(finished_copy, "comparison.csv", table.to_csv(index=False).encode())
+    found = compared.compare(finished_copy, copy)
+    assert found.files.index.tolist() == called
     assert found.files["bytes"].tolist() == [f"{size:,}" for size in table["bytes"]]
     assert not found.files.map(lambda cell: "->" in cell or "-0.0" in cell).any(axis=None)
     assert found.metrics.loc["AUC"].iloc[2] == "+0.0000 (+0.0000 to +0.0000)"

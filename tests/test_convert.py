@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from helpers import runs, runtimes
@@ -164,8 +165,29 @@ def test_every_recipe_is_decoded_and_named_once():
     with pytest.raises(BadInput, match="there is no recipe mnn int2; there is: litert fp32"):
         recipes.get("mnn", "int2")
     every = [*recipes.table("mnn").index, *recipes.table("mnn", of_onnx=True).index]
-    assert every == [name for runtime, name in names if runtime == "mnn"]
+    assert every == [f"mnn {name}" for runtime, name in names if runtime == "mnn"]
     assert set(recipes.table("mnn", "fp32.tflite")["made of"]) == {"fp32.tflite"}
+
+
+@pytest.mark.parametrize("first", [("keras", "model/model.keras"), ("onnx", "model/model.onnx")])
+def test_a_comparison_is_in_the_order_of_the_recipes_behind_the_trained_model(first):
+    """As are the tables of each tool: also what was not made, and what nothing here can judge."""
+    suffixes = {"litert": ".tflite", "mnn": ".mnn", "onnx": ".onnx", "coreml": ".mlpackage.zip"}
+    rows = [
+        (recipe.runtime, recipe.precision, f"{recipe.runtime}/{recipe.precision}{suffix}")
+        for recipe in recipes.RECIPES
+        for suffix in [suffixes[recipe.runtime]]
+    ]
+    rows[5] = (*rows[5][:2], np.nan)
+    wanted = [
+        (first[0], "fp32", first[1]),
+        *rows,
+        ("mnn", "of_tomorrow", "mnn/of_tomorrow.mnn"),
+    ]
+    table = pd.DataFrame(wanted, columns=["runtime", "precision", "file"])
+    mixed = recipes.ordered(table.sample(frac=1, random_state=1))
+    pd.testing.assert_frame_equal(mixed, table)
+    assert recipes.place("litert given") < recipes.place("litert fp16")
 
 
 @pytest.fixture(scope="module")
@@ -323,8 +345,8 @@ def test_a_recipe_that_a_tool_refuses_is_reported_and_the_others_go_on(
     )
     table = variants.table(outcomes)
     assert (
-        table.loc["blocks", "verdict"] == "not made"
-        and "ai-edge-quantizer" in table.loc["blocks", "why"]
+        table.loc["litert blocks", "verdict"] == "not made"
+        and "ai-edge-quantizer" in table.loc["litert blocks", "why"]
     )
     assert list(stage.outputs) == [o.file for o in outcomes if o.file]
     variants.record(stage, "tflite", outcomes)

@@ -35,7 +35,7 @@ FLOORS = [
     {"datasets"},
     {"convert", "plots"},
     {"frameworks", "learning"},
-    {"results", "notebooks", "pages", "tracking", "bundle", "repeats"},
+    {"results", "notebooks", "pages", "tracking", "bundle", "judging", "repeats"},
     {"glance", "points"},
     {"explain", "ondevice", "report", "own", "serving"},
     {"compared"},

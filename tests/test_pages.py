@@ -171,9 +171,9 @@ def test_a_table_is_filtered_and_sorted_by_keys_alone(opened, finished_copy):
     _tab_to(page, "Filter")
     page.type("mnn")
     kept = _rows(page, FILES)
-    assert 0 < len(kept) < len(every) and {row[0] for row in kept} == {"mnn"}
+    assert 0 < len(kept) < len(every) and {row[0].split()[0] for row in kept} == {"mnn"}
     _tab_to(page, "bytes")
-    found = [int(row[2].replace(",", "")) for row in kept if row[2]]
+    found = [int(row[1].replace(",", "")) for row in kept if row[1]]
     for order, first in (("ascending", min(found)), ("descending", max(found))):
         page.press("Enter")
         page.until(f"!!document.querySelector('{FILES} th[aria-sort={order}]')")

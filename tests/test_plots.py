@@ -126,7 +126,7 @@ def test_grid_draws_means_and_intervals_in_order_of_the_parameter():
 
 def test_precision_by_size_has_a_row_a_file_from_the_smallest():
     index = pd.MultiIndex.from_tuples(
-        [("mnn", "fp32", 900), ("litert", "int8", 300)], names=["runtime", "precision", "bytes"]
+        [("mnn fp32", 900), ("litert int8", 300)], names=["file", "bytes"]
     )
     table = pd.DataFrame({"mean": [1.0, 0.9], "low": [1.0, 0.85], "high": [1.0, 0.95]}, index=index)
     size, tau, loss = ranking_plots.precision_by_size(table, table - 1).axes

@@ -1,6 +1,7 @@
 import configparser
 import html
 import json
+import os
 import re
 import shlex
 import shutil
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import notebooks, pages, plots, registry, report, results, runs
+from helpers import notebooks, pages, pipeline, plots, registry, report, results, runs
 from helpers.evaluation import latency
 from helpers.tasks.ranking import RANKING
 from helpers.trained import Trained
@@ -77,11 +78,21 @@ def test_readable_shows_units_and_hides_meaningless_digits(finished):
     table = report.readable(
         MODEL, pd.read_csv(finished.home / "artifacts/ranking/default/comparison.csv")
     )
-    plain = table["precision"].str.startswith("fp32")
+    plain = table["file"].str.contains(" fp32")
+    assert list(table["file"][:2]) == ["keras fp32", "litert fp32"]
     assert set(table["largest difference"][plain]) == {"under 1e-05"} and plain.sum() == 4
     assert table["largest difference"][~plain].str.fullmatch(r"\de-0\d").all()
     assert table["batch 1"].str.fullmatch(r" *\d+\.\d\d us").all()
     assert table["time / LiteRT fp32's"].iloc[1].strip() == "1.00x (1.00-1.00x)"
+
+
+def test_brief_tells_of_each_file_what_decides(finished):
+    table = pd.read_csv(finished.home / "artifacts/ranking/default/comparison.csv")
+    shown = report.brief(MODEL, table)
+    assert list(shown.columns) == ["bytes", "AUC", "Kendall tau", "verdict"]
+    assert list(shown.index) == list(table["runtime"] + " " + table["precision"])
+    assert shown.loc["litert fp32", "verdict"] == "same"
+    assert list(shown["bytes"]) == [f"{size:,}" for size in table["bytes"]]
 
 
 @pytest.mark.parametrize("width", [70, 80, 100, 250])
@@ -212,9 +223,16 @@ def test_the_page_over_all_runs_shows_parameters_exactly(home):
         )
         stage.finish(bytes=1000001)
     index = report.write_index("ranking").read_text(encoding="utf-8")
-    cells = re.findall(r"<td[^>]*>([^<]*)</td>", index)
-    assert {"3e-05", "1e-05", "1000001", "learning_rate=3e-05"} <= set(cells)
+    assert "<td>learning_rate=3e-05</td>" in index
+    texts = {column["title"]: column["texts"] for column in _data(index)["columns"]}
+    assert set(texts["learning_rate"]) == {"3e-05", "1e-05"}
+    assert texts["02 bytes"] == {"of": ["1000001"], "at": [0, 0]}, "equal values once"
     assert "2147483647" in report.render(runs.Run("ranking", "a"))
+
+
+def _data(page: str) -> dict:
+    """What the scripts of a page work on."""
+    return json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
 
 
 def _masked(text: str) -> str:
@@ -232,10 +250,7 @@ def test_a_table_with_masked_times_is_the_same_on_any_machine(finished):
     for factor in (0.01, 10, 100):
         there = here.copy()
         there[times] *= factor
-        tables = [
-            report.readable(MODEL, table).set_index(["runtime", "precision"])
-            for table in (here, there)
-        ]
+        tables = [report.readable(MODEL, table).set_index("file") for table in (here, there)]
         for form in (lambda table: table.to_string(line_width=80), lambda table: table.to_html()):
             texts = [form(table) for table in tables]
             assert texts[0] != texts[1] and _masked(texts[0]) == _masked(texts[1])
@@ -322,8 +337,8 @@ def test_the_index_shows_eight_columns_and_holds_the_others(finished_copy):
         *("run", "what differs", "AUC", "bytes", "latency ratio", "verdict", "finished", "stale")
     ]
     assert {"epochs", "02 auc", "to ship", "stages"} <= {t for kind, t in heads if "more" in kind}
-    row = re.search(r'<tr data-place="\d">(?:(?!</tr>).)*>another<.*?</tr>', index, re.DOTALL)[0]
-    shown = re.findall(r'<td(?! class="more")[^>]*>([^<]*)</td>', row)
+    row = re.search(r"<tr>(?:(?!</tr>).)*>another<.*?</tr>", index, re.DOTALL)[0]
+    _, *shown = re.findall(r"<td[^>]*>([^<]*)</td>", row)
     comparison = pd.read_csv(finished_copy.folder / "comparison.csv")
     file = comparison[comparison["file"] == "tflite/fp32.tflite"].iloc[0]
     assert shown[0] == "epochs=7" and shown[2:5] == [str(file["bytes"]), "1.00x", "same"]
@@ -338,3 +353,32 @@ def test_an_index_of_many_runs_takes_no_longer_than_two_seconds(finished_copy):
     begun = time.process_time()
     page = report.write_index("ranking")
     assert time.process_time() - begun < 2 and page.stat().st_size < pages.LARGEST
+
+
+def test_the_index_of_a_thousand_runs_is_one_file_of_three_megabytes_at_most(finished_copy):
+    """Runs of a random search: all figures differ, and names are as long as such names are."""
+    few = shutil.ignore_patterns("notebooks", "bundle", "figures", "*.html", "*.npz", "*.keras")
+    random = np.random.default_rng(0)
+    for number in range(1000):
+        rate, units = float(random.uniform(1e-4, 1e-2)), int(random.integers(4, 256))
+        requested = {"epochs": 20, "hidden_units": units, "learning_rate": rate, "seed": number}
+        name = pipeline.default_name(requested)
+        run = runs.Run("ranking", name)
+        shutil.copytree(finished_copy.folder, run.folder, ignore=few, copy_function=os.link)
+        (run.folder / "report.html").touch()
+        record = run.record()
+        for entry in record["stages"].values():
+            entry["metrics"] = {
+                key: value if value is None or value % 1 == 0 else value * random.uniform(0.9, 1.1)
+                for key, value in entry["metrics"].items()
+            }
+        parameters = {**record["parameters"], **requested}
+        record |= {"run": name, "requested": requested, "parameters": parameters}
+        run.record_file.unlink()
+        run.record_file.write_text(json.dumps(record), encoding="utf-8")
+    page = report.write_index("ranking")
+    assert page.stat().st_size < pages.LARGEST, page.stat().st_size
+    found = _data(page.read_text(encoding="utf-8"))
+    assert len(found["names"]) == 1001
+    shown = {column["title"]: column for column in found["columns"]}
+    assert len(shown["02 auc"]["values"]) == len(shown["learning_rate"]["texts"]) == 1001

@@ -1,9 +1,12 @@
+import resource
+import shlex
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 from support import workbench
 
-from helpers import registry, simulation, studies
+from helpers import notebooks, pipeline, registry, simulation, studies
 from helpers.errors import BadInput
 from helpers.metrics import ranking as metrics
 
@@ -86,6 +89,42 @@ def test_model_is_the_published_one(trained):
         "item_features",
         "context_features",
     ]
+
+
+@pytest.mark.parametrize(
+    "words", [("feed", "--help"), ("-h", "feed"), ("-p", "seed=1", "feed", "-h")]
+)
+def test_help_of_a_run_teaches_what_its_study_takes(home, words):
+    told = workbench("run", *words)
+    assert told.returncode == 0 and told.stderr == "" and not home.exists()
+    text = " ".join(told.stdout.split())
+    stage = pipeline.stages_of("feed", {})["02"].stem
+    for name, declared in notebooks.parameters(stage).items():
+        chosen = {"source": "sessions", "model": "two_halves"}
+        used = shlex.quote(str(chosen.get(name, pipeline.default("feed", name))))
+        assert f" {name}={used} {declared.help} [stage" in text
+    assert " rows=400000 training rows [stage 01] " in text and "[stages 01, 02, 05, 06]" in text
+    assert "What source can be: sessions a reader comes back" in text
+
+
+def test_help_without_a_study_says_where_parameters_are_and_a_wrong_one_is_named():
+    alone, nope = workbench("run", "--help"), workbench("run", "fed", "--help")
+    assert "`workbench run STUDY --help`" in alone.stdout and "epochs" not in alone.stdout
+    assert nope.returncode == 2 and "no study 'fed' (did you mean feed?)" in nope.stderr
+
+
+def test_help_of_a_run_takes_no_longer_than_a_mistyped_parameter():
+    """Processor time, the shortest of five in turns; both are told before anything is imported."""
+
+    def seconds(*words: str) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        workbench("run", "ranking", *words)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    taken = [(seconds("--help"), seconds("-p", "epoch=3")) for _ in range(5)]
+    helped, refused = map(min, zip(*taken, strict=True))
+    assert helped < 1.25 * refused
 
 
 def test_the_list_shows_what_each_study_uses(home):

@@ -27,8 +27,9 @@ The modules stand on floors and import downwards only:
 10. ``convert``, ``plots``: what makes model files, and is judged as it makes them; figures, those
     of a task in its module
 11. ``frameworks``, ``learning``: what trains a model and exports it; what it has to beat, by task
-12. ``results``, ``notebooks``, ``pages``, ``tracking``, ``bundle``, ``repeats``: what is shown,
-    logged elsewhere, given to a phone; training a second time
+12. ``results``, ``notebooks``, ``pages``, ``tracking``, ``bundle``, ``judging``, ``repeats``: what
+    is shown, logged elsewhere, given to a phone; all files of a run side by side; training a
+    second time
 13. ``glance``, ``points``: runs in the lines of a terminal; figures whose points a reader can
     point at
 14. ``explain``, ``ondevice``, ``report``, ``own``, ``serving``: the layer in which a file departs;

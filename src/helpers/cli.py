@@ -83,7 +83,21 @@ def main(debug: bool) -> None:
     """
 
 
-@main.command(short_help="Execute the stages of a study that are not finished.")
+class _Run(click.Command):
+    """Its ``--help`` goes on to the study that is asked for, wherever it stands in the line."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        given, _, _ = self.make_parser(context).parse_args(list(args))
+        context.meta[__name__] = given.get("study")
+        return super().parse_args(context, args)
+
+    def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        study = context.meta[__name__]
+        if isinstance(study, str):
+            _write_parameters(study, formatter)
+
+
+@main.command(cls=_Run, short_help="Execute the stages of a study that are not finished.")
 @click.argument("study")
 @click.option(
     "--run",
@@ -104,7 +118,10 @@ def main(debug: bool) -> None:
 )
 @click.option("--force", is_flag=True, help="Execute the stages again even if they are finished.")
 def run(study: str, name: str | None, parameters: dict, chosen: str | None, force: bool) -> None:
-    """Execute the stages of STUDY that are not finished, then show the comparison table."""
+    """Execute the stages of STUDY that are not finished, then show the comparison table.
+
+    `workbench run STUDY --help` shows what -p can set in it.
+    """
     from helpers import pipeline
 
     work = pipeline.run(study, name, parameters, chosen=chosen, force=force, echo=click.echo)
@@ -636,10 +653,10 @@ def list_studies(study: str | None) -> None:
 
     A parameter is shown with what a study uses if -p does not set it.
     """
-    from helpers import notebooks, pipeline, registry
+    from helpers import notebooks, registry
 
     names = [registry.link(study)] if study else registry.names()
-    model_stage = pipeline.stages_of(names[0], {})[notebooks.MODEL_STAGE].stem if study else None
+    model_stage = _model_stage(names[0]) if study else None
     chosen = []
     for name in names:
         try:
@@ -648,13 +665,10 @@ def list_studies(study: str | None) -> None:
             click.echo(f"{name}: {error}")
     for known in chosen:
         click.echo(f"{known.name}: {known.title}")
-        wide = max(12, *map(len, (*known.sources, *known.models)))
-        for source in known.sources.values():
-            default = " (default)" if source is known.source("default") else ""
-            click.echo(f"  source {source.name:<{wide}}  {source.summary}{default}")
-        for name, model in known.models.items():
-            default = " (default)" if name == known.model_name("default") else ""
-            click.echo(f"  model  {name:<{wide}}  {model.summary}{default}")
+        choices = _choices(known)
+        wide = max(12, *(len(name) for _, name, _ in choices))
+        for kind, name, summary in choices:
+            click.echo(f"  {kind:<6} {name:<{wide}}  {summary}")
     click.echo("\nparameters, with the stages that have them:")
     rows = []
     for name, declared in notebooks.parameters(model_stage).items():
@@ -666,6 +680,44 @@ def list_studies(study: str | None) -> None:
     wide, numbers = (max(len(row[i]) for row in rows) for i in range(2))
     for text, stages, meaning in rows:
         click.echo(f"  {text:<{wide}}  {stages:<{numbers}}  {meaning}")
+
+
+def _write_parameters(name: str, formatter: click.HelpFormatter) -> None:
+    """Write what -p can set in a study: each with what it is otherwise, and what it means."""
+    from helpers import notebooks, registry
+
+    study = registry.get(registry.link(name))
+    stage = _model_stage(study.name)
+    rows = []
+    for parameter, declared in notebooks.parameters(stage).items():
+        stages = notebooks.stages_with(parameter, stage)
+        where = f"[stage{'s' * (len(stages) > 1)} {', '.join(stages)}]"
+        used = shlex.quote(str(_used(study, parameter)))
+        rows.append((f"{parameter}={used}", f"{declared.help} {where}"))
+    with formatter.section(f"Parameters of {study.name}, with what they are unless -p sets them"):
+        formatter.write_dl(rows)
+    for kind in ("source", "model"):
+        choices = [(key, summary) for one, key, summary in _choices(study) if one == kind]
+        with formatter.section(f"What {kind} can be"):
+            formatter.write_dl(choices)
+
+
+def _model_stage(study: str) -> str:
+    """The notebook that comes by a study's first model."""
+    from helpers import notebooks, pipeline
+
+    return pipeline.stages_of(study, {})[notebooks.MODEL_STAGE].stem
+
+
+def _choices(study) -> list[tuple[str, str, str]]:
+    """The sources and the models of a study: which of the two, name, and what it is."""
+    default = {"source": study.source("default").name, "model": study.model_name("default")}
+    there = [("source", source.name, source.summary) for source in study.sources.values()]
+    there += [("model", name, model.summary) for name, model in study.models.items()]
+    return [
+        (kind, name, f"{summary}{' (default)' * (name == default[kind])}")
+        for kind, name, summary in there
+    ]
 
 
 def _used(study, name: str) -> object:

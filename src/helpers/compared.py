@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from helpers import pages, registry, report, results, runs, trained
+from helpers.convert import recipes
 from helpers.errors import BadInput, WorkbenchError
 from helpers.evaluation import latency, parity
+from helpers.evaluation.comparison import names
 from helpers.tasks.judgement import Judgement, change_text
 
 _KEYS = ["runtime", "precision"]
@@ -184,10 +186,10 @@ def _files(pair, task):
     if any(table is None for table in tables):
         return None
     forms = {"verdict": "{}", "bytes": "{:,.0f}", task.loss: "{:.4f}"}
-    sides = [table.set_index(_KEYS) for table in tables]
+    order = names(recipes.ordered(pd.concat(tables).drop_duplicates(_KEYS)))
+    sides = [table.set_index(names(table)) for table in tables]
     for side in sides:
         side[task.loss] = (side[task.loss] * task.loss_sign).clip(lower=0) + 0.0  # no -0.0
-    order = list(dict.fromkeys([*sides[0].index, *sides[1].index]))
     one, other = (side.reindex(order) for side in sides)
     cells = {
         column: [
@@ -199,7 +201,7 @@ def _files(pair, task):
     ratios = [zip(*(side[name] for name in _RATIO), strict=True) for side in (one, other)]
     cells["latency"] = list(map(_latency, *ratios))
     headings = {task.loss: f"{task.lost} at most"}
-    return pd.DataFrame(cells, index=list(map(" ".join, order))).rename(columns=headings)
+    return pd.DataFrame(cells, index=list(order)).rename(columns=headings)
 
 
 def _pair(texts: Iterable[str]) -> str:

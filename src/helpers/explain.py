@@ -22,6 +22,7 @@ from helpers import child, datasets, runtimes, trained
 from helpers.convert import alignment, layers, mnn, onnx, recipes, tflite
 from helpers.errors import BadInput, ConversionFailed, DamagedFile, WorkbenchError
 from helpers.evaluation import parity
+from helpers.evaluation.comparison import names
 from helpers.runs import Run
 from helpers.schema import Schema
 from helpers.tasks import Task
@@ -168,7 +169,7 @@ def look(
         _, table = _held(files[variant], files[source], schema, inputs)
     except WorkbenchError as error:
         table, reason = _table([]), str(error)
-    figures = comparison.set_index(_names(comparison))[task.headline].astype(float)
+    figures = comparison.set_index(names(comparison))[task.headline].astype(float)
     heading = task.shown[task.headline].heading
     return Explanation(variant, source, heading, figures.iloc[0], figures[variant], table, reason)
 
@@ -178,11 +179,11 @@ def worst(task: Task, comparison) -> str | None:
     one that loses most; of the broken ones, where there are any. One that is held to another of
     them is passed over: what is wrong in that is wrong in both.
     """
-    there = set(_names(comparison)[comparison["file"].notna()])
-    names = _names(comparison)
-    departing = comparison.set_index(names)[
+    called = names(comparison)
+    there = set(called[comparison["file"].notna()])
+    departing = comparison.set_index(called)[
         comparison["verdict"].isin((LOSS, TOO_FEW, BROKEN)).to_numpy()
-        & np.array([name in explainable(there) for name in names], dtype=bool)
+        & np.array([name in explainable(there) for name in called], dtype=bool)
     ]
     if departing["verdict"].eq(BROKEN).any():
         departing = departing[departing["verdict"] == BROKEN]
@@ -192,10 +193,6 @@ def worst(task: Task, comparison) -> str | None:
     departing = departing[roots]
     lost = task.loss_sign * departing[task.loss].astype(float)
     return str(lost.fillna(-np.inf).idxmax())
-
-
-def _names(comparison):
-    return comparison["runtime"] + " " + comparison["precision"]
 
 
 def source_of(variant: str, variants: Collection[str]) -> str | None:

@@ -49,8 +49,8 @@ def requested(study: str, parameters: Mapping[str, object]) -> dict[str, object]
             raise BadInput(f"{name} is not set with -p: write `workbench run STUDY --run NAME`")
         if name not in known:
             raise BadInput(
-                f"there is no parameter {name!r}{meant(name, known)}; `workbench studies {study}` "
-                "shows those that there are"
+                f"there is no parameter {name!r}{meant(name, known)}; `workbench run {study} "
+                "--help` shows those that there are"
             )
         read = _read(value, known[name].kind) if isinstance(value, str) else value
         result[name] = parameter_table.check(name, read, known[name])

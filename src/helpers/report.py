@@ -30,12 +30,11 @@ from helpers import (
 from helpers import parameters as parameter_table
 from helpers.errors import WorkbenchError
 from helpers.evaluation import latency
-from helpers.evaluation.comparison import latency_label
+from helpers.evaluation.comparison import latency_label, names
 from helpers.tasks.judgement import SHIPS, error_text
 
 _FIRST = {
-    "runtime": "runtime",
-    "precision": "precision",
+    "name": "file",
     "bytes": "bytes",
     "max_abs_error": "largest difference",
 }
@@ -45,6 +44,8 @@ _RATIO_WIDTH = 18
 """Characters of a latency ratio with its interval, so that what fits is the same on any machine."""
 _LEAST_NAME, _LEAST_VERDICT = 20, 9
 """Characters that names and verdicts keep in a terminal."""
+_DIGITS = 7
+"""Of a figure in the page over all runs, by which it is sorted and drawn."""
 _FIGURES = 1_400_000
 """Bytes that the still figures of a page have, as text; the largest are halved until they fit."""
 
@@ -58,7 +59,7 @@ def readable(model: trained.Trained, comparison):
     are masked.
     """
     headings = _headings(model, comparison)
-    cells = comparison[list(headings)].copy().astype(object)
+    cells = comparison.assign(name=names(comparison))[list(headings)].astype(object)
     for column, form in {
         "bytes": "{:,.0f}",
         **{name: shown.form for name, shown in model.task.shown.items()},
@@ -73,6 +74,13 @@ def readable(model: trained.Trained, comparison):
     return cells.rename(columns=headings)
 
 
+def brief(model: trained.Trained, comparison):
+    """The same in short, by file: bytes, the headline, how alike the file decides, verdict."""
+    shown = [model.task.shown[name].heading for name in (model.task.headline, model.task.agreement)]
+    cells = readable(model, comparison).set_index("file").rename_axis(None)
+    return cells[list(dict.fromkeys(["bytes", *shown, "verdict"]))]
+
+
 def summary(model: trained.Trained, comparison, width: int) -> str:
     """comparison.csv in the lines of a terminal: of each file its bytes, by how much it changes the
     headline, its latency ratio and its verdict; more where there is room, and what is left out.
@@ -85,16 +93,15 @@ def summary(model: trained.Trained, comparison, width: int) -> str:
         texts = [_text(_change_text, value) for value in comparison[headline.change]]
         change = [terminal.Column("change", texts)]
     ratio = _headings(model, comparison)["latency_ratio"]
-    first = ("runtime", "precision", "bytes", ratio, "verdict")
+    first = ("file", "bytes", ratio, "verdict")
     others = [heading for heading in cells.columns if heading not in first]
     order = dict.fromkeys([headline.heading, agreement.heading, *reversed(others)])
     rank = {heading: place for place, heading in enumerate(order, start=terminal.SPARE)}
     if not change:
         rank[headline.heading] = 0
-    names = list(comparison["runtime"] + " " + comparison["precision"])
     ratios = [text.strip().rjust(_RATIO_WIDTH) for text in cells[ratio]]
     table = [
-        terminal.Column("file", names, right=False, least=_LEAST_NAME),
+        terminal.Column("file", list(cells["file"]), right=False, least=_LEAST_NAME),
         terminal.Column("bytes", list(cells["bytes"])),
     ]
     for heading in others:
@@ -155,8 +162,8 @@ def refused(comparison) -> list[str]:
     """A line for each file that is not to be shipped, and for each that was not made: why."""
     columns = ["runtime", "precision", "verdict", "reason"]
     rows = comparison.loc[~comparison["verdict"].isin(SHIPS), columns].fillna("")
-    names = list(rows["runtime"] + " " + rows["precision"])
-    wide = max([23, *map(len, names)])
+    called = list(names(rows))
+    wide = max([23, *map(len, called)])
 
     def why(verdict: str, reason: str) -> str:
         line = reason.partition("\n")[0]  # a tool's log follows
@@ -164,7 +171,7 @@ def refused(comparison) -> list[str]:
 
     return [
         f"{name:{wide}} {why(row.verdict, row.reason)}"
-        for name, row in zip(names, rows.itertuples(), strict=True)
+        for name, row in zip(called, rows.itertuples(), strict=True)
     ]
 
 
@@ -233,7 +240,14 @@ def write_index(study: str) -> Path:
     text = pages.render(
         "index.html",
         ["points.js", "index.js"],
-        {"study": study, "names": [line["run"] for line in lines], "columns": columns},
+        {
+            "study": study,
+            "names": [line["run"] for line in lines],
+            "columns": [
+                {**column, **{name: _packed(column[name]) for name in ("texts", "values")}}
+                for column in columns
+            ],
+        },
         study=study,
         lines=lines,
         columns=columns,
@@ -330,9 +344,11 @@ def _differs(line: dict, usual: Mapping[str, str]) -> str:
 
 def _column(title: str, group: str, values: Sequence) -> dict:
     """A column of the index: title, group, texts, and values where some are numbers. A parameter is
-    written exactly, other numbers are rounded.
+    written exactly, other numbers are rounded: more to be read than to be sorted by.
     """
     numbers = [None if isinstance(v, str | bool) else v for v in values]
+    if group != "parameters":
+        numbers = [float(f"{v:.{_DIGITS}g}") if isinstance(v, float) else v for v in numbers]
     fraction = any(value % 1 for value in numbers if value is not None)
 
     def text(value) -> str:
@@ -350,10 +366,21 @@ def _column(title: str, group: str, values: Sequence) -> dict:
     }
 
 
+def _packed(values: Sequence | None) -> Sequence | dict | None:
+    """A column as the page holds it: each value once, and where it is, if many are equal."""
+    if values is None:
+        return None
+    different = list(dict.fromkeys(values))
+    if 2 * len(different) > len(values):
+        return values
+    places = {value: place for place, value in enumerate(different)}
+    return {"of": different, "at": [places[value] for value in values]}
+
+
 def _rows(model: trained.Trained, table, chosen: results.Recommended | None) -> Iterator[dict]:
     """The comparison for the page, a row a file: its cells, each with what it is sorted by."""
     texts = readable(model, table)
-    values = table[list(_headings(model, table))].astype(object)
+    values = table.assign(name=names(table))[list(_headings(model, table))].astype(object)
     for place, file in enumerate(table["file"].fillna("")):
         cells = zip(texts.iloc[place], map(points.number, values.iloc[place]), strict=True)
         yield {

@@ -477,7 +477,8 @@ def test_parameters_say_no_limit_with_zero():
 
 def test_the_table_marks_what_is_shipped(comparison):
     shown = choice.table(choice.recommend(RANKING, comparison, Budget(bytes=4000)))
-    assert shown.loc["litert fp32", ""] == "ship" and (shown[""] == "ship").sum() == 1
+    assert shown.loc["litert fp32", "choice"] == "ship" and (shown["choice"] == "ship").sum() == 1
     assert shown.loc["mnn fp32", "within budget"] == "no"
     comparison["latency_ratio_high"] = np.nan
-    assert "ship" not in set(choice.table(choice.recommend(RANKING, comparison, Budget()))[""])
+    shown = choice.table(choice.recommend(RANKING, comparison, Budget()))
+    assert "ship" not in set(shown["choice"])

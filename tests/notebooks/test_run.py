@@ -188,7 +188,7 @@ def test_other_parameters_for_a_run_that_exists_are_refused(finished_copy, home)
         ),
         (
             ["ranking", "-p", "epoch=3"],
-            "there is no parameter 'epoch' (did you mean epochs?); `workbench studies ranking`",
+            "there is no parameter 'epoch' (did you mean epochs?); `workbench run ranking --help`",
         ),
         (["ranking", "-p", "epochs=many"], "epochs must be a whole number, not 'many'"),
         (["ranking", "-p", "epochs=0"], "epochs must be between 1"),

@@ -14,6 +14,7 @@ from helpers import features
 from helpers.bundle import archive, golden, pictures, sessions, sources
 from helpers.convert import recipes
 from helpers.errors import BadInput
+from helpers.evaluation.comparison import names
 from helpers.pictures import Preparation
 from helpers.runtimes import PHONE, open_model, runtime_of, variant_of
 from helpers.schema import Schema
@@ -41,19 +42,19 @@ def choose(comparison, recommended: str | None, variant: str = "recommended") ->
         shipped.
     """
     usable = comparison[(comparison["runtime"].isin(PHONE)) & comparison["verdict"].isin(SHIPS)]
-    names = {f"{row['runtime']} {row['precision']}": row["file"] for _, row in usable.iterrows()}
-    chosen = recommended if variant == "recommended" else names.get(variant)
-    if chosen is None or chosen not in names.values():
+    there = dict(zip(names(usable), usable["file"], strict=True))
+    chosen = recommended if variant == "recommended" else there.get(variant)
+    if chosen is None or chosen not in there.values():
         why = (
             "nothing is recommended"
             if variant == "recommended"
             else f"there is no variant {variant!r} to ship"
         )
-        raise BadInput(f"{why}; there is: {', '.join(names)}")
+        raise BadInput(f"{why}; there is: {', '.join(there)}")
     precision = variant_of(chosen)[1]
     result = {}
     for runtime, name in archive.MODELS.items():
-        same = names.get(f"{runtime} {precision}") or names.get(f"{runtime} fp32")
+        same = there.get(f"{runtime} {precision}") or there.get(f"{runtime} fp32")
         file = chosen if runtime_of(chosen) == runtime else same
         if file is not None:
             result[name] = file
@@ -139,8 +140,7 @@ def chosen_table(task: Task, comparison, files: Mapping[str, str]):
 
     rows = comparison.set_index("file").loc[list(files.values())]
     cells = {
-        "runtime": rows["runtime"],
-        "precision": rows["precision"],
+        "file": names(rows),
         "bytes": [f"{value:,}" for value in rows["bytes"]],
         task.agreement_name: [f"{value:.3f}" for value in rows[task.agreement]],
         "verdict": rows["verdict"],

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 from helpers import runtimes
 from helpers.errors import BadInput
+from helpers.evaluation.comparison import names
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ class Recipe:
     options: tuple = ()
     calibration: Mapping[str, str] | None = None
     of_onnx: bool = False
+
+    @property
+    def name(self) -> str:
+        """How its file is called in tables, as ``mnn fp16``."""
+        return f"{self.runtime} {self.precision}"
 
     @property
     def reduced(self) -> bool:
@@ -309,6 +315,7 @@ GIVEN = Recipe(
     "The file itself, which is quantised already: no other precision can be made of it.",
 )
 """What a finished file of integers is; nothing makes it."""
+_PLACES = {GIVEN.name: 0} | {recipe.name: place for place, recipe in enumerate(RECIPES)}
 _NAMES = {"tflite": "TensorFlow Lite", "coreml": "Core ML of iOS", **runtimes.NAMES}
 _OLDEST_TFLITE = {
     "fp32": ("tflite", "2.9.0"),
@@ -377,8 +384,29 @@ def get(runtime: str, precision: str) -> Recipe:
     for recipe in RECIPES:
         if (recipe.runtime, recipe.precision) == (runtime, precision):
             return recipe
-    known = ", ".join(f"{recipe.runtime} {recipe.precision}" for recipe in RECIPES)
+    known = ", ".join(recipe.name for recipe in RECIPES)
     raise BadInput(f"there is no recipe {runtime} {precision}; there is: {known}")
+
+
+def place(name: str, *, trained: bool = False) -> int:
+    """Where a file stands in every table: the trained model before all others, which follow in the
+    order of `RECIPES`.
+    """
+    return -1 if trained else _PLACES.get(name, len(RECIPES))
+
+
+def ordered(comparison):
+    """A comparison with its rows in the order of `place`."""
+    made = {recipe.runtime for recipe in RECIPES}
+    trained = [
+        runtime not in made
+        or (runtime == "onnx" and isinstance(file, str) and not runtimes.is_converted(file))
+        for runtime, file in zip(comparison["runtime"], comparison["file"], strict=True)
+    ]
+    called = zip(names(comparison), trained, strict=True)
+    places = [place(name, trained=first) for name, first in called]
+    order = sorted(range(len(places)), key=places.__getitem__)
+    return comparison.iloc[order].reset_index(drop=True)
 
 
 def oldest_text(recipe: Recipe) -> str:
@@ -388,14 +416,14 @@ def oldest_text(recipe: Recipe) -> str:
 
 
 def table(runtime: str, made_of: str = "", *, of_onnx: bool = False):
-    """The recipes of a runtime to read: DataFrame of text by precision; with what they are made of,
-    if it is given.
+    """The recipes of a runtime to read: DataFrame of text by file; with what they are made of, if
+    it is given.
     """
     import pandas as pd
 
     said = {"made of": made_of} if made_of else {}
     rows = {
-        recipe.precision: {
+        recipe.name: {
             "stored and computed": recipe.decoded,
             **said,
             "trade-off": recipe.trade_off,

@@ -18,6 +18,7 @@ from helpers.convert import mnn, onnx, pytorch, recipes, tflite
 from helpers.convert.recipes import GIVEN, Recipe
 from helpers.errors import ConversionFailed, DamagedFile, ParityError
 from helpers.evaluation import parity
+from helpers.evaluation.comparison import names
 from helpers.runs import Stage
 from helpers.runtimes import Runtime, open_model
 from helpers.schema import Schema
@@ -60,7 +61,7 @@ class Outcome:
     @property
     def name(self) -> str:
         """The variant's name, as ``mnn fp16``."""
-        return f"{self.recipe.runtime} {self.recipe.precision}"
+        return self.recipe.name
 
 
 def check_calibration(rows: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]) -> None:
@@ -314,7 +315,7 @@ def _check(recipe: Recipe, result: Judgement, reference: parity.Reference, share
 
 
 def table(outcomes: Iterable[Outcome]):
-    """Outcomes to read: DataFrame of text by precision, what was made and what was not, with the
+    """Outcomes to read: DataFrame of text by file, what was made and what was not, with the
     reason.
     """
     import pandas as pd
@@ -323,7 +324,7 @@ def table(outcomes: Iterable[Outcome]):
     for outcome in outcomes:
         judged, there = outcome.parity, outcome.file is not None
         without = "not judged" if there else "not made"
-        rows[outcome.recipe.precision] = {
+        rows[outcome.name] = {
             "bytes": f"{outcome.bytes:,}" if there else "",
             "largest difference": "" if judged is None else error_text(judged.max_abs_error),
             "verdict": without if judged is None else judged.verdict,
@@ -350,7 +351,7 @@ def not_judged(records: Iterable[Path]):
     import pandas as pd
 
     tried = pd.concat([pd.read_csv(path) for path in records])
-    tried.index = tried["runtime"] + " " + tried["precision"]
+    tried.index = names(tried)
     missing = tried["file"].isna() | (tried["runtime"] == "coreml")
     return tried.loc[missing, ["file", "bytes", "reason"]]
 

@@ -15,6 +15,7 @@ from helpers.evaluation.comparison import (
     NOT_JUDGED,
     NOT_MADE,
     latency_label,
+    names,
 )
 from helpers.runtimes import PHONE
 from helpers.tasks import Task
@@ -95,7 +96,7 @@ def candidates(task: Task, comparison, budget: Budget):
     """
     frame = comparison[comparison["runtime"].isin(PHONE) & (comparison["verdict"] != NOT_MADE)]
     table = frame[["bytes", "latency_ratio", "latency_ratio_high", "verdict", "file"]].copy()
-    table.index = frame["runtime"] + " " + frame["precision"]
+    table.index = names(frame)
     table["agreement"] = frame[task.agreement].to_numpy()
     table["loss"] = (task.loss_sign * frame[task.loss]).clip(
         lower=0
@@ -388,7 +389,7 @@ def table(choice: Choice):
             "latency at most": latency.ratio_text(row["latency_ratio_high"]),
             "verdict": row["verdict"],
             "within budget": "yes" if row["within"] else "no",
-            "": "" if row["file"] != choice.file else "ship" if choice.met else "closest",
+            "choice": "" if row["file"] != choice.file else "ship" if choice.met else "closest",
         }
     return pd.DataFrame(rows).T
 

@@ -38,6 +38,11 @@ def name_of(file: str) -> str:
     return " ".join(variant_of(file))
 
 
+def names(comparison):
+    """How the files of a comparison are called in tables: Series of text, ``mnn fp32``."""
+    return comparison["runtime"] + " " + comparison["precision"]
+
+
 def latency_reference(parities: Mapping[str, Judgement]) -> str:
     """The variant that latency ratios are taken to: the first of `LATENCY_REFERENCES` that can be
     shipped.
@@ -49,8 +54,8 @@ def latency_reference(parities: Mapping[str, Judgement]) -> str:
 
 def latency_label(comparison) -> str:
     """What the latency reference of a comparison is called: its ratio to itself has no interval."""
-    names = comparison["runtime"] + " " + comparison["precision"]
-    exact = set(names[comparison["latency_ratio_low"] == comparison["latency_ratio_high"]])
+    alike = comparison["latency_ratio_low"] == comparison["latency_ratio_high"]
+    exact = set(names(comparison)[alike])
     return next(
         (label for name, label in LATENCY_REFERENCES.items() if name in exact), "the reference"
     )

@@ -95,22 +95,22 @@ def precision_by_size(agreement, loss) -> Figure:
     """How files rank against their size, a row a file from the smallest to the largest: bytes, and
     Kendall tau and change of AUC with 95 % intervals of the mean over runs.
 
-    Both are `results.spread` by [runtime, precision, bytes], of the same files.
+    Both are `results.spread` by [file, bytes], of the same files.
     """
     agreement = agreement.sort_index(level="bytes", kind="stable", sort_remaining=False)
     loss = loss.loc[agreement.index]
     figure, axes = axes_of(1, 3, size=(10, 0.24 * len(loss) + 1), sharey=True)
-    for place, (runtime, precision, size) in enumerate(agreement.index):
-        axes[0, 0].plot(size, place, "o", color=colour_of(runtime), markersize=6, clip_on=False)
+    for place, (name, size) in enumerate(agreement.index):
+        axes[0, 0].plot(size, place, "o", color=colour_of(name), markersize=6, clip_on=False)
         for ax, table in zip(axes[0, 1:], (agreement, loss), strict=True):
-            row = table.loc[(runtime, precision, size)]
+            row = table.loc[(name, size)]
             bars = [[row["mean"] - row["low"]], [row["high"] - row["mean"]]]
             ax.errorbar(
                 row["mean"],
                 place,
                 xerr=bars,
                 fmt="o",
-                color=colour_of(runtime),
+                color=colour_of(name),
                 markersize=5,
                 capsize=2,
             )
@@ -118,9 +118,7 @@ def precision_by_size(agreement, loss) -> Figure:
         axes.flat, ("bytes of the file", "Kendall tau", "change of AUC"), strict=True
     ):
         ax.set_title(title, loc="left")
-    axes[0, 0].set_yticks(
-        range(len(loss)), [f"{runtime} {precision}" for runtime, precision, _ in agreement.index]
-    )
+    axes[0, 0].set_yticks(range(len(loss)), list(agreement.index.get_level_values("file")))
     axes[0, 0].set_xlim(left=0)
     axes[0, 0].xaxis.set_major_formatter("{x:,.0f}")
     axes[0, 2].axvline(0, color="black", linewidth=0.8, linestyle=":")

@@ -1,4 +1,18 @@
 const table = document.getElementById("runs");
+const unpacked = list => list && !Array.isArray(list) ? list.at.map(place => list.of[place]) : list;
+for (const column of data.columns) for (const name of ["texts", "values"]) column[name] = unpacked(column[name]);
+
+/** The rows as the page has them say what everybody reads; here they get what is chosen, and what they are sorted by. */
+[...table.tBodies[0].rows].forEach((row, place) => {
+  const name = data.names[place];
+  row.dataset.place = place;
+  row.cells[0].append(made("input", { type: "checkbox", "aria-label": `Compare run ${name}` }));
+  row.cells[1].dataset.order = name;
+  data.columns.forEach(({ first, texts, values }, column) => {
+    const cell = first ? row.cells[column + 2] : row.appendChild(made("td", { class: "more" }, texts[place]));
+    if (values) cell.dataset.order = values[place] ?? "";
+  });
+});
 const natural = new Intl.Collator(undefined, { numeric: true }).compare; // seed=9 before seed=10
 DataTable.type("natural", "order", { asc: natural, desc: (a, b) => natural(b, a) });
 const shown = sorted(table, {
