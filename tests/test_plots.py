@@ -443,3 +443,16 @@ def test_legends_have_the_style_of_the_axes():
     assert not figure.legends[0].get_frame_on() and figure.axes[0].get_axisbelow() is True
     styles = {line.get_linestyle() for line in figure.axes[0].lines}
     assert len(styles) == 3, "levels are told apart"
+
+
+def test_a_long_model_goes_on_in_the_next_row():
+    names = [f"layer_{i}" for i in range(11)]
+    takes = [[], *([name] for name in names[:-1])]
+    drawn = pd.DataFrame(
+        {"type": "Dense", "gives": "4", "parameters": 2, "takes": takes}, index=names
+    )
+    (ax,) = layers.architecture(drawn).axes
+    places = [text.xy for text in ax.texts]
+    assert [x for x, _ in places] == [*range(8), 0, 1, 2]
+    assert {y for _, y in places[:8]} == {0} and {y for _, y in places[8:]} == {-1}
+    assert [len(line.get_xdata()) for line in ax.lines] == [2] * 7 + [4] + [2] * 2

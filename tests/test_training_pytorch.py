@@ -314,3 +314,20 @@ def test_without_pytorch_the_one_command_is_said(monkeypatch):
     monkeypatch.setattr(pytorch.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match="make pytorch"):
         _train()
+
+
+def test_layers_are_told_in_order_with_what_they_take():
+    table = framework.layers(build(8), SCHEMA)
+    assert list(table["type"]) == [
+        *("input", "sub", "permute", "Conv2d", "BatchNorm2d", "ReLU", "Flatten", "Linear"),
+        "softmax",
+    ]
+    assert list(table["gives"])[3:] == ["8x6x6", "8x6x6", "8x6x6", "288", "3", "3"]
+    assert table["parameters"].sum() == sum(p.numel() for p in build(8).parameters())
+    assert list(table["takes"]) == [[], *([name] for name in table.index[:-1])]
+
+    class Choosing(Classifier):
+        def forward(self, image):
+            return super().forward(image if image.mean() > 0 else -image)
+
+    assert framework.layers(Choosing(Net(8)), SCHEMA) is None, "its way depends on values"

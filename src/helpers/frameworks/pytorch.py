@@ -400,6 +400,46 @@ def describe(model) -> dict:
     }
 
 
+def layers(model, schema: Schema):
+    """DataFrame by layer, and by operation between layers, in order, as that of
+    `helpers.frameworks.keras.layers`; None of a module whose way depends on its values.
+    """
+    import pandas as pd
+
+    torch = pytorch.torch()
+    from torch.fx.passes.shape_prop import ShapeProp
+
+    try:
+        traced = torch.fx.symbolic_trace(model)
+        inputs = _tensors({t.name: t.zeros(2) for t in schema.inputs})
+        taken = [inputs[node.target] for node in traced.graph.nodes if node.op == "placeholder"]
+        with torch.no_grad():
+            ShapeProp(traced).propagate(*taken)
+    except Exception:  # whatever a module does that cannot be traced
+        return None
+    modules, rows = dict(traced.named_modules()), {}
+    kept = ("placeholder", "call_module", "call_function", "call_method")
+    for node in (node for node in traced.graph.nodes if node.op in kept):
+        layer = modules.get(node.target) if node.op == "call_module" else None
+        names = {
+            "placeholder": "input",
+            "call_module": type(layer).__name__,
+            "call_function": getattr(node.target, "__name__", ""),
+            "call_method": node.target,
+        }
+        given = node.meta.get("tensor_meta")
+        shape = getattr(given, "shape", (0,))[1:]
+        rows[node.target if layer else node.name] = {
+            "type": names[node.op],
+            "gives": "x".join(map(str, shape)) or "1",
+            "parameters": sum(p.numel() for p in layer.parameters()) if layer else 0,
+            "takes": [n.target if n.op == "call_module" else n.name for n in node.all_input_nodes],
+        }
+    for row in rows.values():
+        row["takes"] = [name for name in row["takes"] if name in rows]
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
 def export(model: Path, schema: Schema, path: Path) -> list[str]:
     """Write a program as a float32 ``.tflite``, with the schema's names.
 

@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from helpers.plots import COLOURS, axes_of, shows
 
 _LEAST = 1e-8
+_ACROSS = 8
+"""Layers side by side, at most."""
 
 
 @shows(
@@ -16,7 +18,7 @@ _LEAST = 1e-8
 )
 def architecture(layers) -> Figure:
     """Layers from left to right, each with what it gives and how many parameters it has; the table
-    of a framework's ``layers``.
+    of a framework's ``layers``. A long model goes on in the next row.
     """
     depth: dict[str, int] = {}
     for name, row in layers.iterrows():
@@ -24,12 +26,13 @@ def architecture(layers) -> Figure:
     columns: dict[int, list[str]] = {}
     for name, place in depth.items():
         columns.setdefault(place, []).append(name)
-    rows = max(map(len, columns.values()))
-    figure, axes = axes_of(size=(max(4, 1.75 * len(columns)), 0.75 * rows + 0.3))
+    rows, across = max(map(len, columns.values())), min(len(columns), _ACROSS)
+    height = rows * (max(columns) // _ACROSS + 1)
+    figure, axes = axes_of(size=(max(4, 1.75 * across), 0.75 * height + 0.3))
     ax, places = axes[0, 0], {}
     for x, names in columns.items():
         for y, name in enumerate(names):
-            places[name] = x, (len(names) - 1) / 2 - y
+            places[name] = x % _ACROSS, (len(names) - 1) / 2 - y - rows * (x // _ACROSS)
     for name, row in layers.iterrows():
         parameters = f", {row['parameters']:,} weights" if row["parameters"] else ""
         text = f"{name}\n{row['type']}\n{row['gives']}{parameters}"
@@ -37,10 +40,13 @@ def architecture(layers) -> Figure:
         box = {"boxstyle": "round", "facecolor": "white", "edgecolor": colour}
         ax.annotate(text, places[name], ha="center", va="center", fontsize=6.5, bbox=box, zorder=2)
         for before in row["takes"]:
-            ends = zip(places[before], places[name], strict=True)
-            ax.plot(*ends, color=COLOURS[5], linewidth=0.9, zorder=1)
-    ax.set_xlim(-0.5, len(columns) - 0.5)
-    ax.set_ylim(-rows / 2, rows / 2)
+            path = [places[before], places[name]]
+            if depth[before] // _ACROSS != depth[name] // _ACROSS:  # between the rows
+                between = rows / 2 - rows * (depth[name] // _ACROSS)
+                path[1:1] = [(path[0][0], between), (path[1][0], between)]
+            ax.plot(*zip(*path, strict=True), color=COLOURS[5], linewidth=0.9, zorder=1)
+    ax.set_xlim(-0.5, across - 0.5)
+    ax.set_ylim(rows / 2 - height, rows / 2)
     ax.set_axis_off()
     return figure
 
