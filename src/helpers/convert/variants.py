@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import ModuleType
 
 import numpy as np
@@ -33,6 +35,8 @@ SUFFIXES = {
     "coreml": ("coreml", pytorch.PACKAGE),
 }
 """Runtime to folder of the run and suffix."""
+_AT_ONCE = 2
+"""Files that are made at once: each is in processes of its own."""
 NOT_JUDGED = "Core ML runs on Apple's systems only; its inputs and outputs were read back"
 _SMALLER = 0.9
 """A reduced file whose scores are all the float32 model's, and which is no smaller than this part
@@ -178,8 +182,7 @@ def make_packages(stage: Stage, source: Path, schema: Schema) -> list[Outcome]:
     outcomes = []
     with child.Child("export PyTorch to Core ML") as process:
         for recipe in recipes.of("coreml"):
-            folder, suffix = SUFFIXES["coreml"]
-            name = f"{folder}/{recipe.precision}{suffix}"
+            name = name_of(recipe)
             try:
                 with stage.output(name) as path:
                     given = {"half": recipe.reduced, "process": process}
@@ -252,8 +255,8 @@ def make_all(
 
     A float32 file must score as the trained model. A reduced one must open, bind by name, score
     alike in every batch size, and differ from the trained model, because tools report success also
-    when they reduced nothing; how good it is, notebook 05 says. Files are scored in processes of
-    their own.
+    when they reduced nothing; how good it is, notebook 05 says. Files are made and scored in
+    processes of their own, some at once.
 
     Parameters
     ----------
@@ -268,37 +271,63 @@ def make_all(
     if source is None:
         return [Outcome(recipe, None, None, None, without) for recipe in todo]
 
-    outcomes, found = [], []
-
-    def examine(model: Runtime) -> None:
-        found.append(parity.examine_scores(model, reference))
-
     with np.load(calibration, allow_pickle=False) as file:
         rows = dict(file)
-    with ExitStack() as stack:
+    idle: SimpleQueue[child.Child] = SimpleQueue()
+
+    def made(recipe: Recipe) -> Outcome:
+        name, found = name_of(recipe), []
         process = None
-        for recipe in tqdm(list(todo), desc="converting", unit=" files", delay=2, leave=False):
-            folder, suffix = SUFFIXES[recipe.runtime]
-            name = f"{folder}/{recipe.precision}{suffix}"
-            try:
-                if recipe.calibration is not None:
-                    check_calibration(rows, reference.inputs)
-                if process is None and recipe.runtime == "litert":
-                    process = stack.enter_context(child.Child("quantise", imports="quantizer"))
-                with stage.output(name) as path:
-                    given = {"calibration": calibration, "process": process}
-                    make(recipe, source, schema, path, **given, examine=examine)
-                    result, scores = found.pop()
-                    size = path.stat().st_size
-                    _check(recipe, result, reference, size / source.stat().st_size)
-                outcomes.append(Outcome(recipe, name, size, result, "", scores))
-            except (ConversionFailed, DamagedFile) as error:
-                stage.discard(name)
-                process = None if isinstance(error.__cause__, child.ChildDied) else process
-                reason = files.without_partial(str(error))  # the name that it would have had
-                outcomes.append(Outcome(recipe, None, None, None, reason))
-                echo(f"{name} was not made: {reason.splitlines()[0]}")
+        try:
+            if recipe.calibration is not None:
+                check_calibration(rows, reference.inputs)
+            if recipe.runtime == "litert":
+                process = _taken(idle, stack)
+            with stage.output(name) as path:
+                make(
+                    recipe,
+                    source,
+                    schema,
+                    path,
+                    calibration=calibration,
+                    process=process,
+                    examine=lambda model: found.append(parity.examine_scores(model, reference)),
+                )
+                ((result, scores),) = found
+                size = path.stat().st_size
+                _check(recipe, result, reference, size / source.stat().st_size)
+            return Outcome(recipe, name, size, result, "", scores)
+        except (ConversionFailed, DamagedFile) as error:
+            stage.discard(name)
+            process = None if isinstance(error.__cause__, child.ChildDied) else process
+            reason = files.without_partial(str(error))  # the name that it would have had
+            echo(f"{name} was not made: {reason.splitlines()[0]}")
+            return Outcome(recipe, None, None, None, reason)
+        finally:
+            if process is not None:
+                idle.put(process)
+
+    todo = list(todo)
+    bar = {"desc": "converting", "unit": " files", "delay": 2, "leave": False, "total": len(todo)}
+    with ExitStack() as stack, ThreadPoolExecutor(_AT_ONCE) as pool:
+        outcomes = list(tqdm(pool.map(made, todo), **bar))
+    there = {name: stage.outputs.pop(name) for name in map(name_of, todo) if name in stage.outputs}
+    stage.outputs |= there  # in the order of the recipes, whichever was first
     return outcomes
+
+
+def name_of(recipe: Recipe) -> str:
+    """The file of a recipe in a run."""
+    folder, suffix = SUFFIXES[recipe.runtime]
+    return f"{folder}/{recipe.precision}{suffix}"
+
+
+def _taken(idle: SimpleQueue, stack: ExitStack) -> child.Child:
+    """A process for the quantizer that is idle, or another one, which ends with the stack."""
+    try:
+        return idle.get_nowait()
+    except Empty:
+        return stack.enter_context(child.Child("quantise", imports="quantizer"))
 
 
 def _check(recipe: Recipe, result: Judgement, reference: parity.Reference, share: float) -> None:
