@@ -5,9 +5,10 @@ decide, and time.
     python tests/benchmarks/resnet18.py artifacts/images_224/default [--pictures 2000]
 
 All six stages make every form and judge it on the whole test split, which takes an hour and more;
-this takes some minutes. Files are timed in turns, one picture a call, so that a drift of the
+this takes half an hour. Files are timed in turns, one picture a call, so that a drift of the
 machine cancels in the ratios. Files that a runtime has no fast kernels for are judged on fewer
-pictures.
+pictures. How far a float32 file is from PyTorch is told as a part of each probability, too: what
+`numpy.testing.assert_allclose` takes as ``rtol``, with nothing beside it.
 """
 
 import argparse
@@ -22,16 +23,17 @@ import numpy as np
 import pandas as pd
 
 from helpers import datasets, runtimes
-from helpers.convert import mnn, onnx, pytorch, recipes, tflite
+from helpers.convert import onnx, pytorch, recipes, tflite, variants
+from helpers.errors import ConversionFailed
 from helpers.frameworks import pytorch as framework
 from helpers.schema import Schema
 from helpers.tasks import classification
 from helpers.trained import Trained
 
 LITERT = ("fp16", "dynamic_int8", "int8", "int16x8", "weight_int8", "weight_int4")
-ONNX = ("int8",)
-MNN = ("fp32_of_onnx", "weight_int8_of_onnx")
-SLOW = {"litert int16x8": 20, "litert weight_int4": 200}
+ONNX = ("fp16", "dynamic_int8", "int8")
+MNN = ("fp32", "fp16", "int8", "fp32_of_onnx", "weight_int8_of_onnx", "weight_int4_of_onnx")
+SLOW = {"litert int16x8": 200}
 """Files that are judged on so many pictures at most."""
 CALIBRATION = 100
 ROUNDS = 15
@@ -56,8 +58,14 @@ def make(run: Path, trained: Trained, folder: Path) -> dict[str, Path]:
         path = files[f"onnx {precision}"] = folder / "onnx" / f"{precision}.onnx"
         onnx.reduce(plain, path, precision, calibration)
     for precision in MNN:
-        path = files[f"mnn {precision}"] = folder / f"{precision}.mnn"
-        mnn.convert(plain, schema, path, options=recipes.get("mnn", precision).options)
+        path, recipe = folder / f"{precision}.mnn", recipes.get("mnn", precision)
+        source = plain if recipe.of_onnx else files["litert fp32"]
+        try:
+            variants.make(recipe, source, schema, path, calibration=calibration)
+        except ConversionFailed as error:
+            say(f"mnn {precision} cannot be made: {error}")
+            continue
+        files[f"mnn {precision}"] = path
     return files
 
 
@@ -102,6 +110,12 @@ def opened_alone(path: Path, trained: Trained) -> tuple[float, float]:
     return tuple(json.loads(done.stdout.splitlines()[-1]))
 
 
+def relative(found: np.ndarray, wanted: np.ndarray) -> str:
+    """The largest difference as a part of what is wanted, value by value."""
+    wanted = wanted[: len(found)].astype(np.float64)
+    return f"{(np.abs(found - wanted) / np.abs(wanted)).max():.0e}"
+
+
 def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
@@ -141,6 +155,7 @@ def main() -> None:
         table = classification.agreement_table(judged).drop(columns=["top-3 accuracy"])
         table.insert(0, "bytes", [f"{path.stat().st_size:,}" for path in files.values()])
         table.insert(1, "pictures", [len(scores[name]) for name in files])
+        table.insert(2, "rtol", [relative(scores[name], right) for name in files])
         table["MB with its runtime"] = [f"{grown:.0f}" for grown, _ in opening]
         table["ms to open"] = [f"{ms:.0f}" for _, ms in opening]
         table = table.assign(**{heading: pd.Series(cells) for heading, cells in timed.items()})
