@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -134,7 +134,7 @@ def check_learnable(
         )
 
 
-def doubted(data: Dataset, splits: Mapping[str, tuple], scores: Mapping[str, np.ndarray]):
+def doubted(data: Dataset, splits: Mapping[str, tuple], score: Callable[[Inputs], np.ndarray]):
     """Rows that a model takes for another class, the surest first: wrong labels, and hard rows.
 
     Of rows that the model has learnt from it doubts only the labels that it has not learnt by
@@ -143,7 +143,7 @@ def doubted(data: Dataset, splits: Mapping[str, tuple], scores: Mapping[str, np.
     Parameters
     ----------
     splits : what `Dataset.splits` gives.
-    scores : probabilities ``(n_rows, n_classes)`` by split.
+    score : the model's probabilities ``(n_rows, n_classes)`` of inputs.
 
     Returns
     -------
@@ -154,8 +154,8 @@ def doubted(data: Dataset, splits: Mapping[str, tuple], scores: Mapping[str, np.
 
     output, found = data.schema.output, []
     classes = [d.name for d in output.dimensions] or list(map(str, range(output.size)))
-    for split, (_, labels, _) in splits.items():
-        given, names = scores[split], data.pictures(split)
+    for split, (inputs, labels, _) in splits.items():
+        given, names = score(inputs), data.pictures(split)
         own, other = given[np.arange(len(given)), labels], given.argmax(axis=1)
         for row in np.flatnonzero(other != labels):
             name = f"{split} row {row}" if names is None else names[row]
