@@ -153,7 +153,6 @@ def test_other_code_makes_no_other_data_set(sound, tmp_path):
         "learning__ranking",
         "code",
     )
-    elsewhere += ("studies__feed__split",)
     edits = {module: ("from __future__", "# edited\nfrom __future__") for module in elsewhere}
     assert _made_by(tmp_path / "helpers", home, **edits) == before
 
